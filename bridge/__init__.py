@@ -1,0 +1,1 @@
+"""helios-bridge: a game engine's neural renderer over ZeroMQ."""

@@ -1,0 +1,67 @@
+"""Settings, checked once at the edge and passed in.
+
+The only module that may read configuration from files or the environment. Values that are limits of the protocol
+live in messages.py; values that a user may turn live here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bridge.errors import ConfigError
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5599"
+_ADDRESS = re.compile(r"tcp://[^\s:/]+:(\*|\d{1,5})|tcp://\[[0-9a-fA-F:]+\]:(\*|\d{1,5})|(ipc|inproc)://\S+")
+RUNNERS = ("auto", "onnxruntime", "torch")
+
+
+def check_address(address: str, *, name: str) -> None:
+    """Raises: ConfigError: `address` is not tcp://HOST:PORT, ipc://PATH or inproc://NAME."""
+    match = _ADDRESS.fullmatch(address)
+    port = (match[1] or match[2]) if match else None
+    if match is None or (port not in (None, "*") and int(port) > 65535):
+        raise ConfigError(f"{name}: got {address!r}, expected tcp://HOST:PORT, for example {DEFAULT_ADDRESS}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """What `helios-bridge serve` can be told.
+
+    bind: a ZeroMQ address; port "*" picks a free one. model: "demo", "synthetic" or a folder. heartbeat_us: a
+    silent client is asked after this time, and counts as lost after `missed_heartbeats` of them. resume_window_us:
+    how long a lost client's session is kept. max_credit: the most frames under way to one client.
+    """
+
+    bind: str = DEFAULT_ADDRESS
+    model: str = "demo"
+    runner: str = "auto"
+    fps: float = 24.0
+    max_sessions: int = 4
+    seed: int = 0
+    prompt: str = ""
+    heartbeat_us: int = 1_000_000
+    missed_heartbeats: int = 3
+    resume_window_us: int = 30_000_000
+    max_credit: int = 4
+    jpeg_quality: int = 85
+
+    def __post_init__(self) -> None:
+        check_address(self.bind, name="bind")
+        if not self.model:
+            raise ConfigError("model: got an empty text, expected 'demo' or a folder")
+        if self.runner not in RUNNERS:
+            raise ConfigError(f"runner: got {self.runner!r}, expected one of {', '.join(RUNNERS)}")
+        _check_range("fps", self.fps, 1, 240)
+        _check_range("max_sessions", self.max_sessions, 1, 1024)
+        _check_range("seed", self.seed, 0, 2**53 - 1)
+        _check_range("heartbeat_us", self.heartbeat_us, 10_000, 60_000_000)
+        _check_range("missed_heartbeats", self.missed_heartbeats, 1, 100)
+        _check_range("resume_window_us", self.resume_window_us, 0, 3_600_000_000)
+        _check_range("max_credit", self.max_credit, 1, 8)
+        _check_range("jpeg_quality", self.jpeg_quality, 1, 100)
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # NaN fails every comparison and lands here too
+        raise ConfigError(f"{name}: got {value}, expected {low:g} to {high:g}")
