@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from bridge.errors import ConfigError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5599"
-_ADDRESS = re.compile(r"tcp://[^\s:/]+:(\*|\d{1,5})|tcp://\[[0-9a-fA-F:]+\]:(\*|\d{1,5})|(ipc|inproc)://\S+")
+_ADDRESS = re.compile(r"tcp://[^\s:/]+:(\*|\d{1,5})|tcp://\[[0-9a-fA-F:]+\]:(\*|\d{1,5})|(ipc)://\S+")
 RUNNERS = ("auto", "onnxruntime", "torch")
 
 
 def check_address(address: str, *, name: str) -> None:
-    """Raises: ConfigError: `address` is not tcp://HOST:PORT, ipc://PATH or inproc://NAME."""
+    """Raises: ConfigError: `address` is not tcp://HOST:PORT or ipc://PATH."""
     match = _ADDRESS.fullmatch(address)
     port = (match[1] or match[2]) if match else None
     if match is None or (port not in (None, "*") and int(port) > 65535):

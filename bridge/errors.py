@@ -66,20 +66,21 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke the protocol. `code` is what it is told; `seq` the control concerned, -1 when none is known."""
+    """The peer broke the protocol.
 
-    def __init__(self, code: ErrorCode, text: str, *, seq: int = -1) -> None:
+    code: what it is told. seq: the control concerned, -1 when none is known. in_reply_to: the message type's name,
+    "" when it could not be read. fatal: the session ends with it.
+    """
+
+    def __init__(
+        self, code: ErrorCode, text: str, *, seq: int = -1, in_reply_to: str = "", fatal: bool = False
+    ) -> None:
         super().__init__(f"{code.value}: {text}")
         self.code = code
         self.text = text
         self.seq = seq
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _remote_protocol_error, (self.code, self.text, self.seq)
-
-
-def _remote_protocol_error(code: ErrorCode, text: str, seq: int) -> RemoteProtocolError:
-    return RemoteProtocolError(code, text, seq=seq)
+        self.in_reply_to = in_reply_to
+        self.fatal = fatal
 
 
 class TransportError(BridgeError):

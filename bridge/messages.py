@@ -20,7 +20,7 @@ VERSION_MINOR: Final = 0
 
 MAX_INT: Final = 2**53 - 1  # the largest integer that JavaScript and Lua hold exactly
 MAX_TEXT_BYTES: Final = 2048
-MAX_NAME_BYTES: Final = 64
+MAX_NAME_CHARS: Final = 64
 MAX_EVENTS: Final = 16
 MAX_PARTS: Final = 4096
 MAX_MESH_VERTICES: Final = 65536
@@ -42,7 +42,7 @@ Pixels: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_FRAME_SIDE_PX)]
 Degrees: TypeAlias = Annotated[float, Meta(ge=1.0, le=170.0)]
 Milliseconds: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e9)]
 Rate: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e6)]
-Name: TypeAlias = Annotated[str, Meta(max_length=MAX_NAME_BYTES)]
+Name: TypeAlias = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]
 Blob: TypeAlias = bytes
 

@@ -1,0 +1,314 @@
+"""Bytes to messages and back: framing, limits and meaning of single messages. No I/O, no state.
+
+Hostile bytes meet limits before they meet code: part count and sizes first, then msgpack with its own maxima, then
+depth and text lengths, then msgspec's types and bounds, then what types cannot say (unit quaternions, sound meshes).
+Whatever is wrong leaves here as RemoteProtocolError with a code. Which message is allowed when is session.py's matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias, cast
+
+import msgpack  # type: ignore[import-untyped]  # it ships no types
+import msgspec
+import numpy as np
+
+from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from bridge.messages import (
+    MAX_FRAME_SIDE_PX,
+    MAX_PARTS,
+    MAX_POSITION_M,
+    MAX_TEXT_BYTES,
+    MAX_UNITS_PER_METRE,
+    PROTOCOL_MAGIC,
+    STRUCT_OF_TYPE,
+    TYPE_OF_STRUCT,
+    Control,
+    FrameHeader,
+    Message,
+    MessageType,
+    Part,
+    PartMove,
+    PixelFormat,
+    Quat,
+    SceneUpdate,
+    Shape,
+)
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+MAX_DEPTH: Final = 8  # the deepest message, SCENE, needs 4
+MAX_SCENE_BYTES: Final = 4 * 2**20
+MAX_PIXELS_BYTES: Final = 3 * MAX_FRAME_SIDE_PX**2
+QUATERNION_TOLERANCE: Final = 1e-2
+_MAX_ARRAY: Final = 16 * MAX_PARTS
+_MAX_CONTAINERS: Final = (
+    16 * MAX_PARTS
+)  # a full SCENE has 5 a part; without a limit 4 MiB of "[]" become 270 MB of lists
+_KIB: Final = 1024
+
+MAX_BODY_BYTES: Final[dict[MessageType, int]] = {
+    MessageType.HELLO: 4 * _KIB,
+    MessageType.WELCOME: 16 * _KIB,
+    MessageType.CONTROL: 64 * _KIB,
+    MessageType.FRAME: 16 * _KIB,
+    MessageType.SCENE: MAX_SCENE_BYTES,
+    MessageType.RESET: 8 * _KIB,
+    MessageType.STATS_REQUEST: _KIB,
+    MessageType.STATS: 16 * _KIB,
+    MessageType.ERROR: 8 * _KIB,
+    MessageType.BUSY: 8 * _KIB,
+    MessageType.BYE: 8 * _KIB,
+    MessageType.PING: _KIB,
+    MessageType.PONG: _KIB,
+}
+_TYPE_BYTE: Final = {kind: bytes([kind]) for kind in MessageType}
+_TYPE_OF_BYTE: Final = {byte: kind for kind, byte in _TYPE_BYTE.items()}
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """One message. `pixels` is the last part of a FRAME, not copied; None for every other message."""
+
+    message: Message
+    pixels: Buffer | None = None
+
+
+def encode(message: Message, pixels: Buffer | None = None) -> list[Buffer]:
+    """The parts to send. Trusts its caller about bounds; `encode_checked` does not.
+
+    Raises: LocalProtocolError: a value cannot be written, or `pixels` is missing on a FRAME or present elsewhere.
+    """
+    kind = TYPE_OF_STRUCT[type(message)]
+    if (kind is MessageType.FRAME) is (pixels is None):
+        raise LocalProtocolError(f"{kind.name}: pixels belong to FRAME and to nothing else")
+    try:
+        body = _ENCODER.encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        raise LocalProtocolError(f"{kind.name} cannot be written: {exc}") from exc
+    parts: list[Buffer] = [PROTOCOL_MAGIC, _TYPE_BYTE[kind], body]
+    if pixels is not None:
+        parts.append(pixels)
+    return parts
+
+
+def encode_checked(message: Message) -> list[Buffer]:
+    """`encode`, refusing what the peer would refuse.
+
+    Raises: LocalProtocolError: names the field, what it holds and what is allowed.
+    """
+    parts = encode(message)
+    try:
+        decode(parts)
+    except RemoteProtocolError as exc:
+        raise LocalProtocolError(f"{TYPE_OF_STRUCT[type(message)].name} not sent: {exc.text}") from exc
+    return parts
+
+
+def decode(parts: Sequence[Buffer]) -> Decoded:
+    """The message in `parts` (without a routing id). Quaternions come back with length 1.
+
+    Raises: RemoteProtocolError, and nothing else whatever the bytes are.
+    """
+    kind = _kind_of(parts)
+    body: dict[object, object] = {}
+    try:
+        body = _unpack(kind, parts[2])
+        message: Message = msgspec.convert(body, STRUCT_OF_TYPE[kind], builtin_types=(bytes,))
+        message = _check_meaning(message)
+        if isinstance(message, FrameHeader):
+            _check_pixels(message, parts[3])
+            return Decoded(message=message, pixels=parts[3])
+    except RemoteProtocolError as exc:
+        raise RemoteProtocolError(exc.code, exc.text, seq=_seq_of(kind, body), in_reply_to=kind.name) from exc
+    except msgspec.ValidationError as exc:
+        text = f"{kind.name}: {exc}"
+        raise RemoteProtocolError(
+            ErrorCode.INVALID_FIELD, text, seq=_seq_of(kind, body), in_reply_to=kind.name
+        ) from exc
+    return Decoded(message=message)
+
+
+def _kind_of(parts: Sequence[Buffer]) -> MessageType:
+    if not 3 <= len(parts) <= 4:
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"got {len(parts)} parts, expected 3, or 4 for FRAME")
+    if bytes(parts[0][:8]) != PROTOCOL_MAGIC:
+        got = bytes(parts[0][:8])
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"first part: got {got!r}, expected {PROTOCOL_MAGIC!r}")
+    if len(parts[1]) != 1:
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"second part: got {len(parts[1])} bytes, expected 1")
+    kind = _TYPE_OF_BYTE.get(bytes(parts[1]))
+    if kind is None:
+        raise RemoteProtocolError(ErrorCode.UNKNOWN_TYPE, f"message type 0x{parts[1][0]:02x} is not known")
+    expected = 4 if kind is MessageType.FRAME else 3
+    if len(parts) != expected:
+        text = f"{kind.name}: got {len(parts)} parts, expected {expected}"
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, text, in_reply_to=kind.name)
+    for part, limit in zip(parts[2:], (MAX_BODY_BYTES[kind], MAX_PIXELS_BYTES), strict=False):
+        if len(part) > limit:
+            text = f"{kind.name}: got {len(part)} bytes, expected at most {limit}"
+            raise RemoteProtocolError(ErrorCode.TOO_LARGE, text, in_reply_to=kind.name)
+    return kind
+
+
+class _ContainerCount:
+    """A msgpack hook that refuses bodies made of very many small lists and maps."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_CONTAINERS
+
+    def __call__(self, container: object) -> object:
+        self._left -= 1
+        if self._left < 0:
+            text = f"more than {_MAX_CONTAINERS} lists and maps"
+            raise RemoteProtocolError(ErrorCode.TOO_LARGE, text)
+        return container
+
+
+def _unpack(kind: MessageType, body: Buffer) -> dict[object, object]:
+    count = _ContainerCount() if kind is MessageType.SCENE else None
+    try:
+        value = msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            max_str_len=len(body),
+            max_bin_len=len(body),
+            max_array_len=_MAX_ARRAY,
+            max_map_len=_MAX_ARRAY,
+            max_ext_len=0,
+            list_hook=count,
+            object_hook=count,
+        )
+    except msgpack.StackError as exc:
+        raise RemoteProtocolError(ErrorCode.TOO_DEEP, f"{kind.name}: lists and maps nested too deeply") from exc
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, msgpack.UnpackException) as exc:
+        code = ErrorCode.TOO_LARGE if "exceeds max_" in str(exc) else ErrorCode.MALFORMED
+        raise RemoteProtocolError(code, f"{kind.name}: not one msgpack value: {type(exc).__name__} {exc}") from exc
+    if type(value) is not dict:
+        raise RemoteProtocolError(ErrorCode.MALFORMED, f"{kind.name}: got {type(value).__name__}, expected a map")
+    _check_depth_and_texts(kind, value)
+    if kind is MessageType.SCENE:
+        for name in ("add", "move", "remove"):
+            listed = value.get(name)
+            if isinstance(listed, list) and len(listed) > MAX_PARTS:
+                text = f"SCENE: {name} has {len(listed)} entries, expected at most {MAX_PARTS}"
+                raise RemoteProtocolError(ErrorCode.TOO_MANY_PARTS, text)
+    return cast("dict[object, object]", value)
+
+
+def _check_depth_and_texts(kind: MessageType, body: dict[object, object]) -> None:
+    level: list[Iterable[object]] = [body.keys(), body.values()]
+    depth = 1
+    while level:
+        if depth > MAX_DEPTH:
+            text = f"{kind.name}: lists and maps nested more than {MAX_DEPTH} deep"
+            raise RemoteProtocolError(ErrorCode.TOO_DEEP, text)
+        deeper: list[Iterable[object]] = []
+        for values in level:
+            for value in values:
+                of = type(value)
+                if of is str:
+                    if len(cast("str", value)) * 4 > MAX_TEXT_BYTES:
+                        _check_text(kind, cast("str", value))
+                elif of is list:
+                    deeper.append(cast("list[object]", value))
+                elif of is dict:
+                    deeper.append(cast("dict[object, object]", value).keys())
+                    deeper.append(cast("dict[object, object]", value).values())
+        level = deeper
+        depth += 1
+
+
+def _check_text(kind: MessageType, value: str) -> None:
+    got = len(value.encode())
+    if got > MAX_TEXT_BYTES:
+        text = f"{kind.name}: a text of {got} bytes, expected at most {MAX_TEXT_BYTES}"
+        raise RemoteProtocolError(ErrorCode.TEXT_TOO_LONG, text)
+
+
+def _seq_of(kind: MessageType, body: dict[object, object]) -> int:
+    seq = body.get("seq") if kind is MessageType.CONTROL else None
+    return seq if type(seq) is int and 0 <= seq < 2**53 else -1
+
+
+def _check_meaning(message: Message) -> Message:
+    if isinstance(message, Control | FrameHeader):
+        rotation = _unit(message.rotation, "rotation")
+        if rotation is not message.rotation:
+            return msgspec.structs.replace(message, rotation=rotation)
+    elif isinstance(message, SceneUpdate):
+        return _check_scene(message)
+    return message
+
+
+def _unit(q: Quat, name: str) -> Quat:
+    """`q` with length 1. A quaternion that is off by more than a rounding is a mistake worth telling."""
+    norm = math.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
+    error = abs(norm - 1.0)
+    if error <= 1e-12:
+        return q
+    if not error <= QUATERNION_TOLERANCE:
+        text = f"{name}: a quaternion of length {norm:.4g}, expected 1 (order x, y, z, w)"
+        raise RemoteProtocolError(ErrorCode.BAD_ROTATION, text)
+    return (q[0] / norm, q[1] / norm, q[2] / norm, q[3] / norm)
+
+
+def _check_scene(update: SceneUpdate) -> SceneUpdate:
+    add = tuple(_check_part(part) for part in update.add)
+    move = tuple(_moved(move) for move in update.move)
+    if len({part.id for part in add}) != len(add):
+        raise RemoteProtocolError(ErrorCode.INVALID_FIELD, "SCENE: add names one part id twice")
+    return msgspec.structs.replace(update, add=add, move=move)
+
+
+def _moved(move: PartMove) -> PartMove:
+    rotation = _unit(move.rotation, f"part {move.id}: rotation")
+    return move if rotation is move.rotation else msgspec.structs.replace(move, rotation=rotation)
+
+
+def _check_part(part: Part) -> Part:
+    # A plane's thickness is ignored; which axis that is depends on the client's axes, so two extents must be positive.
+    needed = 2 if part.shape is Shape.PLANE else 3
+    if sum(extent > 0 for extent in part.size) < needed:
+        text = f"part {part.id}: size {part.size}, expected extents above 0"
+        raise RemoteProtocolError(ErrorCode.INVALID_FIELD, text)
+    if part.shape is Shape.MESH:
+        _check_mesh(part)
+    elif part.vertices or part.triangles:
+        raise RemoteProtocolError(ErrorCode.BAD_MESH, f"part {part.id}: a {part.shape.value} has no vertices")
+    rotation = _unit(part.rotation, f"part {part.id}: rotation")
+    return part if rotation is part.rotation else msgspec.structs.replace(part, rotation=rotation)
+
+
+def _check_mesh(part: Part) -> None:
+    def refuse(text: str) -> RemoteProtocolError:
+        return RemoteProtocolError(ErrorCode.BAD_MESH, f"part {part.id}: {text}")
+
+    if not part.vertices or len(part.vertices) % 12:
+        raise refuse(f"{len(part.vertices)} bytes of vertices, expected float32 triples of 12 bytes")
+    if not part.triangles or len(part.triangles) % 12:
+        raise refuse(f"{len(part.triangles)} bytes of triangles, expected uint32 triples of 12 bytes")
+    vertices = np.frombuffer(part.vertices, dtype="<f4").reshape(-1, 3).astype(np.float64)  # (N, 3)
+    triangles = np.frombuffer(part.triangles, dtype="<u4").reshape(-1, 3)  # (M, 3)
+    if not bool((np.abs(vertices) <= MAX_POSITION_M * MAX_UNITS_PER_METRE).all()):
+        raise refuse("a vertex is not finite or too far away")
+    if int(triangles.max()) >= len(vertices):
+        raise refuse(f"a triangle names vertex {int(triangles.max())} of {len(vertices)}")
+    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
+    if not bool((np.cross(b - a, c - a) != 0).any()):
+        raise refuse("every triangle is degenerate")
+
+
+def _check_pixels(header: FrameHeader, pixels: Buffer) -> None:
+    if header.pixel_format is PixelFormat.RGB8:
+        expected = 3 * header.width * header.height
+        if len(pixels) != expected:
+            text = f"FRAME: {len(pixels)} bytes of pixels, expected {expected} for {header.width} x {header.height}"
+            raise RemoteProtocolError(ErrorCode.BAD_FRAMING, text)
+    elif bytes(pixels[:2]) != b"\xff\xd8":
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, "FRAME: the pixels are not a JPEG")

@@ -1,0 +1,194 @@
+"""Sockets: the one importer of zmq.
+
+Thin wrappers that set the options this protocol needs and map every zmq error to a TransportError or ConfigError. No
+message is understood here. One thread a socket. Sending never blocks: a slow peer loses frames, not the server's time.
+"""
+
+from __future__ import annotations
+
+import enum
+import select
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+import zmq
+
+from bridge.config import check_address
+from bridge.errors import ConfigError, PeerLost, TransportError
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+# The codec checks again and tells the peer why: ZeroMQ drops the connection of whoever exceeds this without a word.
+SERVER_MAX_PART_BYTES: Final = 5 * 2**20
+CLIENT_MAX_PART_BYTES: Final = 64 * 2**20
+_SEND_QUEUE: Final = 16  # messages; credit keeps frames far below it
+_RECEIVE_QUEUE: Final = 64
+_KEEPALIVE_MS: Final = 5000
+
+
+class SendResult(enum.Enum):
+    """What became of a message. FULL: the peer does not read, try something newer later. GONE: no such peer."""
+
+    SENT = "sent"
+    FULL = "full"
+    GONE = "gone"
+
+
+class _Socket:
+    """What both kinds share: ownership of one zmq socket and its context."""
+
+    def __init__(self, kind: int, max_part_bytes: int) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(kind)
+        self._closed = False
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, _SEND_QUEUE)
+        self._socket.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, max_part_bytes)
+        self._socket.setsockopt(zmq.IPV6, 1)
+        # ZMTP's own PING frees the connections of peers whose machine vanished; hung programs are session.py's matter.
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _KEEPALIVE_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * _KEEPALIVE_MS)
+
+    @property
+    def raw(self) -> zmq.Socket[bytes]:
+        """For `Poller` only."""
+        return self._socket
+
+    def close(self) -> None:
+        """Closes at once; what was not sent is dropped. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._socket.close(linger=0)
+            self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _receive(self) -> list[bytes] | None:
+        try:
+            return list(self._socket.recv_multipart(zmq.DONTWAIT))
+        except zmq.Again:
+            return None
+        except zmq.ZMQError as exc:
+            raise TransportError(f"receiving failed: {exc}") from exc
+
+    def _send(self, parts: Sequence[Buffer]) -> SendResult:
+        try:
+            # Copying (70 us for 640 x 384) lets callers pass a slot of a ring that is overwritten next.
+            self._socket.send_multipart(parts, zmq.DONTWAIT)
+        except zmq.Again:
+            return SendResult.FULL
+        except zmq.ZMQError as exc:
+            if exc.errno == zmq.EHOSTUNREACH:
+                return SendResult.GONE
+            raise TransportError(f"sending failed: {exc}") from exc
+        return SendResult.SENT
+
+
+class RouterSocket(_Socket):
+    """The server's socket: many peers, each with a random routing id.
+
+    Raises: ConfigError: the address is not one, or it is taken.
+    """
+
+    def __init__(self, address: str) -> None:
+        check_address(address, name="bind")
+        super().__init__(zmq.ROUTER, SERVER_MAX_PART_BYTES)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as exc:
+            self.close()
+            if exc.errno == zmq.EADDRINUSE:
+                text = f"{address} is in use: another service runs there; stop it, or bind to another port"
+                raise ConfigError(text) from exc
+            raise ConfigError(f"cannot bind to {address}: {exc}") from exc
+        self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def receive(self) -> tuple[bytes, list[bytes]] | None:
+        """The next waiting message and who sent it; None when none waits."""
+        parts = self._receive()
+        return None if parts is None else (parts[0], parts[1:])
+
+    def send(self, peer: bytes, parts: Sequence[Buffer]) -> SendResult:
+        """Never blocks."""
+        return self._send([peer, *parts])
+
+
+class DealerSocket(_Socket):
+    """The client's socket: one peer, which may come up later."""
+
+    def __init__(self, address: str) -> None:
+        check_address(address, name="address")
+        super().__init__(zmq.DEALER, CLIENT_MAX_PART_BYTES)
+        # Without IMMEDIATE messages queue up for a server that is not there, and would reach its successor stale.
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        try:
+            self._socket.connect(address)
+        except zmq.ZMQError as exc:
+            self.close()
+            raise ConfigError(f"cannot connect to {address}: {exc}") from exc
+
+    def receive(self) -> list[bytes] | None:
+        """The next waiting message; None when none waits."""
+        return self._receive()
+
+    def send(self, parts: Sequence[Buffer]) -> SendResult:
+        """Never blocks. FULL also means: not connected (yet)."""
+        return self._send(parts)
+
+    def send_or_lose(self, parts: Sequence[Buffer]) -> None:
+        """Raises: PeerLost: the message could not be handed over."""
+        if self._send(parts) is not SendResult.SENT:
+            raise PeerLost("the service does not take messages any more: it stopped, hangs, or the network is down")
+
+
+Source: TypeAlias = RouterSocket | DealerSocket | int
+
+
+class Poller:
+    """Waits for sockets and plain file descriptors (pipes, eventfds, process sentinels) together.
+
+    zmq's own poll counts in milliseconds, which is coarse beside a 16.7 ms tick, so the waiting is done by select() on the
+    sockets' signal descriptors. Those are edge-triggered: zmq must be asked first, and a wake-up may turn out empty.
+    """
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+        self._sources: dict[object, Source] = {}
+        self._descriptors: dict[object, int] = {}
+
+    def watch(self, source: Source) -> None:
+        """Watches `source` for reading."""
+        key = source if isinstance(source, int) else source.raw
+        self._sources[key] = source
+        self._descriptors[key] = source if isinstance(source, int) else int(source.raw.getsockopt(zmq.FD))
+        self._poller.register(key, zmq.POLLIN)
+
+    def forget(self, source: Source) -> None:
+        """Stops watching `source`; a source that is not watched is no error."""
+        key = source if isinstance(source, int) else source.raw
+        if self._sources.pop(key, None) is not None:
+            del self._descriptors[key]
+            self._poller.unregister(key)
+
+    def wait(self, timeout_us: int) -> list[Source]:
+        """The sources that can be read now; empty after `timeout_us`, and sometimes earlier: callers loop."""
+        ready = self._ready()
+        if not ready and timeout_us > 0:
+            select.select(list(self._descriptors.values()), (), (), timeout_us / 1e6)
+            ready = self._ready()
+        return ready
+
+    def _ready(self) -> list[Source]:
+        try:
+            return [self._sources[key] for key, _ in self._poller.poll(0)]
+        except zmq.ZMQError as exc:
+            raise TransportError(f"waiting failed: {exc}") from exc
