@@ -38,7 +38,7 @@ class SendResult(enum.Enum):
 class _Socket:
     """What both kinds share: ownership of one zmq socket and its context."""
 
-    def __init__(self, kind: int, max_part_bytes: int) -> None:
+    def __init__(self, kind: int, address: str, max_part_bytes: int) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(kind)
         self._closed = False
@@ -46,7 +46,7 @@ class _Socket:
         self._socket.setsockopt(zmq.SNDHWM, _SEND_QUEUE)
         self._socket.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_part_bytes)
-        self._socket.setsockopt(zmq.IPV6, 1)
+        self._socket.setsockopt(zmq.IPV6, int("[" in address))
         # ZMTP's own PING frees the connections of peers whose machine vanished; hung programs are session.py's matter.
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, _KEEPALIVE_MS)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * _KEEPALIVE_MS)
@@ -100,7 +100,7 @@ class RouterSocket(_Socket):
 
     def __init__(self, address: str) -> None:
         check_address(address, name="bind")
-        super().__init__(zmq.ROUTER, SERVER_MAX_PART_BYTES)
+        super().__init__(zmq.ROUTER, address, SERVER_MAX_PART_BYTES)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         try:
             self._socket.bind(address)
@@ -127,7 +127,7 @@ class DealerSocket(_Socket):
 
     def __init__(self, address: str) -> None:
         check_address(address, name="address")
-        super().__init__(zmq.DEALER, CLIENT_MAX_PART_BYTES)
+        super().__init__(zmq.DEALER, address, CLIENT_MAX_PART_BYTES)
         # Without IMMEDIATE messages queue up for a server that is not there, and would reach its successor stale.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         try:
@@ -156,8 +156,8 @@ Source: TypeAlias = RouterSocket | DealerSocket | int
 class Poller:
     """Waits for sockets and plain file descriptors (pipes, eventfds, process sentinels) together.
 
-    zmq's own poll counts in milliseconds, which is coarse beside a 16.7 ms tick, so the waiting is done by select() on the
-    sockets' signal descriptors. Those are edge-triggered: zmq must be asked first, and a wake-up may turn out empty.
+    zmq's own poll counts in milliseconds, which is coarse beside a 16.7 ms tick, so the waiting is done by select() on
+    the sockets' signal descriptors. Those are edge-triggered: zmq is asked first, and a wake-up may turn out empty.
     """
 
     def __init__(self) -> None:
