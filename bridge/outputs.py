@@ -1,0 +1,88 @@
+"""What a session tells the server to do, and what the server tells a session it can offer: plain values.
+
+Shared by session.py (which makes `Output`s), lobby.py (which addresses them) and the server (which acts on them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bridge.codec import Buffer
+from bridge.messages import Control, Hello, Message, PixelFormat, Reset, SceneUpdate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOffer:
+    """What this server can do; it becomes WELCOME."""
+
+    server: str
+    model: str
+    runner: str
+    camera_method: str
+    default_map: str
+    frame_width: int
+    frame_height: int
+    fps: float
+    frames_per_chunk: tuple[int, ...]
+    capabilities: tuple[str, ...] = ()
+    pixel_formats: tuple[PixelFormat, ...] = (PixelFormat.RGB8, PixelFormat.JPEG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Hand this to the client. `pixels` belongs to a FrameHeader."""
+
+    message: Message
+    pixels: Buffer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The session is active. `resumed`: its world and counts are those of before."""
+
+    hello: Hello
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlAccepted:
+    """A control in our axes; answer it with `Session.answer` by `deadline_us`."""
+
+    control: Control
+    received_us: int
+    deadline_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneAccepted:
+    """A scene update in our axes."""
+
+    update: SceneUpdate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetAccepted:
+    reset: Reset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsAsked:
+    """Answer with Send(message=Stats), whose first fields `Session.ledger` knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The client is gone; keep its world for a while, make nothing for it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """The session is over; forget its world."""
+
+    reason: str
+
+
+Output: TypeAlias = Send | Opened | ControlAccepted | SceneAccepted | ResetAccepted | StatsAsked | Lost | Closed

@@ -1,0 +1,350 @@
+"""One client's session on the server, as a state machine without I/O.
+
+Messages and instants come in, what to do comes out (`Output`s); sockets, clocks and engines are elsewhere. This is also
+the border between axes: outside it everything is in the client's axes and units, inside it in ours. Credit and counting
+are delivery.py's; which routing id belongs to which session is lobby.py's.
+
+    AWAITING_HELLO --HELLO--> ACTIVE --silence, unreachable--> LOST --HELLO with the token--> ACTIVE
+    any --BYE, fatal error, resume window over--> CLOSED
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from bridge.axes import client_from_ours, ours_from_client
+from bridge.codec import Buffer
+from bridge.config import ServeConfig
+from bridge.delivery import Delivery, ReadyFrame
+from bridge.errors import ErrorCode, RemoteProtocolError
+from bridge.messages import (
+    MAX_PARTS,
+    MAX_POSITION_M,
+    MAX_SESSION_MESH_BYTES,
+    TYPE_OF_STRUCT,
+    VERSION_MAJOR,
+    VERSION_MINOR,
+    Bye,
+    Control,
+    ErrorMessage,
+    FrameHeader,
+    Hello,
+    Message,
+    MessageType,
+    Ping,
+    PixelFormat,
+    Pong,
+    Reset,
+    SceneUpdate,
+    Stats,
+    Vec3,
+    Welcome,
+)
+from bridge.outputs import (
+    Closed,
+    ControlAccepted,
+    Lost,
+    Opened,
+    Output,
+    ResetAccepted,
+    SceneAccepted,
+    Send,
+    ServerOffer,
+    StatsAsked,
+)
+
+MAX_STRIKES: Final = 64  # refused messages in a row that end a session
+
+
+class SessionState(enum.Enum):
+    AWAITING_HELLO = "awaiting_hello"
+    ACTIVE = "active"
+    LOST = "lost"
+    CLOSED = "closed"
+
+
+# Whatever a row does not name is UNEXPECTED_MESSAGE in that state.
+TRANSITIONS: Final[Mapping[SessionState, Mapping[MessageType, SessionState]]] = {
+    SessionState.AWAITING_HELLO: {
+        MessageType.HELLO: SessionState.ACTIVE,
+        MessageType.BYE: SessionState.CLOSED,
+    },
+    SessionState.ACTIVE: {
+        MessageType.CONTROL: SessionState.ACTIVE,
+        MessageType.SCENE: SessionState.ACTIVE,
+        MessageType.RESET: SessionState.ACTIVE,
+        MessageType.STATS_REQUEST: SessionState.ACTIVE,
+        MessageType.PING: SessionState.ACTIVE,
+        MessageType.PONG: SessionState.ACTIVE,
+        MessageType.BYE: SessionState.CLOSED,
+    },
+    SessionState.LOST: {
+        MessageType.HELLO: SessionState.ACTIVE,
+    },
+    SessionState.CLOSED: {},
+}
+
+
+class Session:
+    """One client's session. Not thread-safe; owned by the I/O loop.
+
+    Every control is answered once: by a FRAME, or by an ERROR when it was refused, or not at all when a newer answer
+    took its place while the client had no credit (counted as dropped).
+    """
+
+    def __init__(
+        self, *, offer: ServerOffer, config: ServeConfig, session_id: str, resume_token: str, now_us: int
+    ) -> None:
+        self.state = SessionState.AWAITING_HELLO
+        self.session_id = session_id
+        self.resume_token = resume_token
+        self.pixel_format = PixelFormat.RGB8
+        self.hello: Hello | None = None
+        self._offer = offer
+        self._config = config
+        self._heard_us = now_us
+        self._pinged_us = now_us
+        self._lost_us = now_us
+        self._last_seq = -1
+        self._mesh_bytes_of_part: dict[int, int] | None = None  # None: the default map
+        self._strikes = 0
+        self._delivery = Delivery()
+
+    # -- what comes in ---------------------------------------------------------------------------------------------
+
+    def receive(self, message: Message, now_us: int) -> list[Output]:
+        """What follows from a client's message. Never raises on what a peer may do."""
+        kind = TYPE_OF_STRUCT[type(message)]
+        self._heard_us = now_us
+        try:
+            if kind not in TRANSITIONS[self.state]:
+                raise _unexpected(kind, self.state)
+            outputs = self._handle(message, now_us)
+        except RemoteProtocolError as exc:
+            return self._refuse(exc, kind.name, exc.seq)
+        self.state = TRANSITIONS[self.state][kind]
+        if not isinstance(message, Ping | Pong):
+            self._strikes = 0
+        return outputs
+
+    def refuse(self, error: RemoteProtocolError, now_us: int) -> list[Output]:
+        """What follows from bytes that the codec refused."""
+        self._heard_us = now_us
+        return self._refuse(error, error.in_reply_to, error.seq)
+
+    def tick(self, now_us: int) -> list[Output]:
+        """What follows from time alone: PING to the silent, LOST, CLOSED. Call it at `next_tick_us` or earlier."""
+        silent_us = now_us - self._heard_us
+        if self.state is SessionState.LOST:
+            if now_us - self._lost_us >= self._config.resume_window_us:
+                return self._close(f"nobody resumed it within {self._config.resume_window_us / 1e6:g} s")
+        elif self.state is SessionState.ACTIVE:
+            if silent_us >= self._config.heartbeat_us * self._config.missed_heartbeats:
+                text = f"nothing heard for {silent_us / 1e6:.1f} s; say HELLO with the resume token to go on"
+                expired = ErrorMessage(code=ErrorCode.SESSION_EXPIRED, text=text, fatal=True)
+                return [Send(message=expired), *self.lose("silent", now_us)]
+            if min(silent_us, now_us - self._pinged_us) >= self._config.heartbeat_us:
+                self._pinged_us = now_us
+                return [Send(message=Ping(t_us=now_us))]
+        return []
+
+    @property
+    def next_tick_us(self) -> int:
+        """When time alone will next change something."""
+        if self.state is SessionState.LOST:
+            return self._lost_us + self._config.resume_window_us
+        expiry_us = self._heard_us + self._config.heartbeat_us * self._config.missed_heartbeats
+        return min(expiry_us, max(self._heard_us, self._pinged_us) + self._config.heartbeat_us)
+
+    # -- what goes out ---------------------------------------------------------------------------------------------
+
+    @property
+    def has_credit(self) -> bool:
+        """False: an answer given now would wait in the slot, so its pixels need no encoding yet."""
+        return self._delivery.has_credit
+
+    def answer(self, header: FrameHeader, pixels: Buffer, now_us: int) -> list[Output]:
+        """Answers the control `header.seq` with a pose in our axes; older controls still waiting are dropped.
+
+        Without credit the frame waits in the slot (`pixels` is kept until then) and replaces the one there. A control
+        that waits no more (dropped, or from before a resume) is ignored.
+        """
+        if self.state is not SessionState.ACTIVE:
+            return []
+        return self._send_frame(self._delivery.offer(ReadyFrame(header=header, pixels=pixels), now_us))
+
+    def not_delivered(self, header: FrameHeader) -> None:
+        """Takes back a FRAME that the transport could not hand over: it counts as dropped, its credit is free again."""
+        self._delivery.take_back(header)
+
+    def report(self, code: ErrorCode, text: str, *, in_reply_to: str = "") -> list[Output]:
+        """Tells the client of something that failed on our side; the session goes on."""
+        return [Send(message=ErrorMessage(code=code, text=text, in_reply_to=in_reply_to))]
+
+    def lose(self, reason: str, now_us: int) -> list[Output]:
+        """The client cannot be reached."""
+        if self.state is not SessionState.ACTIVE:
+            return []
+        self.state = SessionState.LOST
+        self._lost_us = now_us
+        self._delivery.drop_all()
+        return [Lost(reason=reason)]
+
+    def close(self, reason: str) -> list[Output]:
+        """The server ends it."""
+        if self.state is SessionState.CLOSED:
+            return []
+        return [Send(message=Bye(reason=reason)), *self._close(reason)]
+
+    @property
+    def ledger(self) -> Stats:
+        """What this session counted; the server fills in the rest. The sums named in `Stats` hold at every moment."""
+        return self._delivery.ledger
+
+    # -- one handler a message -------------------------------------------------------------------------------------
+
+    def _handle(self, message: Message, now_us: int) -> list[Output]:
+        match message:
+            case Control():
+                return self._on_control(message, now_us)
+            case Hello():
+                return self._on_hello(message, now_us)
+            case SceneUpdate():
+                return self._on_scene(message)
+            case Reset():
+                return [ResetAccepted(reset=message)]
+            case Ping():
+                return [Send(message=Pong(t_us=message.t_us))]
+            case Pong():
+                return []
+            case Bye():
+                return self._close(message.reason or "the client said BYE")
+        return [StatsAsked()]
+
+    def _on_hello(self, hello: Hello, now_us: int) -> list[Output]:
+        if hello.version_major != VERSION_MAJOR:
+            text = (
+                f"the client speaks protocol {hello.version_major}.{hello.version_minor}, "
+                f"this server {VERSION_MAJOR}.{VERSION_MINOR}; use versions with the same major number"
+            )
+            raise RemoteProtocolError(ErrorCode.VERSION_MISMATCH, text, fatal=True)
+        offered = {pixel_format.value: pixel_format for pixel_format in self._offer.pixel_formats}
+        usable = [offered[name] for name in hello.pixel_formats if name in offered]
+        if not usable:
+            text = f"pixel_formats: got {', '.join(hello.pixel_formats)}, this server has {', '.join(offered)}"
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, text, fatal=True)
+        resumed = self.state is SessionState.LOST
+        self.hello = hello
+        self.pixel_format = usable[0]
+        self._to_ours = ours_from_client(hello.axes, hello.units_per_metre)
+        self._to_client = client_from_ours(hello.axes, hello.units_per_metre)
+        self._delivery.credit = min(hello.credit, self._config.max_credit)
+        self._delivery.budget_us = hello.budget_us
+        self._pinged_us = now_us
+        offer = self._offer
+        welcome = Welcome(
+            version_major=VERSION_MAJOR,
+            version_minor=VERSION_MINOR,
+            server=offer.server,
+            session_id=self.session_id,
+            resume_token=self.resume_token,
+            resumed=resumed,
+            last_seq=self._last_seq,
+            capabilities=offer.capabilities,
+            axes=hello.axes,
+            model=offer.model,
+            runner=offer.runner,
+            camera_method=offer.camera_method,
+            default_map=offer.default_map,
+            frame_width=offer.frame_width,
+            frame_height=offer.frame_height,
+            fps=offer.fps,
+            frames_per_chunk=offer.frames_per_chunk,
+            heartbeat_us=self._config.heartbeat_us,
+            credit=self._delivery.credit,
+            pixel_format=self.pixel_format,
+        )
+        return [Send(message=welcome), Opened(hello=hello, resumed=resumed)]
+
+    def _on_control(self, control: Control, now_us: int) -> list[Output]:
+        if control.seq <= self._last_seq:
+            text = f"control {control.seq} after {self._last_seq}: seq must rise"
+            raise RemoteProtocolError(ErrorCode.BAD_SEQUENCE, text, seq=control.seq)
+        if control.frame_received_seq > self._delivery.newest_sent_seq:
+            text = f"frame_received_seq {control.frame_received_seq}, newest sent {self._delivery.newest_sent_seq}"
+            raise RemoteProtocolError(ErrorCode.BAD_SEQUENCE, text, seq=control.seq)
+        ours = self._to_ours.control(control)
+        _check_reach(ours.position, "position", control.seq)
+        self._last_seq = control.seq
+        self._delivery.acknowledge(control.frame_received_seq)
+        self._delivery.accept(control.seq)
+        deadline_us = now_us + self._delivery.budget_us
+        accepted = ControlAccepted(control=ours, received_us=now_us, deadline_us=deadline_us)
+        return [*self._send_frame(self._delivery.release(now_us)), accepted]
+
+    def _on_scene(self, update: SceneUpdate) -> list[Output]:
+        """Checks what one message alone cannot show: ids, and the session's totals."""
+        ours = self._to_ours.scene(update)
+        known = {} if update.replace else self._mesh_bytes_of_part
+        if known is None:
+            if update.add or update.move or update.remove:
+                text = "SCENE: the default map cannot be changed; send a first blockout with replace = true"
+                raise RemoteProtocolError(ErrorCode.UNKNOWN_PART, text)
+            return [SceneAccepted(update=ours)]
+        parts = {key: size for key, size in known.items() if key not in set(update.remove)}
+        parts.update((part.id, len(part.vertices) + len(part.triangles)) for part in update.add)
+        if len(parts) > MAX_PARTS:
+            text = f"SCENE: {len(parts)} parts in this session, expected at most {MAX_PARTS}"
+            raise RemoteProtocolError(ErrorCode.TOO_MANY_PARTS, text)
+        if (mesh_bytes := sum(parts.values())) > MAX_SESSION_MESH_BYTES:
+            text = f"SCENE: {mesh_bytes} bytes of meshes in this session, expected at most {MAX_SESSION_MESH_BYTES}"
+            raise RemoteProtocolError(ErrorCode.TOO_LARGE, text)
+        for moved in ours.move:
+            if moved.id not in parts:
+                raise RemoteProtocolError(ErrorCode.UNKNOWN_PART, f"SCENE: move names part {moved.id}, never added")
+            _check_reach(moved.position, f"part {moved.id}: position", -1)
+        for part in ours.add:
+            _check_reach(part.position, f"part {part.id}: position", -1)
+            _check_reach(part.size, f"part {part.id}: size", -1)
+        self._mesh_bytes_of_part = parts
+        return [SceneAccepted(update=ours)]
+
+    # -- helpers ---------------------------------------------------------------------------------------------------
+
+    def _send_frame(self, frame: ReadyFrame | None) -> list[Output]:
+        if frame is None:
+            return []
+        return [Send(message=self._to_client.frame(frame.header), pixels=frame.pixels)]
+
+    def _refuse(self, error: RemoteProtocolError, in_reply_to: str, seq: int) -> list[Output]:
+        if self.state is SessionState.CLOSED:
+            return []
+        if in_reply_to == "CONTROL" and self.state is SessionState.ACTIVE:
+            self._delivery.refuse()
+        self._strikes += 1
+        fatal = error.fatal or self.state is not SessionState.ACTIVE
+        code, text = error.code, error.text
+        if not fatal and self._strikes > MAX_STRIKES:
+            code, fatal = ErrorCode.TOO_MANY_ERRORS, True
+            text = f"{self._strikes} refused messages in a row, the last: {error.text}"
+        refusal = ErrorMessage(code=code, text=text[:512], fatal=fatal, seq=seq, in_reply_to=in_reply_to)
+        return [Send(message=refusal), *(self._close(text) if fatal else [])]
+
+    def _close(self, reason: str) -> list[Output]:
+        self.state = SessionState.CLOSED
+        self._delivery.drop_all()
+        return [Closed(reason=reason)]
+
+
+def _unexpected(kind: MessageType, state: SessionState) -> RemoteProtocolError:
+    expected = ", ".join(allowed.name for allowed in TRANSITIONS[state]) or "nothing"
+    text = f"{kind.name} while {state.value}: expected {expected}"
+    return RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, text)
+
+
+def _check_reach(metres: Vec3, name: str, seq: int) -> None:
+    if max(map(abs, metres)) > MAX_POSITION_M:
+        text = f"{name}: {metres} m, expected at most {MAX_POSITION_M:g} m from the origin"
+        raise RemoteProtocolError(ErrorCode.INVALID_FIELD, text, seq=seq)
