@@ -1,0 +1,110 @@
+"""The seam between the bridge and whatever makes frames.
+
+Here live the `Engine` protocol and the values that cross it; they name no model, no socket and no clock.
+An engine is a pure step function over an explicit state of plain arrays: a crashed engine process is replaced,
+is handed the last state, and the same world goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.messages import SceneUpdate
+
+State = Mapping[str, NDArray[np.generic]]
+"""An engine's whole memory of one session: named host arrays, safe to pickle, never changed in place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What an engine can do; it fills WELCOME and sizes the shared-memory ring.
+
+    `frames_per_chunk` lists every chunk length (in frames) a Plan may ask for, ascending.
+    `camera_method` is "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
+    """
+
+    model: str
+    runner: str
+    frame_width: int
+    frame_height: int
+    frames_per_chunk: tuple[int, ...]
+    depth_width: int
+    depth_height: int
+    camera_method: str
+    default_map: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStart:
+    """What a session begins with. `scene` None means the engine's own default map (named in `EngineInfo`)."""
+
+    seed: int
+    prompt: str
+    scene: SceneUpdate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlWindow:
+    """One camera and one action per output frame of the chunk to make, in our axes, predicted where need be.
+
+    positions: (N, 3) float64, metres. rotations: (N, 4) float64, unit quaternions xyzw, camera-to-world.
+    vertical_fov_deg: (N,) float64. actions: N texts. scene_updates are applied before the first frame.
+    `cut` is True when the camera jumped (teleport): history no longer shows this place.
+    `newest_control_t_us` is the arrival time, on the server's clock, of the newest control that shaped this window.
+    """
+
+    positions: NDArray[np.float64]
+    rotations: NDArray[np.float64]
+    vertical_fov_deg: NDArray[np.float64]
+    actions: tuple[str, ...]
+    scene_updates: tuple[SceneUpdate, ...]
+    cut: bool
+    newest_control_t_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How to make a chunk: `frames` of it, and denoising steps per pyramid stage. `rung` names the quality level."""
+
+    frames: int
+    steps: tuple[int, ...]
+    rung: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameChunk:
+    """The frames of one engine step.
+
+    frames: (N, H, W, 3) uint8 RGB. depth: (N, h, w) float32 distance along the view axis in metres (inf for sky),
+    or None when nothing is known of the geometry. stage_ms: named timings of the step.
+    """
+
+    frames: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None
+    actions: tuple[str, ...]
+    stage_ms: Mapping[str, float]
+
+
+class Engine(Protocol):
+    """Makes frames. One instance serves many sessions, one call at a time, in one process.
+
+    Raises (all methods): EngineError and its children, never a foreign exception.
+    """
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def open(self, start: SessionStart) -> State:
+        """The state of a new session. Raises: EngineError: the scene cannot be shown (a mesh without embreex)."""
+        ...
+
+    def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
+        """Makes `plan.frames` frames that continue `state`; returns them and the state after them."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,161 @@
+"""The tiny video autoencoder: 8x in space, 4x in time, streaming.
+
+Its layout is TAEHV's (Ollin Boer Bohan, MIT; github.com/madebyollin/taehv), so that public checkpoints of that family
+load by name (`TAEW2_1`); `DEMO` is a narrow version with a 2x2 pixel shuffle. A MemBlock sees its own previous frame's
+features: given back as `memory`, decoding chunk by chunk yields the same frames as decoding all at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoencoderConfig:
+    """Widths and depths; three levels, the first the coarsest for the decoder and the finest for the encoder."""
+
+    latent_channels: int = 16
+    encoder_width: int = 64
+    encoder_blocks: tuple[int, int, int] = (3, 3, 3)
+    encoder_space: tuple[int, int, int] = (2, 2, 2)
+    encoder_time: tuple[int, int, int] = (2, 2, 1)
+    decoder_widths: tuple[int, int, int, int] = (256, 128, 64, 64)
+    decoder_blocks: tuple[int, int, int] = (3, 3, 3)
+    decoder_space: tuple[int, int, int] = (2, 2, 2)
+    decoder_time: tuple[int, int, int] = (1, 2, 2)
+    patch_size: int = 1
+
+
+TAEW2_1 = AutoencoderConfig()
+DEMO = AutoencoderConfig(
+    encoder_width=48, encoder_blocks=(0, 1, 2), encoder_space=(1, 2, 2),
+    decoder_widths=(80, 40, 24, 16), decoder_blocks=(2, 1, 0), decoder_space=(2, 2, 1), patch_size=2,
+)  # fmt: skip
+
+
+def _conv(channels_in: int, channels_out: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 3, padding=1, stride=stride, bias=bias)
+
+
+class Clamp(nn.Module):
+    """Keeps latents in (-3, 3)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / 3) * 3
+
+
+class MemBlock(nn.Module):
+    """A residual block over a frame's features and its predecessor's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.conv = nn.Sequential(
+            _conv(2 * width, width), nn.ReLU(), _conv(width, width), nn.ReLU(), _conv(width, width)
+        )
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (N, T, C, H, W), memory: (N, 1, C, H, W) of the frame before x. Returns the output and the new memory."""
+        past = torch.cat([memory, x[:, :-1]], 1)
+        n, t = x.shape[:2]
+        flat = torch.cat([x, past], 2).flatten(0, 1)
+        return self.act(self.conv(flat).unflatten(0, (n, t)) + x), x[:, -1:]
+
+
+class TPool(nn.Module):
+    """Joins `stride` frames into one."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(width * stride, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, c, h, w = x.shape
+        joined = x.reshape(n * (t // self.stride), self.stride * c, h, w)
+        return torch.unflatten(self.conv(joined), 0, (n, t // self.stride))
+
+
+class TGrow(nn.Module):
+    """Splits one frame into `stride`."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(width, width * stride, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, c, h, w = x.shape
+        return torch.reshape(self.conv(x.flatten(0, 1)), (n, t * self.stride, c, h, w))
+
+
+def _run(layers: nn.Sequential, x: Tensor, memory: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+    """Runs layers over (N, T, C, H, W); `memory` None starts with nothing seen."""
+    left = list(memory) if memory is not None else None
+    after: list[Tensor] = []
+    for layer in layers:
+        if isinstance(layer, MemBlock):
+            past = left.pop(0) if left is not None else torch.zeros_like(x[:, :1])
+            x, newest = layer(x, past)
+            after.append(newest)
+        elif isinstance(layer, TPool | TGrow):
+            x = layer(x)
+        else:
+            n, t = x.shape[:2]
+            x = layer(x.flatten(0, 1)).unflatten(0, (n, t))
+    return x, after
+
+
+class TinyAutoencoder(nn.Module):
+    """Video <-> latents. Frames are (N, T, 3, H, W) in [0, 1]; latents (N, T/4, 16, H/8, W/8), not normalised."""
+
+    def __init__(self, config: AutoencoderConfig = DEMO) -> None:
+        super().__init__()
+        self.config = config
+        width, patch = config.encoder_width, config.patch_size
+        encoder: list[nn.Module] = [_conv(3 * patch**2, width), nn.ReLU()]
+        for blocks, space, time in zip(config.encoder_blocks, config.encoder_space, config.encoder_time, strict=True):
+            encoder += [TPool(width, time), _conv(width, width, stride=space, bias=False)]
+            encoder += [MemBlock(width) for _ in range(blocks)]
+        encoder.append(_conv(width, config.latent_channels))
+        self.encoder = nn.Sequential(*encoder)
+        widths = config.decoder_widths
+        decoder: list[nn.Module] = [Clamp(), _conv(config.latent_channels, widths[0]), nn.ReLU()]
+        for level, (blocks, space, time) in enumerate(
+            zip(config.decoder_blocks, config.decoder_space, config.decoder_time, strict=True)
+        ):
+            decoder += [MemBlock(widths[level]) for _ in range(blocks)]
+            decoder += [nn.Upsample(scale_factor=float(space)), TGrow(widths[level], time)]
+            decoder += [_conv(widths[level], widths[level + 1], bias=False)]
+        decoder += [nn.ReLU(), _conv(widths[3], 3 * patch**2)]
+        self.decoder = nn.Sequential(*decoder)
+
+    def encode(self, frames: Tensor, memory: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Raises: ValueError: T is no multiple of 4, H or W no multiple of 8."""
+        if frames.shape[1] % 4 or frames.shape[3] % 8 or frames.shape[4] % 8:
+            raise ValueError(f"frames must be (N, 4n, 3, 8n, 8n), got {tuple(frames.shape)}")
+        if self.config.patch_size > 1:
+            frames = functional.pixel_unshuffle(frames, self.config.patch_size)
+        return _run(self.encoder, frames, memory)
+
+    def decode(self, latents: Tensor, memory: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Returns frames (N, 4 T, 3, H, W), not clipped, and the memory that continues them."""
+        frames, after = _run(self.decoder, latents, memory)
+        if self.config.patch_size > 1:
+            frames = functional.pixel_shuffle(frames, self.config.patch_size)
+        return frames, after
+
+    def decoder_memory_shapes(self, latent_height: int, latent_width: int) -> list[tuple[int, ...]]:
+        """(1, 1, C, h, w) of each decoder MemBlock in order, for one stream."""
+        shapes, scale = [], 1
+        for layer in self.decoder:
+            if isinstance(layer, MemBlock):
+                shapes.append((1, 1, layer.width, latent_height * scale, latent_width * scale))
+            elif isinstance(layer, nn.Upsample):
+                scale *= int(layer.scale_factor or 1)  # type: ignore[arg-type]
+        return shapes

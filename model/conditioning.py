@@ -1,0 +1,119 @@
+"""From camera and blockout to what the demo network is told about every pixel.
+
+For each latent frame one grid of rays, 4x4 a latent pixel, is cast from the camera of its reference frame; what each ray
+met becomes `RAY_CHANNELS` plain numbers. How the picture moves inside the latent frame enters as `flow`. A small learned
+encoder (the `conditioner` graph) folds both to the denoiser's conditioning channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.blockout import MATERIALS, PackedParts, RayHits, cast, dot, trace
+from model.camera import Array, Camera, project
+
+RAYS_PER_LATENT_PX = 4
+LATENT_PX = 8
+RAY_STEP_PX = LATENT_PX / RAYS_PER_LATENT_PX
+REFERENCE_FRAME = 2
+"""Which of a latent frame's four frames the rays are cast for: the middle, so that little is uncovered either way."""
+
+LONGEST_PERIOD_M, OCTAVES = 2.4, 4
+RAY_CHANNELS = 1 + 2 + 3 + 3 + len(MATERIALS) + 4 * OCTAVES + 3 + 3
+FLOW_CHANNELS = 4
+_LAMP, _LAMP_REACH_M, _FAR_M = MATERIALS.index("lamp"), 2.2, 1000.0
+_DEPTH_STRIDE = 2  # depth for reprojection: one ray in two of the grid, a value every 4 px
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditioning:
+    """rays (1, RAY_CHANNELS, T, 4h, 4w), flow (1, 4, T, h, w), depth (4T, 2h, 2w) view-axis metres; all float32."""
+
+    rays: NDArray[np.float32]
+    flow: NDArray[np.float32]
+    depth: NDArray[np.float32]
+
+
+def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
+    """Conditioning for the frames of `cameras` (a multiple of four: four a latent frame)."""
+    rays, flows, depths = [], [], []
+    for first in range(0, len(cameras), 4):
+        group = cameras[first : first + 4]
+        hits = cast(np, parts, group[REFERENCE_FRAME], step_px=RAY_STEP_PX)
+        rays.append(ray_features(np, parts, hits))
+        flows.append(flow(np, hits, group))
+        for index, camera in enumerate(group):
+            own = hits.depth[1::_DEPTH_STRIDE, 1::_DEPTH_STRIDE]
+            if index != REFERENCE_FRAME and not _same_view(camera, group[REFERENCE_FRAME]):
+                own = trace(np, parts, camera, step_px=RAY_STEP_PX * _DEPTH_STRIDE)[2]
+            depths.append(own)
+    return Conditioning(
+        rays=np.stack(rays, 1)[None], flow=np.stack(flows, 1)[None], depth=np.stack(depths).astype(np.float32)
+    )
+
+
+def lamp_glow(xp: ModuleType, parts: PackedParts, hits: RayHits) -> Array:
+    """(h, w) how near lamps are to each hit: a sum over lamps of 1 / (1 + (distance / reach)^2)^2."""
+    glow = xp.zeros_like(hits.depth)
+    for index, material in enumerate(parts.material.tolist()):
+        if material == _LAMP:
+            offset = hits.position - parts.centre[index]
+            falloff = 1 / (1 + dot(offset, offset) / _LAMP_REACH_M**2)
+            glow = glow + falloff * falloff
+    return xp.where(hits.hit, glow, xp.zeros_like(glow))
+
+
+def ray_features(xp: ModuleType, parts: PackedParts, hits: RayHits) -> Array:
+    """(RAY_CHANNELS, rows, cols): hit, depths, normal, colour, material, sines of surface position, ray, light."""
+    one, zero = xp.ones_like(hits.depth), xp.zeros_like(hits.depth)
+    seen = xp.where(hits.hit, one, zero)
+    depth = xp.where(hits.hit, hits.depth, one)
+    lengths = xp.sqrt(dot(hits.directions, hits.directions))
+    towards = hits.directions / lengths[..., None]
+    channels = [seen, seen / (1 + depth / 4), seen * xp.log(1 + depth) / 4]
+    channels += [hits.normal[..., i] for i in range(3)]
+    channels += [hits.colour[..., i] for i in range(3)]
+    channels += [xp.where(hits.material == index, seen, zero) for index in range(len(MATERIALS))]
+    for axis in range(2):
+        angle = hits.uv[..., axis] * (2 * math.pi / LONGEST_PERIOD_M)
+        sine, cosine = seen * xp.sin(angle), seen * xp.cos(angle)
+        for _ in range(OCTAVES):  # double angles: one pair of sines serves all octaves
+            channels += [sine, cosine]
+            sine, cosine = 2 * sine * cosine, cosine * cosine - sine * sine
+    channels += [towards[..., i] for i in range(3)]
+    channels.append(lamp_glow(xp, parts, hits))
+    channels.append(-dot(hits.normal, towards))
+    channels.append(seen * xp.clip(hits.position[..., 1] / 4, -1, 2))
+    return xp.stack(channels, 0)
+
+
+def flow(xp: ModuleType, hits: RayHits, group: Sequence[Camera]) -> Array:
+    """(4, h, w): where the surface behind each latent pixel of the reference frame was in the group's first frame and
+    will be in its last, in latent pixels, clipped to +-4."""
+    centre = slice(RAYS_PER_LATENT_PX // 2, None, RAYS_PER_LATENT_PX)
+    depth = hits.depth[centre, centre]
+    depth = xp.where(hits.hit[centre, centre], depth, xp.ones_like(depth) * _FAR_M)
+    points = hits.origin + depth[..., None] * hits.directions[centre, centre]
+    here_x, here_y, _ = project(xp, group[REFERENCE_FRAME], points)
+    channels = []
+    for camera in (group[0], group[-1]):
+        x, y, ahead = project(xp, camera, points)
+        visible = ahead > 0.05
+        zero = xp.zeros_like(x)
+        channels += [
+            xp.where(visible, (x - here_x) / LATENT_PX, zero),
+            xp.where(visible, (y - here_y) / LATENT_PX, zero),
+        ]
+    return xp.clip(xp.stack(channels, 0), -4, 4)
+
+
+def _same_view(a: Camera, b: Camera) -> bool:
+    return bool(np.array_equal(a.position, b.position) and np.array_equal(a.rotation, b.rotation)) and (
+        a.vertical_fov_deg == b.vertical_fov_deg
+    )

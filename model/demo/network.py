@@ -1,0 +1,126 @@
+"""The demo model's networks: Helios's own transformer class at a small size, with a conditioner and a text encoder.
+
+`load_modules` gives the graphs that are exported and served, keyed by graph name.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import HeliosTransformer3DModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.autoencoder import TinyAutoencoder
+from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
+from model.demo.conditions import SLOTS, STATE_SIZE
+
+LATENT_CHANNELS, CONDITIONING_CHANNELS = 16, 24
+TEXT_TOKENS, TEXT_DIM = 4, 64
+VOCABULARY, WORDS = 4096, 16
+TRANSFORMER = {
+    "patch_size": (1, 2, 2), "num_attention_heads": 3, "attention_head_dim": 64,
+    "in_channels": LATENT_CHANNELS + CONDITIONING_CHANNELS, "out_channels": LATENT_CHANNELS,
+    "text_dim": TEXT_DIM, "freq_dim": 64, "ffn_dim": 512, "num_layers": 6, "rope_dim": (24, 20, 20),
+    "cross_attn_norm": True, "guidance_cross_attn": True, "zero_history_timestep": True,
+    "has_multi_term_memory_patch": True, "is_amplify_history": False,
+}  # fmt: skip
+
+
+class Conditioner(nn.Module):
+    """Folds a grid of rays and the flow to conditioning channels at latent size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.per_ray = nn.Sequential(nn.Conv2d(RAY_CHANNELS, 48, 1), nn.SiLU(), nn.Conv2d(48, 24, 1), nn.SiLU())
+        self.fold = nn.Conv2d(24 * RAYS_PER_LATENT_PX**2, 96, 1)
+        self.out = nn.Conv2d(96 + FLOW_CHANNELS, CONDITIONING_CHANNELS, 1)
+
+    def forward(self, rays: Tensor, flow: Tensor) -> Tensor:
+        """rays (B, RAY_CHANNELS, T, 4h, 4w), flow (B, 4, T, h, w) -> (B, CONDITIONING_CHANNELS, T, h, w)."""
+        b, _, t = rays.shape[:3]
+        x = self.per_ray(rays.transpose(1, 2).flatten(0, 1))
+        x = functional.silu(self.fold(functional.pixel_unshuffle(x, RAYS_PER_LATENT_PX)))
+        x = self.out(torch.cat([x, flow.transpose(1, 2).flatten(0, 1)], 1))
+        return x.unflatten(0, (b, t)).transpose(1, 2)
+
+
+class StateEmbedding(nn.Module):
+    """The text state (a probability for every value of every slot) as cross-attention tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(STATE_SIZE, TEXT_TOKENS * TEXT_DIM)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """(B, STATE_SIZE) -> (B, TEXT_TOKENS, TEXT_DIM)."""
+        return self.linear(state).unflatten(1, (TEXT_TOKENS, TEXT_DIM))
+
+
+class TextReader(nn.Module):
+    """Reads an action text: for every slot, is it spoken of, and which value is wanted."""
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        self.words = nn.Embedding(VOCABULARY, width, padding_idx=0)
+        self.place = nn.Parameter(torch.zeros(WORDS, width))
+        self.near = nn.Conv1d(width, 96, 3, padding=1)
+        self.mix = nn.Conv1d(96, 96, 3, padding=1)
+        self.head = nn.Linear(96, len(SLOTS) + STATE_SIZE)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, WORDS) int64 -> logits (B, slots) that a slot changes, logits (B, STATE_SIZE) of what to."""
+        present = (tokens > 0).unsqueeze(-1).float()
+        x = (self.words(tokens) + self.place) * present
+        x = functional.silu(self.near(x.transpose(1, 2))) * present.transpose(1, 2)
+        x = functional.silu(x + self.mix(x)) * present.transpose(1, 2)
+        changes, values = self.head(x.amax(-1)).split([len(SLOTS), STATE_SIZE], -1)
+        return changes, values
+
+
+class TextEncoder(nn.Module):
+    """The `text_encoder` graph: the text state before and an action text -> the state after and its tokens.
+
+    A text that is not understood leaves the state as it was.
+    """
+
+    def __init__(self, reader: TextReader, embedding: StateEmbedding) -> None:
+        super().__init__()
+        self.reader, self.embedding = reader, embedding
+
+    def forward(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (B, WORDS) int64, state (B, STATE_SIZE) -> next_state, embeddings (B, TEXT_TOKENS, TEXT_DIM)."""
+        changes, values = self.reader(tokens)
+        spoken = (tokens > 0).any(1, keepdim=True).to(state.dtype)
+        after, start = [], 0
+        for slot, names in enumerate(SLOTS.values()):
+            part = slice(start, start + len(names))
+            gate = (torch.sigmoid(changes[:, slot : slot + 1]) > 0.5).to(state.dtype) * spoken
+            wanted = functional.one_hot(values[:, part].argmax(-1), len(names)).to(state.dtype)
+            after.append(gate * wanted + (1 - gate) * state[:, part])
+            start += len(names)
+        next_state = torch.cat(after, 1)
+        return next_state, self.embedding(next_state)
+
+
+class Decoder(nn.Module):
+    """The `decoder` graph: de-normalised latents and memory -> 8-bit frames and the memory that continues them."""
+
+    def __init__(self, autoencoder: TinyAutoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, latents: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        """latents (1, 16, T, h, w) -> frames (4T, 8h, 8w, 3) uint8, then one next memory for each memory."""
+        frames, after = self.autoencoder.decode(latents.transpose(1, 2), list(memory))
+        pixels = (frames[0].clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8)
+        return (pixels, *after)
+
+
+class DemoDenoiser(nn.Module):
+    """What is trained together: conditioner, state embedding and transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conditioner = Conditioner()
+        self.embedding = StateEmbedding()
+        self.transformer = HeliosTransformer3DModel(**TRANSFORMER)

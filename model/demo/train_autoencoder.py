@@ -1,0 +1,63 @@
+"""Trains the demo's video autoencoder on rendered clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.autoencoder import DEMO, TinyAutoencoder
+from model.demo.data import Clip
+from model.demo.training import LossFunction, TrainConfig, train
+
+CROP, FRAMES, BATCH = 96, 12, 3
+LATENT_NOISE = 0.08  # the denoiser's small errors must not become visible
+
+
+def train_autoencoder(clips: Path, config: TrainConfig, device: str) -> None:
+    """Raises: FileNotFoundError: there are no clips."""
+    model = TinyAutoencoder(DEMO).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train(config, model, reconstruction_loss(clips, device))
+
+
+def reconstruction_loss(clips: Path, device: str) -> LossFunction:
+    """L1 + squared error + error of the gradients (edges), over random crops of random clips."""
+    paths = sorted(clips.glob("clip_*.npz"))
+    if not paths:
+        raise FileNotFoundError(f"no clips in {clips}: run `python -m model.demo.train data` first")
+
+    def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert isinstance(model, TinyAutoencoder)
+        available = sorted(clips.glob("clip_*.npz")) if rng.random() < 0.02 else paths
+        paths[:] = available
+        batch = [_crop(Clip.load(paths[int(rng.integers(len(paths)))]).frames, rng) for _ in range(BATCH)]
+        frames = torch.from_numpy(np.stack(batch)).to(device).permute(0, 1, 4, 2, 3).float() / 255
+        latents, _ = model.encode(frames)
+        noisy = latents + LATENT_NOISE * torch.from_numpy(
+            rng.standard_normal(latents.shape, dtype=np.float32) * (rng.random() < 0.7)
+        ).to(device)
+        out, _ = model.decode(noisy)
+        error = out - frames
+        l1, mse = error.abs().mean(), error.square().mean()
+        edges = functional.l1_loss(out.diff(dim=-1), frames.diff(dim=-1)) + functional.l1_loss(
+            out.diff(dim=-2), frames.diff(dim=-2)
+        )
+        small = 1e-4 * latents.square().mean()
+        return {"loss": l1 + 4 * mse + 0.5 * edges + small, "psnr": -10 * torch.log10(mse.detach())}
+
+    return loss_of
+
+
+def _crop(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], rng: np.random.Generator) -> np.ndarray[
+    tuple[int, ...], np.dtype[np.uint8]
+]:  # fmt: skip
+    t = 4 * int(rng.integers(0, (len(frames) - FRAMES) // 4 + 1))
+    y = int(rng.integers(0, frames.shape[1] - CROP + 1))
+    x = int(rng.integers(0, frames.shape[2] - CROP + 1))
+    part = frames[t : t + FRAMES, y : y + CROP, x : x + CROP]
+    if rng.random() < 0.5:
+        part = part[:, :, ::-1]
+    return np.ascontiguousarray(part)

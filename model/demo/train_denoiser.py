@@ -1,0 +1,220 @@
+"""Trains the demo's denoiser (with its conditioner and state embedding) for just what is sampled: one step a stage.
+
+A step draws one pyramid stage, a number of new latent frames, and samples of clips; the stage's input is made from the
+stage before (the true one disturbed, or the model's own), the target is the clean latent at this stage's size.
+History is often missing, so that frames stand on the conditioning alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.autoencoder import TinyAutoencoder
+from model.conditioning import RAY_STEP_PX, REFERENCE_FRAME, flow, ray_features
+from model.blockout import cast
+from model.demo.data import FRAMES_PER_LATENT, Clip
+from model.demo.network import DemoDenoiser
+from model.demo.training import LossFunction, TrainConfig, train
+
+HISTORY_SIZES = (4, 2, 1)
+HISTORY = sum(HISTORY_SIZES)
+STAGES = 3
+TIMESTEPS = (999, 743, 385)
+START_SIGMA = 0.999
+ORIGINAL_START_SIGMAS = (0.999, 0.666333, 0.333666)
+GAMMA = 1 / 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A clip as the denoiser sees it, N latent frames: latents (16, N, h, w) not normalised, rays
+    (RAY_CHANNELS, N, 4h, 4w), flow (4, N, h, w), weights (N, STATE_SIZE); float16 but for the weights."""
+
+    latents: NDArray[np.float16]
+    rays: NDArray[np.float16]
+    flow: NDArray[np.float16]
+    weights: NDArray[np.float32]
+
+
+def prepare(clip: Clip, autoencoder: TinyAutoencoder) -> Prepared:
+    """Encodes a clip's frames and casts its rays."""
+    with torch.no_grad():
+        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float()[None] / 255
+        latents, _ = autoencoder.encode(frames)
+    rays, flows = [], []
+    for first in range(0, len(clip.frames), FRAMES_PER_LATENT):
+        group = [clip.camera(first + i) for i in range(FRAMES_PER_LATENT)]
+        hits = cast(np, clip.parts, group[REFERENCE_FRAME], step_px=RAY_STEP_PX)
+        rays.append(ray_features(np, clip.parts, hits))
+        flows.append(flow(np, hits, group))
+    return Prepared(
+        latents=latents[0].transpose(0, 1).numpy().astype(np.float16), rays=np.stack(rays, 1).astype(np.float16),
+        flow=np.stack(flows, 1).astype(np.float16), weights=clip.weights[::FRAMES_PER_LATENT],
+    )  # fmt: skip
+
+
+class PreparedFolder:
+    """Clips as .npy files, read by memory map; a folder may grow while it is used."""
+
+    FIELDS = ("latents", "rays", "flow", "weights")
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.names: list[str] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        self.names = sorted(p.name.removesuffix(".weights.npy") for p in self._folder.glob("*.weights.npy"))
+
+    def write(self, name: str, prepared: Prepared) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for field in self.FIELDS:  # weights last: its presence says that the clip is complete
+            np.save(self._folder / f"{name}.{field}.npy", getattr(prepared, field))
+
+    def read(self, name: str) -> Prepared:
+        arrays = {field: np.load(self._folder / f"{name}.{field}.npy", mmap_mode="r") for field in self.FIELDS}
+        return Prepared(**arrays)
+
+
+def latent_statistics(folder: PreparedFolder, clips: int = 200) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each latent channel."""
+    values = np.concatenate(
+        [folder.read(n).latents.reshape(16, -1).astype(np.float64) for n in folder.names[:clips]], 1
+    )
+    return values.mean(1).astype(np.float32), values.std(1).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiserData:
+    """Where samples come from. `share` of the steps draw from each folder; `stages` are the stages it can serve."""
+
+    folders: tuple[PreparedFolder, ...]
+    share: tuple[float, ...]
+    stages: tuple[tuple[float, float, float], ...]
+    batch: tuple[int, ...]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+
+def train_denoiser(data: DenoiserData, config: TrainConfig, device: str) -> nn.Module:
+    return train(config, DemoDenoiser().to(device), flow_loss(data, device))
+
+
+def flow_loss(data: DenoiserData, device: str) -> LossFunction:
+    mean = torch.from_numpy(data.mean).view(1, 16, 1, 1, 1).to(device)
+    std = torch.from_numpy(data.std).view(1, 16, 1, 1, 1).to(device)
+
+    def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert isinstance(model, DemoDenoiser)
+        which = int(rng.choice(len(data.folders), p=data.share))
+        folder = data.folders[which]
+        if rng.random() < 0.02:
+            folder.refresh()
+        stage = int(rng.choice(STAGES, p=data.stages[which]))
+        new = int(rng.choice([3, 2, 1], p=[0.6, 0.25, 0.15]))
+        samples = [_draw(folder, rng, new) for _ in range(data.batch[which])]
+        latents, rays, flows, weights = (
+            torch.from_numpy(np.stack([s[i] for s in samples])).to(device).float() for i in range(4)
+        )
+        kept = weights[:, :1].view(-1, 1, 1, 1, 1)
+        latents = (latents - mean) / std
+        conditioning = model.conditioner(rays, flows)
+        history, history_conditioning = latents[:, :, :HISTORY], conditioning[:, :, :HISTORY]
+        present = weights[:, 1 : 1 + HISTORY].view(-1, 1, HISTORY, 1, 1) * kept
+        disturbed = history + _normal(history, rng) * float(rng.uniform(0, 0.25))
+        history = torch.cat([disturbed * present, history_conditioning * present], 1)
+        clean, fresh = latents[:, :, HISTORY:], conditioning[:, :, HISTORY:]
+        text = model.embedding(weights[:, 1 + HISTORY :])
+        sizes = [_shrunk(clean, 2 ** (STAGES - 1 - s)) for s in range(STAGES)]
+        start = _normal(clean, rng)
+        for _ in range(STAGES - 1):
+            start = _shrunk(start, 2) * 2
+        if stage > 0:
+            before = sizes[stage - 1]
+            if rng.random() < 0.3:
+                with torch.no_grad():
+                    first = start if stage == 1 else raise_stage(_disturbed(sizes[0], rng), 1, rng)
+                    before = first - START_SIGMA * predict_flow(model, stage - 1, first, fresh, history, text)
+            else:
+                before = _disturbed(before, rng)
+            start = raise_stage(before, stage, rng)
+        target = (start - sizes[stage]) / START_SIGMA
+        error = predict_flow(model, stage, start, fresh, history, text) - target
+        mse = error.square().mean()
+        return {"loss": mse, f"x0_{stage}": mse.detach()}
+
+    return loss_of
+
+
+def predict_flow(
+    model: DemoDenoiser, stage: int, noisy: Tensor, conditioning: Tensor, history: Tensor, text: Tensor
+) -> Tensor:
+    """The transformer at one stage. `conditioning` is of full size, `history` (B, 16 + C, HISTORY, h, w) with it."""
+    b, _, new = noisy.shape[:3]
+    long, mid, short = history.split(HISTORY_SIZES, 2)
+    indices = torch.arange(HISTORY + new, device=noisy.device)[None].expand(b, -1)
+    at_long, at_mid, at_short, at_new = indices.split([*HISTORY_SIZES, new], 1)
+    inputs = torch.cat([noisy, _shrunk(conditioning, 2 ** (STAGES - 1 - stage))], 1)
+    result: Tensor = model.transformer(
+        hidden_states=inputs, timestep=torch.full((b,), TIMESTEPS[stage], device=noisy.device),
+        encoder_hidden_states=text, indices_hidden_states=at_new,
+        indices_latents_history_short=at_short, indices_latents_history_mid=at_mid,
+        indices_latents_history_long=at_long, latents_history_short=short, latents_history_mid=mid,
+        latents_history_long=long, return_dict=False,
+    )[0]  # fmt: skip
+    return result
+
+
+def raise_stage(before: Tensor, stage: int, rng: np.random.Generator) -> Tensor:
+    """A stage's input from the result of the one before (HeliosPyramidPipeline: nearest x2, then block noise)."""
+    signal = 1 - ORIGINAL_START_SIGMAS[stage]
+    alpha = 1 / ((1 + 1 / GAMMA) ** 0.5 * (1 - signal) + signal)
+    beta = alpha * (1 - signal) / GAMMA**0.5
+    large = functional.interpolate(before, scale_factor=(1, 2, 2), mode="nearest")
+    b, c, t, h, w = large.shape
+    covariance = (1 + GAMMA + 1e-8) * torch.eye(4, dtype=torch.float64) - GAMMA
+    factor = torch.linalg.cholesky(covariance).float().to(large.device)
+    z = torch.from_numpy(rng.standard_normal((b, c, t, h // 2, w // 2, 4), dtype=np.float32)).to(large.device)
+    noise = (z @ factor.T).unflatten(-1, (2, 2)).permute(0, 1, 2, 3, 5, 4, 6).reshape(b, c, t, h, w)
+    return alpha * large + beta * noise
+
+
+def _draw(folder: PreparedFolder, rng: np.random.Generator, new: int) -> list[NDArray[np.floating]]:
+    """latents, rays and flow of HISTORY + new latent frames, and a vector: history kept, presence of each, conditions.
+
+    Missing frames are zeros. The new frames show one set of conditions, as a chunk does.
+    """
+    clip = folder.read(folder.names[int(rng.integers(len(folder.names)))])
+    count = clip.latents.shape[1]
+    starts = [s for s in range(count - new + 1) if (clip.weights[s : s + new] == clip.weights[s]).all()]
+    start = int(rng.choice(starts)) if starts else count - 1
+    chosen = np.arange(start - HISTORY, start + new)
+    valid = (chosen >= 0) & (chosen < count)
+    at = np.clip(chosen, 0, count - 1)
+    parts = []
+    for array in (clip.latents, clip.rays, clip.flow):
+        part = np.array(array[:, at], dtype=np.float32)
+        part[:, ~valid] = 0
+        parts.append(part)
+    kept = np.float32(rng.random() < 0.55)
+    weights = np.concatenate([[kept], valid[:HISTORY].astype(np.float32), clip.weights[start]])
+    return [*parts, weights.astype(np.float32)]
+
+
+def _shrunk(x: Tensor, factor: int) -> Tensor:
+    return functional.avg_pool3d(x, (1, factor, factor)) if factor > 1 else x
+
+
+def _normal(like: Tensor, rng: np.random.Generator) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(tuple(like.shape), dtype=np.float32)).to(like.device)
+
+
+def _disturbed(x: Tensor, rng: np.random.Generator) -> Tensor:
+    return x + _normal(x, rng) * float(rng.uniform(0, 0.3))

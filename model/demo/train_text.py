@@ -1,0 +1,64 @@
+"""Trains the demo's text reader on drawn phrases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.demo.conditions import SLOTS
+from model.demo.network import VOCABULARY, WORDS, TextReader
+from model.demo.phrases import Wish, draw_phrase
+from model.demo.training import LossFunction, TrainConfig, train
+from model.text import WordHashTokenizer
+
+BATCH = 128
+IGNORED = -100
+
+
+def train_text(config: TrainConfig, device: str) -> nn.Module:
+    return train(config, TextReader().to(device), reading_loss(device))
+
+
+def reading_loss(device: str) -> LossFunction:
+    """Binary cross-entropy of "does this slot change" and cross-entropy of the value where it does."""
+    tokenizer = WordHashTokenizer(vocabulary=VOCABULARY, tokens=WORDS)
+
+    def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
+        phrases = [draw_phrase(rng) for _ in range(BATCH)]
+        tokens = torch.from_numpy(np.concatenate([tokenizer(text) for text, _ in phrases])).to(device)
+        hidden = torch.from_numpy(rng.random(tokens.shape) < 0.03).to(device)  # a word nobody has met
+        tokens = torch.where(hidden & (tokens > 0), torch.full_like(tokens, VOCABULARY - 1), tokens)
+        changes, values = model(tokens)
+        wanted_change = torch.tensor([[float(slot in wish) for slot in SLOTS] for _, wish in phrases], device=device)
+        loss = functional.binary_cross_entropy_with_logits(changes, wanted_change)
+        start = 0
+        for slot, names in SLOTS.items():
+            wanted = torch.tensor(
+                [names.index(wish[slot]) if slot in wish else IGNORED for _, wish in phrases], device=device
+            )
+            part = functional.cross_entropy(
+                values[:, start : start + len(names)], wanted, ignore_index=IGNORED, reduction="sum"
+            )
+            loss = loss + part / max(1, int((wanted != IGNORED).sum()))
+            start += len(names)
+        return {"loss": loss}
+
+    return loss_of
+
+
+def wish_of(reader: nn.Module, tokenize: Callable[[str], np.ndarray[tuple[int, ...], np.dtype[np.int64]]],
+            text: str) -> Wish:  # fmt: skip
+    """What the reader takes a text to ask for."""
+    with torch.no_grad():
+        changes, values = reader(torch.from_numpy(tokenize(text)))
+    wish: Wish = {}
+    start = 0
+    for index, (slot, names) in enumerate(SLOTS.items()):
+        if float(changes[0, index]) > 0:
+            wish[slot] = names[int(values[0, start : start + len(names)].argmax())]
+        start += len(names)
+    return wish
