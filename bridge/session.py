@@ -123,7 +123,7 @@ class Session:
                 raise _unexpected(kind, self.state)
             outputs = self._handle(message, now_us)
         except RemoteProtocolError as exc:
-            return self._refuse(exc, kind.name, exc.seq)
+            return self._refuse(exc, kind.name, message.seq if isinstance(message, Control) else -1)
         self.state = TRANSITIONS[self.state][kind]
         if not isinstance(message, Ping | Pong):
             self._strikes = 0

@@ -56,11 +56,11 @@ class _Socket:
         """For `Poller` only."""
         return self._socket
 
-    def close(self) -> None:
-        """Closes at once; what was not sent is dropped. May be called twice."""
+    def close(self, *, linger_ms: int = 0) -> None:
+        """Closes; what is not sent after `linger_ms` is dropped. May be called twice."""
         if not self._closed:
             self._closed = True
-            self._socket.close(linger=0)
+            self._socket.close(linger=linger_ms)
             self._context.term()
 
     def __enter__(self) -> Self:
@@ -150,7 +150,7 @@ class DealerSocket(_Socket):
             raise PeerLost("the service does not take messages any more: it stopped, hangs, or the network is down")
 
 
-Source: TypeAlias = RouterSocket | DealerSocket | int
+Pollable: TypeAlias = RouterSocket | DealerSocket | int
 
 
 class Poller:
@@ -162,24 +162,24 @@ class Poller:
 
     def __init__(self) -> None:
         self._poller = zmq.Poller()
-        self._sources: dict[object, Source] = {}
+        self._sources: dict[object, Pollable] = {}
         self._descriptors: dict[object, int] = {}
 
-    def watch(self, source: Source) -> None:
+    def watch(self, source: Pollable) -> None:
         """Watches `source` for reading."""
         key = source if isinstance(source, int) else source.raw
         self._sources[key] = source
         self._descriptors[key] = source if isinstance(source, int) else int(source.raw.getsockopt(zmq.FD))
         self._poller.register(key, zmq.POLLIN)
 
-    def forget(self, source: Source) -> None:
+    def forget(self, source: Pollable) -> None:
         """Stops watching `source`; a source that is not watched is no error."""
         key = source if isinstance(source, int) else source.raw
         if self._sources.pop(key, None) is not None:
             del self._descriptors[key]
             self._poller.unregister(key)
 
-    def wait(self, timeout_us: int) -> list[Source]:
+    def wait(self, timeout_us: int) -> list[Pollable]:
         """The sources that can be read now; empty after `timeout_us`, and sometimes earlier: callers loop."""
         ready = self._ready()
         if not ready and timeout_us > 0:
@@ -187,7 +187,7 @@ class Poller:
             ready = self._ready()
         return ready
 
-    def _ready(self) -> list[Source]:
+    def _ready(self) -> list[Pollable]:
         try:
             return [self._sources[key] for key, _ in self._poller.poll(0)]
         except zmq.ZMQError as exc:

@@ -1,0 +1,251 @@
+"""The client SDK: what a game calls once a tick. Sockets and waiting only; what messages mean is client_core.py's.
+
+with Client("tcp://127.0.0.1:5599", axes="unity") as client:
+    while running:
+        client.send(Camera(position=(0, 1.6, 0)), action="walk towards the tower")
+        if (frame := client.poll()) is not None:
+            show(frame.pixels)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from bridge.client_core import Camera, ClientCore, Counts, Frame
+from bridge.clock import Clock, MonotonicClock
+from bridge.codec import decode, encode, encode_checked
+from bridge.config import DEFAULT_ADDRESS
+from bridge.errors import ConfigError, ConnectTimeout, PeerLost, ReceiveTimeout, RemoteProtocolError, SessionClosed
+from bridge.messages import (
+    VERSION_MAJOR,
+    VERSION_MINOR,
+    Axes,
+    Bye,
+    ErrorMessage,
+    Event,
+    Hello,
+    Message,
+    Part,
+    PartMove,
+    Reset,
+    SceneUpdate,
+    Stats,
+    StatsRequest,
+    Welcome,
+)
+from bridge.transport import DealerSocket, Poller, SendResult
+
+_RETRY_US = 2000
+_BYE_MS = 100  # how long closing may wait for BYE to leave; on a live connection it is well under one
+
+
+class Client:
+    """A session with a service. Use it from one thread; `send` and `poll` never block.
+
+    address: of `helios-bridge serve`. axes: "opengl", "opencv", "unity", "unreal" or "godot": everything sent and
+    received is in them. units_per_metre: 100 for Unreal. budget_ms: how long after a control its answer is still
+    useful. pixel_formats: best first; "jpeg" saves bandwidth and needs OpenCV here. credit: frames under way unread.
+    A session that the server gave up after a silence or a lost connection is resumed without a word.
+
+    Raises: ConnectTimeout: nobody answers there. SessionBusy: no room. RemoteProtocolError: refused (another version).
+        ConfigError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        axes: str | Axes = Axes.OPENGL,
+        units_per_metre: float = 1.0,
+        budget_ms: float = 16.667,
+        tick_hz: float = 60.0,
+        connect_timeout_s: float = 5.0,
+        name: str = "python",
+        pixel_formats: Sequence[str] = ("rgb8",),
+        credit: int = 2,
+        clock: Clock | None = None,
+    ) -> None:
+        if axes not in list(Axes) and axes not in [known.value for known in Axes]:
+            raise ConfigError(f"axes: got {axes!r}, expected one of {', '.join(known.value for known in Axes)}")
+        self._clock = clock or MonotonicClock()
+        self._core = ClientCore(
+            Hello(
+                version_major=VERSION_MAJOR,
+                version_minor=VERSION_MINOR,
+                client=name,
+                axes=Axes(axes),
+                units_per_metre=float(units_per_metre),
+                pixel_formats=tuple(pixel_formats),
+                credit=credit,
+                budget_us=round(budget_ms * 1e3),
+                tick_hz=float(tick_hz),
+            )
+        )
+        encode_checked(self._core.hello())
+        self._socket = DealerSocket(address)
+        self._poller = Poller()
+        self._poller.watch(self._socket)
+        self._closed = False
+        try:
+            self.welcome: Welcome = self._handshake(address, connect_timeout_s)
+        except BaseException:
+            self._close_socket()
+            raise
+
+    # -- every tick ------------------------------------------------------------------------------------------------
+
+    def send(self, camera: Camera, action: str = "", events: Sequence[Event] = (), *, teleport: bool = False) -> int:
+        """Sends one control and returns its seq. Never blocks.
+
+        Raises: LocalProtocolError: a value is out of bounds (NaN, a quaternion not of length 1, a text too long).
+            PeerLost: the service is gone.
+        """
+        self._check_open()
+        control = self._core.control(camera, action, events, self._clock.now_us(), teleport=teleport)
+        self._send(control)
+        self._core.sent(control)
+        return control.seq
+
+    def poll(self) -> Frame | None:
+        """The newest frame that was not returned yet, or None. Never blocks.
+
+        Raises: SessionClosed, RemoteProtocolError: the session is over, or the server refused a scene.
+        """
+        self._check_open()
+        self._drain()
+        return self._core.take_newest()
+
+    def receive(self, timeout_s: float = 1.0) -> Frame:
+        """The newest frame that was not returned yet; waits for one. Raises: ReceiveTimeout, and what `poll` raises."""
+        deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
+        while (frame := self.poll()) is None:
+            self._wait(deadline_us, f"no newer frame within {timeout_s:g} s")
+        return frame
+
+    def step(
+        self,
+        camera: Camera,
+        action: str = "",
+        events: Sequence[Event] = (),
+        *,
+        teleport: bool = False,
+        timeout_s: float = 1.0,
+    ) -> Frame:
+        """Sends a control and waits for its own answer (or a newer one)."""
+        seq = self.send(camera, action, events, teleport=teleport)
+        deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
+        while (frame := self.poll()) is None or frame.seq < seq:
+            self._wait(deadline_us, f"control {seq} was not answered within {timeout_s:g} s")
+        return frame
+
+    # -- now and then ----------------------------------------------------------------------------------------------
+
+    def set_scene(self, parts: Iterable[Part], prompt: str | None = None, seed: int | None = None) -> None:
+        """Hands over the whole blockout; what was there before is gone. A refusal surfaces in the next `poll`."""
+        self._check_open()
+        self._send(SceneUpdate(prompt=prompt, seed=seed, replace=True, add=tuple(parts)))
+
+    def update_scene(
+        self,
+        *,
+        add: Iterable[Part] = (),
+        move: Iterable[PartMove] = (),
+        remove: Iterable[int] = (),
+        prompt: str | None = None,
+    ) -> None:
+        """Changes the blockout: adds (or replaces by id), moves and removes parts."""
+        self._check_open()
+        self._send(SceneUpdate(prompt=prompt, add=tuple(add), move=tuple(move), remove=tuple(remove)))
+
+    def reset(self, seed: int | None = None, prompt: str | None = None) -> None:
+        """Starts the video anew in the same blockout."""
+        self._check_open()
+        self._send(Reset(seed=seed, prompt=prompt))
+
+    def stats(self, timeout_s: float = 1.0) -> Stats:
+        """The server's ledger of this session; waits for it. Frames that arrive meanwhile are kept for `poll`."""
+        self._check_open()
+        self._core.stats = None
+        self._send(StatsRequest())
+        deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
+        while self._core.stats is None:
+            self._wait(deadline_us, f"no STATS within {timeout_s:g} s")
+            self._drain()
+        return self._core.stats
+
+    @property
+    def counts(self) -> Counts:
+        """This side's ledger: controls sent, answered, refused, unanswered, in budget, late."""
+        return self._core.counts
+
+    @property
+    def errors(self) -> Sequence[ErrorMessage]:
+        """The newest refusals that did not end the session, oldest first."""
+        return tuple(self._core.errors)
+
+    def close(self) -> None:
+        """Says BYE and closes. May be called twice."""
+        if not self._closed:
+            self._socket.send(encode(Bye(reason="closed by the game")))
+            self._close_socket(linger_ms=_BYE_MS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- helpers ---------------------------------------------------------------------------------------------------
+
+    def _handshake(self, address: str, timeout_s: float) -> Welcome:
+        deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
+        text = f"no answer from {address} within {timeout_s:g} s: is the service (helios-bridge serve) running there?"
+        hello = encode(self._core.hello())
+        while self._socket.send(hello) is not SendResult.SENT:
+            if self._clock.now_us() >= deadline_us:
+                raise ConnectTimeout(text)
+            self._clock.sleep_until_us(min(deadline_us, self._clock.now_us() + _RETRY_US))
+        while True:
+            self._drain()
+            if self._core.welcome is not None:
+                return self._core.welcome
+            left_us = deadline_us - self._clock.now_us()
+            if left_us <= 0:
+                raise ConnectTimeout(text)
+            self._poller.wait(left_us)
+
+    def _send(self, message: Message) -> None:
+        self._socket.send_or_lose(encode_checked(message))
+
+    def _drain(self) -> None:
+        """Reads everything that waits, so that old frames never queue up in front of new ones."""
+        while (parts := self._socket.receive()) is not None:
+            try:
+                replies = self._core.receive(decode(parts), self._clock.now_us())
+            except (SessionClosed, RemoteProtocolError) as exc:
+                if isinstance(exc, SessionClosed) or exc.fatal:
+                    self._close_socket()
+                raise
+            for reply in replies:
+                if self._socket.send(encode(reply)) is not SendResult.SENT:
+                    raise PeerLost("the service does not take messages any more: it stopped, or the network is down")
+
+    def _wait(self, deadline_us: int, text: str) -> None:
+        left_us = deadline_us - self._clock.now_us()
+        if left_us <= 0:
+            raise ReceiveTimeout(text)
+        self._poller.wait(left_us)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SessionClosed("this client is closed")
+
+    def _close_socket(self, *, linger_ms: int = 0) -> None:
+        if not self._closed:
+            self._closed = True
+            self._poller.forget(self._socket)
+            self._socket.close(linger_ms=linger_ms)

@@ -1,0 +1,232 @@
+"""A client's side of a session, without I/O: what to send, what an arriving message means, and the count of both.
+
+client.py adds the socket and the waiting. Everything here is in the client's own axes, and times are on its clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.codec import Decoded
+from bridge.errors import ConfigError, ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
+from bridge.messages import (
+    Busy,
+    Bye,
+    Control,
+    ErrorMessage,
+    Event,
+    FrameHeader,
+    Hello,
+    Message,
+    Ping,
+    PixelFormat,
+    Pong,
+    Quat,
+    Source,
+    Stats,
+    Vec3,
+    Welcome,
+)
+
+log = logging.getLogger(__name__)
+_MAX_PENDING: Final = 1024
+# The server gave us up after a silence (a loading screen, a debugger), or the connection broke and zmq made a new one
+# that the server does not know. Its world is kept for a while: HELLO with the token takes it up again.
+_RESUMABLE: Final = (ErrorCode.SESSION_EXPIRED, ErrorCode.UNEXPECTED_MESSAGE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """Where the game looks from, in the client's axes and units. rotation: camera-to-world unit quaternion xyzw."""
+
+    position: Vec3
+    rotation: Quat = (0.0, 0.0, 0.0, 1.0)
+    vertical_fov_deg: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One answer. pixels: (H, W, 3) uint8 RGB, row 0 at the top, read-only; it stays valid as long as it is kept.
+
+    latency_ms: from sending the control to reading its answer.
+    """
+
+    header: FrameHeader
+    pixels: NDArray[np.uint8]
+    latency_ms: float
+
+    @property
+    def seq(self) -> int:
+        return self.header.seq
+
+    @property
+    def source(self) -> Source:
+        return self.header.source
+
+    @property
+    def age_ms(self) -> float:
+        """Control age when it was read: the server's figure plus the time on the wire."""
+        return self.header.control_age_us / 1e3 + max(0.0, self.latency_ms - self.header.server_us / 1e3)
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """Every control sent is answered, refused or (so far) unanswered; every answer is in budget or late."""
+
+    controls: int = 0
+    answered: int = 0
+    refused: int = 0
+    in_budget: int = 0
+    late: int = 0
+
+    @property
+    def unanswered(self) -> int:
+        return self.controls - self.answered - self.refused
+
+
+class ClientCore:
+    """Not thread-safe. `errors` keeps the newest refusals that did not end the session."""
+
+    def __init__(self, hello: Hello) -> None:
+        self.welcome: Welcome | None = None
+        self.stats: Stats | None = None
+        self.counts = Counts()
+        self.errors: deque[ErrorMessage] = deque(maxlen=64)
+        self._hello = hello
+        self._next_seq = 0
+        self._sent_us: OrderedDict[int, int] = OrderedDict()
+        self._newest: Frame | None = None
+        self._newest_seq = -1
+        self._returned_seq = -1
+        self._lateness_us = 0
+        self._resuming = False
+
+    def hello(self) -> Hello:
+        """Opens the session, or resumes it once WELCOME has told its token."""
+        if self.welcome is None:
+            return self._hello
+        return msgspec.structs.replace(
+            self._hello, session_id=self.welcome.session_id, resume_token=self.welcome.resume_token
+        )
+
+    def control(self, camera: Camera, action: str, events: Sequence[Event], now_us: int, *, teleport: bool) -> Control:
+        """The next control. Numbers of any kind (numpy's too) are taken as floats."""
+        x, y, z = camera.position
+        qx, qy, qz, qw = camera.rotation
+        return Control(
+            seq=self._next_seq,
+            t_us=now_us,
+            position=(float(x), float(y), float(z)),
+            rotation=(float(qx), float(qy), float(qz), float(qw)),
+            vertical_fov_deg=float(camera.vertical_fov_deg),
+            action=action,
+            events=tuple(events),
+            teleport=teleport,
+            lateness_us=self._lateness_us,
+            frame_received_seq=self._newest_seq,
+        )
+
+    def sent(self, control: Control) -> None:
+        """`control` is on its way; from now on it counts."""
+        self._next_seq = control.seq + 1
+        self.counts.controls += 1
+        self._sent_us[control.seq] = control.t_us
+        if len(self._sent_us) > _MAX_PENDING:
+            self._sent_us.popitem(last=False)
+
+    def receive(self, decoded: Decoded, now_us: int) -> list[Message]:
+        """Takes in one message; returns what to send because of it.
+
+        Raises: SessionBusy, SessionClosed: the session cannot begin or is over. RemoteProtocolError: the server refused
+        something that the caller must know about (all but single controls, which land in `errors`).
+        """
+        message = decoded.message
+        match message:
+            case FrameHeader():
+                self._on_frame(message, decoded, now_us)
+            case Ping():
+                return [Pong(t_us=message.t_us)]
+            case Welcome():
+                self._on_welcome(message)
+            case Stats():
+                self.stats = message
+            case ErrorMessage():
+                return self._on_error(message)
+            case Busy():
+                raise SessionBusy(message.text, retry_after_us=message.retry_after_us)
+            case Bye():
+                raise SessionClosed(f"the server ended the session: {message.reason or 'no reason given'}")
+            case _:
+                log.debug("client.ignored message=%s", type(message).__name__)
+        return []
+
+    def take_newest(self) -> Frame | None:
+        """The newest frame, once."""
+        if self._newest is None or self._newest.seq <= self._returned_seq:
+            return None
+        self._returned_seq = self._newest.seq
+        return self._newest
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        if self.welcome is not None and not welcome.resumed:
+            raise SessionClosed("the server no longer has this session; open a new one")
+        self.welcome = welcome
+        self._resuming = False
+        self._next_seq = max(self._next_seq, welcome.last_seq + 1)
+
+    def _on_frame(self, header: FrameHeader, decoded: Decoded, now_us: int) -> None:
+        latency_us = now_us - self._sent_us.pop(header.seq, header.t_us)
+        self._lateness_us = latency_us - self._hello.budget_us
+        self.counts.answered += 1
+        if self._lateness_us <= 0:
+            self.counts.in_budget += 1
+        else:
+            self.counts.late += 1
+        if header.seq > self._newest_seq:
+            assert decoded.pixels is not None
+            self._newest_seq = header.seq
+            self._newest = Frame(
+                header=header, pixels=_pixels(header, bytes(decoded.pixels)), latency_ms=latency_us / 1e3
+            )
+
+    def _on_error(self, error: ErrorMessage) -> list[Message]:
+        if error.in_reply_to == "CONTROL":
+            self.counts.refused += 1
+            self._sent_us.pop(error.seq, None)
+        if error.fatal and error.code in _RESUMABLE and self.welcome is not None:
+            if self._resuming:
+                return []
+            self._resuming = True
+            log.info("client.resume session=%s", self.welcome.session_id)
+            return [self.hello()]
+        if error.fatal or error.in_reply_to in ("HELLO", "SCENE", "RESET"):
+            raise RemoteProtocolError(
+                error.code, error.text, seq=error.seq, in_reply_to=error.in_reply_to, fatal=error.fatal
+            )
+        self.errors.append(error)
+        log.warning("client.refused code=%s seq=%d text=%s", error.code.value, error.seq, error.text)
+        return []
+
+
+def _pixels(header: FrameHeader, data: bytes) -> NDArray[np.uint8]:
+    shape = (header.height, header.width, 3)
+    if header.pixel_format is PixelFormat.RGB8:
+        return np.frombuffer(data, dtype=np.uint8).reshape(shape)  # (H, W, 3)
+    try:
+        import cv2  # a game on the same machine takes rgb8 and never needs it
+    except ImportError as exc:
+        raise ConfigError("JPEG frames need OpenCV: pip install opencv-python-headless, or ask for rgb8") from exc
+    bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None or bgr.shape != shape:
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"FRAME: the pixels are not a JPEG of {shape[1]} x {shape[0]}")
+    rgb: NDArray[np.uint8] = np.ascontiguousarray(bgr[:, :, ::-1])
+    rgb.flags.writeable = False
+    return rgb
