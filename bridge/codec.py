@@ -8,6 +8,7 @@ Whatever is wrong leaves here as RemoteProtocolError with a code. Which message 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
@@ -67,6 +68,8 @@ MAX_BODY_BYTES: Final[dict[MessageType, int]] = {
 }
 _TYPE_BYTE: Final = {kind: bytes([kind]) for kind in MessageType}
 _TYPE_OF_BYTE: Final = {byte: kind for kind, byte in _TYPE_BYTE.items()}
+_PATH: Final = re.compile(r"at `\$([^`]*)`$")
+_STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
@@ -126,7 +129,7 @@ def decode(parts: Sequence[Buffer]) -> Decoded:
     except RemoteProtocolError as exc:
         raise RemoteProtocolError(exc.code, exc.text, seq=_seq_of(kind, body), in_reply_to=kind.name) from exc
     except msgspec.ValidationError as exc:
-        text = f"{kind.name}: {exc}"
+        text = f"{kind.name}: {exc}{_got(body, str(exc))}"
         raise RemoteProtocolError(
             ErrorCode.INVALID_FIELD, text, seq=_seq_of(kind, body), in_reply_to=kind.name
         ) from exc
@@ -229,6 +232,19 @@ def _check_text(kind: MessageType, value: str) -> None:
     if got > MAX_TEXT_BYTES:
         text = f"{kind.name}: a text of {got} bytes, expected at most {MAX_TEXT_BYTES}"
         raise RemoteProtocolError(ErrorCode.TEXT_TOO_LONG, text)
+
+
+def _got(body: object, complaint: str) -> str:
+    """What stands at the path that msgspec's complaint ends with (`$.position[0]`), for the message's reader."""
+    path = _PATH.search(complaint)
+    for key, index in _STEP.findall(path[1] if path else ""):
+        if isinstance(body, dict):
+            body = body.get(key)
+        elif isinstance(body, list) and index and int(index) < len(body):
+            body = body[int(index)]
+        else:
+            return ""
+    return f", got {str(body)[:40]}" if isinstance(body, int | float | str) else ""
 
 
 def _seq_of(kind: MessageType, body: dict[object, object]) -> int:

@@ -121,10 +121,11 @@ class Session:
         try:
             if kind not in TRANSITIONS[self.state]:
                 raise _unexpected(kind, self.state)
+            after = TRANSITIONS[self.state][kind]
             outputs = self._handle(message, now_us)
         except RemoteProtocolError as exc:
             return self._refuse(exc, kind.name, message.seq if isinstance(message, Control) else -1)
-        self.state = TRANSITIONS[self.state][kind]
+        self.state = after
         if not isinstance(message, Ping | Pong):
             self._strikes = 0
         return outputs
