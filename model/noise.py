@@ -1,0 +1,65 @@
+"""The noise that a chunk starts from and the noise between its stages, drawn on the host from counters.
+
+Every draw is named by (seed, chunk, stage), never by what was drawn before: the same seed gives the same latents on
+every runner, after a restart, and whichever chunks were left out. Numpy only.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CHOLESKY_JITTER = 1e-8  # as in diffusers' HeliosPyramidPipeline.sample_block_noise
+_KEY_WORD = 0x48_45_4C_49_4F_53  # "HELIOS": keeps our streams apart from another Philox keyed by the same seed
+
+
+class DrawNormal(Protocol):
+    """Independent standard normal numbers for one place in one session; a pure function of its arguments.
+
+    Stage 0 is the chunk's starting noise (full latent size), stage s > 0 the raw block noise on entering s.
+    """
+
+    def __call__(self, *, seed: int, chunk: int, stage: int, shape: tuple[int, ...]) -> NDArray[np.float32]: ...
+
+
+def philox_normal(*, seed: int, chunk: int, stage: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The draws used outside of tests. seed: 0 .. 2**64 - 1. Returns: `shape` float32."""
+    bits = np.random.Philox(key=[seed, _KEY_WORD], counter=[0, 0, stage, chunk])
+    return np.random.Generator(bits).standard_normal(shape, dtype=np.float32)
+
+
+def halved(noise: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Noise one pyramid level down: (..., h, w) -> (..., h/2, w/2), still of variance 1.
+
+    Bilinear reduction by two is the mean of 2x2; times two keeps the variance.
+    """
+    *outer, height, width = noise.shape
+    blocks = noise.reshape(*outer, height // 2, 2, width // 2, 2)
+    return np.asarray(blocks.mean(axis=(-3, -1)) * 2, dtype=np.float32)
+
+
+def block_correlated(normal: NDArray[np.float32], gamma: float, patch: tuple[int, int]) -> NDArray[np.float32]:
+    """Raw draws -> noise correlated inside each patch, covariance (1 + gamma) I - gamma 11^T.
+
+    Args:
+        normal: (B, C, T, h/rows, w/columns, rows * columns), one row of draws a patch.
+
+    Returns: (B, C, T, h, w).
+    """
+    rows, columns = patch
+    mixed = normal @ block_cholesky(gamma, rows * columns).T
+    batch, channels, frames, high, wide = normal.shape[:5]
+    blocks = mixed.reshape(batch, channels, frames, high, wide, rows, columns)
+    return blocks.transpose(0, 1, 2, 3, 5, 4, 6).reshape(batch, channels, frames, high * rows, wide * columns)
+
+
+def block_cholesky(gamma: float, size: int) -> NDArray[np.float32]:
+    """The lower factor of the block covariance.
+
+    Worked out in float64: at gamma = 1/3 and 2x2 patches the covariance is singular but for the jitter, which float32
+    cannot hold beside 1.0, and whether a float32 factorisation then succeeds depends on the LAPACK in use.
+    """
+    covariance = np.eye(size) * (1 + gamma + _CHOLESKY_JITTER) - np.full((size, size), gamma)
+    return np.linalg.cholesky(covariance).astype(np.float32)

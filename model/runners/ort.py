@@ -1,0 +1,84 @@
+"""Runs exported graphs with onnxruntime on the CPU: the default runner, and all that `pip install` needs.
+
+The only importer of onnxruntime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from model.errors import RunnerError
+from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
+
+_PROVIDER = "CPUExecutionProvider"
+_LOG_ERRORS_ONLY = 3
+_DTYPES = {
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(int64)": "int64",
+    "tensor(int32)": "int32", "tensor(uint8)": "uint8", "tensor(bool)": "bool",
+}  # fmt: skip
+
+
+class OrtRunner:
+    """Every `*.onnx` file of a folder, named by its stem."""
+
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        """threads: that one graph may use at a time. Raises: RunnerError: no graphs there, or one does not load."""
+        files = sorted(folder.glob("*.onnx"))
+        if not files:
+            raise RunnerError(f"no *.onnx file in {folder}; export a model with `python -m trt_build export`")
+        self._sessions = {file.stem: _session(file, threads) for file in files}
+        self._graphs = {name: _signature(name, session) for name, session in self._sessions.items()}
+        self._bound: dict[str, dict[str, NDArray[np.generic]]] = {name: {} for name in self._sessions}
+
+    @property
+    def graphs(self) -> Mapping[str, GraphSignature]:
+        return self._graphs
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        signature = signature_of(self._graphs, graph)
+        bound = self._bound[graph]
+        check_inputs(graph, signature, inputs, bound)
+        try:
+            outputs = self._sessions[graph].run(None, {**bound, **inputs})
+        except Exception as exc:  # onnxruntime's errors share no base below Exception
+            raise RunnerError(f"{graph}: onnxruntime failed: {exc}") from exc
+        return dict(zip(signature.outputs, outputs, strict=True))
+
+    def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
+        check_input(graph, signature_of(self._graphs, graph), name, array)
+        self._bound[graph][name] = array.copy()
+
+    def close(self) -> None:
+        self._sessions.clear()
+        self._graphs.clear()
+
+
+def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    # The game and its server share these cores: a worker that waits must not burn one.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(file, options, providers=[_PROVIDER])
+    except Exception as exc:  # onnxruntime's errors share no base below Exception
+        raise RunnerError(f"{file} does not load: {exc}") from exc
+
+
+def _signature(graph: str, session: onnxruntime.InferenceSession) -> GraphSignature:
+    return GraphSignature(
+        inputs={node.name: _tensor(graph, node) for node in session.get_inputs()},
+        outputs={node.name: _tensor(graph, node) for node in session.get_outputs()},
+    )
+
+
+def _tensor(graph: str, node: onnxruntime.NodeArg) -> TensorSignature:
+    if node.type not in _DTYPES:
+        raise RunnerError(f"{graph}: {node.name!r} has type {node.type}, which no runner carries")
+    return TensorSignature(_DTYPES[node.type], tuple(n if isinstance(n, int) else None for n in node.shape))

@@ -1,0 +1,96 @@
+"""Runs torch modules behind the same seam: for parity tests, and for `--runner torch` on a training run.
+
+Needs the torch extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.errors import RunnerError
+from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchGraph:
+    """A module with what export and the runner must know of it.
+
+    inputs: one example each, named, in the order of the module's forward, all of different dynamic lengths where they
+    may differ. dynamic_axes: input name -> axis -> the name of its length; inputs that share a name share the length.
+    outputs: names, in the order that forward returns them (one tensor or a tuple).
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    dynamic_axes: Mapping[str, Mapping[int, str]]
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            given = self.module(*(inputs[name] for name in self.inputs))
+        outputs = (given,) if isinstance(given, Tensor) else tuple(given)
+        return dict(zip(self.outputs, outputs, strict=True))
+
+
+class TorchRunner:
+    """Modules on one device, in the dtype they come in; each runs its example once, to learn its outputs."""
+
+    def __init__(self, graphs: Mapping[str, TorchGraph], *, device: str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._modules = dict(graphs)
+        for graph in self._modules.values():
+            graph.module.to(self._device).eval()
+        self._graphs = {name: self._signature(graph) for name, graph in graphs.items()}
+        self._bound: dict[str, dict[str, Tensor]] = {name: {} for name in graphs}
+
+    @property
+    def graphs(self) -> Mapping[str, GraphSignature]:
+        return self._graphs
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        signature = signature_of(self._graphs, graph)
+        bound = self._bound[graph]
+        check_inputs(graph, signature, inputs, {name: np.empty(0) for name in bound})
+        tensors = {name: self._tensor(array) for name, array in inputs.items()}
+        try:
+            outputs = self._modules[graph].run({**bound, **tensors})
+        except RuntimeError as exc:
+            raise RunnerError(f"{graph}: torch failed: {exc}") from exc
+        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+    def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
+        check_input(graph, signature_of(self._graphs, graph), name, array)
+        self._bound[graph][name] = self._tensor(array.copy())
+
+    def close(self) -> None:
+        self._modules.clear()
+        self._graphs.clear()
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def _signature(self, graph: TorchGraph) -> GraphSignature:
+        """Output lengths count as varying wherever any input's do: a module does not say which follow which."""
+        outputs = graph.run({name: tensor.to(self._device) for name, tensor in graph.inputs.items()})
+        varies = any(graph.dynamic_axes.values())
+        return GraphSignature(
+            inputs={
+                name: _tensor_signature(tensor, set(graph.dynamic_axes.get(name, {})))
+                for name, tensor in graph.inputs.items()
+            },
+            outputs={
+                name: _tensor_signature(tensor, set(range(tensor.ndim)) if varies else set())
+                for name, tensor in outputs.items()
+            },
+        )
+
+
+def _tensor_signature(tensor: Tensor, dynamic: set[int]) -> TensorSignature:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return TensorSignature(dtype, tuple(None if axis in dynamic else n for axis, n in enumerate(tensor.shape)))
