@@ -45,7 +45,7 @@ class Schedule:
 
         Args:
             steps: as asked for; `doubled` (amplify_first_chunk) makes them twice as many.
-            tokens: new tokens of this stage, all frames; only dynamic shifting looks at them.
+            tokens: of the sample before it is upsampled for this stage; only dynamic shifting looks at them.
         """
         spec = self._spec
         points = steps * 2 + 1 if doubled else steps + 1

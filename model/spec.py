@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import enum
 import json
-import types
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from model.errors import SpecError
 
@@ -158,7 +157,8 @@ def read_spec(path: Path) -> ModelSpec:
     if missing := sorted(known - loaded.keys()):
         raise SpecError(f"{path} lacks {', '.join(missing)}")
     hints = get_type_hints(ModelSpec)
-    return ModelSpec(**{key: _value(key, hints[key], value) for key, value in loaded.items()})
+    values: dict[str, Any] = {key: _value(key, hints[key], value) for key, value in loaded.items()}
+    return ModelSpec(**values)
 
 
 def write_spec(spec: ModelSpec, path: Path) -> None:
@@ -173,7 +173,6 @@ def _value(key: str, wanted: Any, value: object) -> object:
         if not isinstance(value, list):
             raise SpecError(f"{key} must be a list, got {value!r}")
         return tuple(_value(key, get_args(wanted)[0], item) for item in value)
-    assert get_origin(wanted) not in (Union, types.UnionType), key
     if issubclass(wanted, enum.StrEnum):
         try:
             return wanted(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 import zlib
@@ -33,7 +34,7 @@ class WordHashTokenizer:
     def __call__(self, text: str) -> NDArray[np.int64]:
         """Returns: (1, tokens) int64, all zero for a text without words."""
         words = words_of(text)
-        pairs = [f"{left} {right}" for left, right in zip(words, words[1:], strict=False)]
+        pairs = [f"{left} {right}" for left, right in itertools.pairwise(words)]
         numbers = np.full((1, self.tokens), PADDING, dtype=np.int64)
         for place, piece in enumerate([*words, *pairs][: self.tokens]):
             numbers[0, place] = 1 + zlib.crc32(piece.encode()) % (self.vocabulary - 1)

@@ -62,7 +62,7 @@ class TorchRunner:
             outputs = self._modules[graph].run({**bound, **tensors})
         except RuntimeError as exc:
             raise RunnerError(f"{graph}: torch failed: {exc}") from exc
-        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+        return {name: tensor.cpu().numpy().copy() for name, tensor in outputs.items()}
 
     def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
         check_input(graph, signature_of(self._graphs, graph), name, array)

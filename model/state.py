@@ -1,0 +1,115 @@
+"""What goes into and comes out of the chunk loop: request, result, and all that a session remembers. Numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import ModelError
+from model.runners.base import Arrays
+
+_ARRAYS = (
+    "history_latents",
+    "history_conditioning",
+    "prefix_latent",
+    "prefix_conditioning",
+    "text_state",
+    "text_embeddings",
+)
+_TEXT, _SEED, _CHUNK_INDEX, _CONTINUES = "text_utf8", "seed", "chunk_index", "continues"
+_MEMORY = "memory_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkRequest:
+    """What one chunk of T latent frames shall show.
+
+    texts: T action texts, one a latent frame. steps: denoising steps, one number a stage.
+    features: the conditioner's inputs by name (frames on axis 2); or `conditioning` (1, C, T, h, w) float32, ready
+    made; neither for a model without conditioning.
+    cut: what was shown before is not to be continued: history and decoder memory start anew, the text goes on.
+    """
+
+    texts: tuple[str, ...]
+    steps: tuple[int, ...]
+    features: Arrays | None = None
+    conditioning: NDArray[np.float32] | None = None
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkResult:
+    """frames: (N, H, W, 3) uint8 RGB. latents: (1, 16, T, h, w) float32, normalised.
+
+    stage_ms: text, conditioning, stage0 .. stageN, decode; milliseconds by the rollout's clock.
+    """
+
+    frames: NDArray[np.uint8]
+    latents: NDArray[np.float32]
+    stage_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState:
+    """Arrays are never changed in place; a step makes new ones.
+
+    history_latents: (1, 16, sum(history_sizes), h, w) float32 normalised, history_conditioning: (1, C, ...) alike.
+    prefix_*: (1, channels, 1, h, w), zeros until the first chunk is made. text_state: (1, S) float32.
+    text_embeddings: (1, L, D) float32, of `text`, the last one taken in. memory: the decoder's, by input name.
+    chunk_index: of the chunk to make next, never reset. continues: whether history holds anything.
+    """
+
+    history_latents: NDArray[np.float32]
+    history_conditioning: NDArray[np.float32]
+    prefix_latent: NDArray[np.float32]
+    prefix_conditioning: NDArray[np.float32]
+    text_state: NDArray[np.float32]
+    text_embeddings: NDArray[np.float32]
+    text: str
+    memory: Mapping[str, NDArray[np.generic]]
+    seed: int
+    chunk_index: int
+    continues: bool
+
+    def after_cut(self, memory: Mapping[str, NDArray[np.generic]]) -> RolloutState:
+        """The state with nothing shown yet; the text in force and the place in the noise stay."""
+        return replace(
+            self,
+            history_latents=np.zeros_like(self.history_latents),
+            history_conditioning=np.zeros_like(self.history_conditioning),
+            prefix_latent=np.zeros_like(self.prefix_latent),
+            prefix_conditioning=np.zeros_like(self.prefix_conditioning),
+            memory=memory,
+            continues=False,
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Flat and picklable; shares the arrays."""
+        return {
+            **{name: getattr(self, name) for name in _ARRAYS},
+            **self.memory,
+            _TEXT: np.frombuffer(self.text.encode(), dtype=np.uint8),
+            _SEED: np.array(self.seed, dtype=np.uint64),
+            _CHUNK_INDEX: np.array(self.chunk_index, dtype=np.int64),
+            _CONTINUES: np.array(self.continues, dtype=np.bool_),
+        }
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> RolloutState:
+        """The inverse of `to_arrays`; names it does not know are left alone, so that an engine can add its own.
+
+        Raises: ModelError: an array is missing.
+        """
+        if missing := [name for name in (*_ARRAYS, _TEXT, _SEED, _CHUNK_INDEX, _CONTINUES) if name not in arrays]:
+            raise ModelError(f"a rollout state lacks {', '.join(missing)}")
+        return RolloutState(
+            **{name: np.asarray(arrays[name], dtype=np.float32) for name in _ARRAYS},
+            text=arrays[_TEXT].tobytes().decode(),
+            memory={name: array for name, array in arrays.items() if name.startswith(_MEMORY)},
+            seed=int(arrays[_SEED]),
+            chunk_index=int(arrays[_CHUNK_INDEX]),
+            continues=bool(arrays[_CONTINUES]),
+        )
