@@ -1,13 +1,12 @@
-"""What time costs and where every control went: cost estimates and the deadline ledger.
+"""What time costs: running estimates of how long a chunk takes.
 
-Pure values; times come from the caller. No scheduling (see `scheduler.py`), no socket. Single-threaded.
+Pure values; times come from the caller. Deciding by them is `scheduler.py`'s, counting answers `delivery.py`'s.
+Single-threaded.
 """
 
 from __future__ import annotations
 
-import enum
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bridge.engine import Plan
 from bridge.metrics import RollingWindow
@@ -88,63 +87,3 @@ class CostEstimator:
                 return None
             found = (samples.warmup_us, samples.warmup_us)
         return Cost(p50_us=int(found[0]), p95_us=int(found[1]), measured=True)
-
-
-class Account(enum.Enum):
-    """Where a control can end. WAITING is the only one it can leave again."""
-
-    GENERATED = "generated"
-    REPROJECTED = "reprojected"
-    HELD = "held"
-    DROPPED = "dropped"
-    REFUSED = "refused"
-    WAITING = "waiting"
-
-
-@dataclass(slots=True)
-class Ledger:
-    """Every control received stands in exactly one account, at every instant.
-
-    An answer is also `late` when it left after the client's budget; that is a flag beside its account.
-    """
-
-    received: int = 0
-    late: int = 0
-    accounts: Counter[Account] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def answered(self) -> int:
-        return self.accounts[Account.GENERATED] + self.accounts[Account.REPROJECTED] + self.accounts[Account.HELD]
-
-    @property
-    def in_budget(self) -> int:
-        return self.answered - self.late
-
-    def receive(self) -> None:
-        """A control came in and waits for its answer."""
-        self.received += 1
-        self.accounts[Account.WAITING] += 1
-
-    def answer(self, account: Account, *, late: bool) -> None:
-        """A waiting control was answered. Raises: ValueError: none waits, or the account is no answer."""
-        if account not in (Account.GENERATED, Account.REPROJECTED, Account.HELD):
-            raise ValueError(f"ledger: got {account.value} as an answer, expected generated, reprojected or held")
-        self._settle(account)
-        self.late += late
-
-    def drop(self, reason: str) -> None:
-        """A waiting control will never be answered, for a reason on our side or the network's."""
-        self._settle(Account.DROPPED)
-        self.reasons[reason] += 1
-
-    def refuse(self, reason: str) -> None:
-        """A waiting control was answered by an ERROR."""
-        self._settle(Account.REFUSED)
-        self.reasons[reason] += 1
-
-    def _settle(self, account: Account) -> None:
-        if self.accounts[Account.WAITING] <= 0:
-            raise ValueError(f"ledger: got {account.value} for a control, but none waits; call receive first")
-        self.accounts[Account.WAITING] -= 1
-        self.accounts[account] += 1

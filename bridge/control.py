@@ -90,6 +90,7 @@ class ControlTimeline:
         self._controls: deque[TimedControl] = deque()
         self._scene_updates: list[SceneUpdate] = []
         self._events: list[str] = []
+        self._events_taken: list[str] = []
         self._cut_pending = False
         self._epoch = 0
 
@@ -126,6 +127,10 @@ class ControlTimeline:
     def push_scene(self, update: SceneUpdate) -> None:
         self._scene_updates.append(update)
 
+    def drop_scenes(self) -> None:
+        """Forgets the scene updates that wait: the world is begun anew from their sum."""
+        self._scene_updates.clear()
+
     def take_window(self, *, start_us: int, frames: int, fps: float) -> ControlWindow:
         """The cameras and actions of `frames` frames from `start_us` on, and everything that waits to be applied.
 
@@ -149,13 +154,15 @@ class ControlTimeline:
             newest_control_t_us=known[-1].arrival_us,
         )
         self._scene_updates.clear()
-        self._events.clear()
+        self._events_taken, self._events = self._events, []
         self._cut_pending = False
         return window
 
     def give_back(self, window: ControlWindow) -> None:
-        """Puts what a lost chunk would have applied in front of what has come since."""
+        """Puts what the newest window would have applied in front of what has come since."""
         self._scene_updates[:0] = window.scene_updates
+        self._events[:0] = self._events_taken
+        self._events_taken = []
         self._cut_pending |= window.cut
 
     def _is_jump(self, before: TimedControl, after: TimedControl) -> bool:

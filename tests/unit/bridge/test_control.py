@@ -152,7 +152,9 @@ def test_scene_updates_and_events_are_handed_out_once_in_order_and_can_be_given_
     timeline.give_back(window)
     again = timeline.take_window(start_us=60_000, frames=2, fps=24)
     assert again.scene_updates == (first, second, third)
-    assert timeline.take_window(start_us=60_000, frames=2, fps=24).scene_updates == ()
+    assert again.actions == ("walk; door opens; bell",) * 2
+    last = timeline.take_window(start_us=60_000, frames=2, fps=24)
+    assert (last.scene_updates, last.actions) == ((), ("walk", "walk"))
 
 
 def test_old_controls_are_forgotten() -> None:

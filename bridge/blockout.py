@@ -1,0 +1,52 @@
+"""What a session's blockout has become: the sum of its scene messages, so that a world can be begun anew from it.
+
+Values only, in our axes; ids were checked by `session.py`. What the parts look like is the engine's business.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.engine import SessionStart
+from bridge.messages import Part, Reset, SceneUpdate
+
+
+class Blockout:
+    """The parts, prompt and seed in force. Without a `replace` the session walks the engine's default map."""
+
+    def __init__(self, *, seed: int, prompt: str) -> None:
+        self._seed = seed
+        self._prompt = prompt
+        self._parts: dict[int, Part] | None = None
+
+    def apply(self, update: SceneUpdate) -> None:
+        """Order as the protocol says: replace, remove, add, move."""
+        self._seed = self._seed if update.seed is None else update.seed
+        self._prompt = self._prompt if update.prompt is None else update.prompt
+        if update.replace:
+            self._parts = {}
+        if self._parts is None:
+            return
+        for part_id in update.remove:
+            self._parts.pop(part_id, None)
+        self._parts.update((part.id, part) for part in update.add)
+        for move in update.move:
+            part = self._parts.get(move.id)
+            if part is not None:
+                self._parts[move.id] = msgspec.structs.replace(part, position=move.position, rotation=move.rotation)
+
+    def apply_reset(self, reset: Reset) -> None:
+        self._seed = self._seed if reset.seed is None else reset.seed
+        self._prompt = self._prompt if reset.prompt is None else reset.prompt
+
+    def forget_parts(self, update: SceneUpdate) -> None:
+        """The engine refused `update`: what it added will not be asked for again."""
+        for part in update.add:
+            if self._parts is not None:
+                self._parts.pop(part.id, None)
+
+    def start(self) -> SessionStart:
+        """A world that begins with all of this."""
+        parts = None if self._parts is None else tuple(self._parts.values())
+        scene = None if parts is None else SceneUpdate(replace=True, add=parts)
+        return SessionStart(seed=self._seed, prompt=self._prompt, scene=scene)

@@ -1,0 +1,291 @@
+"""One session between its controls and its chunks: what the player did, what there is to show, what to answer.
+
+Joins the timeline, the frame store, the pacing decision and the warp; knows no socket and no engine process. The server
+owns one of these a session, on its thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.blockout import Blockout
+from bridge.clock import Clock
+from bridge.codec import Buffer
+from bridge.config import ServeConfig
+from bridge.control import ClientClock, ControlTimeline, TimedControl
+from bridge.engine import ControlWindow, EngineInfo, Plan
+from bridge.frames import FrameRef, FrameStore, StoredChunk, encode_pixels
+from bridge.messages import Control, Event, FrameHeader, PixelFormat, Source, Stats
+from bridge.metrics import SessionMetrics
+from bridge.outputs import ControlAccepted
+from bridge.pacing import PacingConfig, decide
+from bridge.pose import Pose
+from bridge.reproject import Warper
+from bridge.supervisor import ChunkMade
+
+GREY = 128
+IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no new chunks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A chunk under way: what was asked, when, and for when."""
+
+    number: int
+    epoch: int
+    asked_us: int
+    display_us: int
+    window: ControlWindow
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Picture:
+    """What was last sent; a held answer is this again."""
+
+    pixels: Buffer
+    pixel_format: PixelFormat
+    pose: Pose
+    chunk: int
+    index: int
+    action: str
+    steps: tuple[int, ...]
+    rung: str
+    newest_control_t_us: int
+
+
+class Player:
+    """One session's state on the server.
+
+    world: the engine's name for it, None while there is none. opened: the engine can go on with it. refused: the
+    engine would not have it, and nothing is tried until the client changes something.
+    """
+
+    def __init__(
+        self, *, config: ServeConfig, info: EngineInfo, clock: Clock, pacing: PacingConfig | None = None
+    ) -> None:
+        self.world: int | None = None
+        self.opened = False
+        self.refused = False
+        self.blockout = Blockout(seed=config.seed, prompt=config.prompt)
+        self.timeline = ControlTimeline()
+        self.asked: Asked | None = None
+        self.not_before_us = 0
+        self.store = FrameStore()
+        self._config = config
+        self._info = info
+        self._clock = clock
+        self._pacing = pacing or PacingConfig()
+        self._aspect = info.frame_width / info.frame_height
+        self._warper = Warper(info.frame_width, info.frame_height)
+        self._client_clock = ClientClock()
+        self._chunks = 0
+        self._shown: tuple[int, int] | None = None
+        self._last: _Picture | None = None
+        self._metrics = SessionMetrics()
+
+    # -- what the player does --------------------------------------------------------------------------------------
+
+    def push(self, accepted: ControlAccepted) -> list[int]:
+        """Takes a control in. Returns: ring slots that it made useless (the camera jumped), to be released."""
+        control = accepted.control
+        cut = self.timeline.push(
+            TimedControl(
+                time_us=self._client_clock.server_time_us(arrival_us=accepted.received_us, client_us=control.t_us),
+                arrival_us=accepted.received_us,
+                pose=_pose_of(control),
+                action=control.action,
+                cut=control.teleport,
+            ),
+            tuple(map(_event_text, control.events)),
+        )
+        self._metrics.client_lateness_us.add(accepted.received_us, control.lateness_us)
+        return self.store.clear() if cut else []
+
+    def wants_frames(self, now_us: int) -> bool:
+        """True while the player plays and the engine can go on with the world."""
+        newest = self.timeline.newest
+        return (
+            self.opened
+            and self.asked is None
+            and newest is not None
+            and now_us - newest.arrival_us < IDLE_AFTER_US
+            and now_us >= self.not_before_us
+        )
+
+    # -- chunks ----------------------------------------------------------------------------------------------------
+
+    def ask(self, now_us: int, display_us: int, plan: Plan) -> Asked:
+        """What to ask the engine for; remembered until `deliver`, `fail` or `lose`."""
+        window = self.timeline.take_window(start_us=display_us, frames=plan.frames, fps=self._config.fps)
+        self.asked = Asked(
+            number=self._chunks,
+            epoch=self.timeline.epoch,
+            asked_us=now_us,
+            display_us=display_us,
+            window=window,
+            plan=plan,
+        )
+        self._chunks += 1
+        return self.asked
+
+    def deliver(self, made: ChunkMade, now_us: int) -> bool:
+        """Takes the chunk asked for. Returns: False when it is of no use any more; its slot is the caller's then."""
+        asked, self.asked = self.asked, None
+        if asked is None or asked.epoch != self.timeline.epoch:
+            return False
+        self._metrics.chunk_ms.add(now_us, (now_us - asked.asked_us) / 1e3)
+        self._metrics.rung = asked.plan.rung
+        self.store.add(
+            StoredChunk(
+                number=asked.number,
+                start_us=asked.display_us,
+                fps=self._config.fps,
+                frames=made.frames,
+                depth=made.depth,
+                window=asked.window,
+                actions=made.actions,
+                plan=asked.plan,
+                stage_ms=made.stage_ms,
+                slot=made.slot,
+            )
+        )
+        return True
+
+    def lose(self) -> None:
+        """The chunk asked for will never come, through no fault of what it asked: it will be asked again."""
+        asked, self.asked = self.asked, None
+        if asked is not None:
+            self.timeline.give_back(asked.window)
+
+    def fail(self, now_us: int, *, wait_us: int) -> None:
+        """The engine refused the chunk: its scene updates are not tried again, and nothing is for `wait_us`."""
+        asked, self.asked = self.asked, None
+        self.not_before_us = now_us + wait_us
+        if asked is not None:
+            for update in asked.window.scene_updates:
+                self.blockout.forget_parts(update)
+
+    def restart(self) -> list[int]:
+        """The world begins anew. Returns: ring slots to be released."""
+        self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
+        self.timeline.drop_scenes()
+        return self.store.clear()
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def answer(self, accepted: ControlAccepted, pixel_format: PixelFormat, *, sent: bool) -> tuple[FrameHeader, Buffer]:
+        """The answer to a control, with the pose it shows in our axes.
+
+        sent: False when it will wait for credit, and so may never be seen.
+        """
+        control, now_us = accepted.control, self._clock.now_us()
+        camera = _pose_of(control)
+        frame = self.store.newest_due(now_us)
+        decision = decide(
+            now_us,
+            frame=frame,
+            newest_shown=self._shown,
+            camera=camera,
+            aspect=self._aspect,
+            config=self._pacing,
+        )
+        stage_ms: dict[str, float] = {}
+        if decision.frame is None:
+            picture = self._held(camera, control, pixel_format)
+        else:
+            picture = self._bend(decision.frame, decision.source, camera, pixel_format)
+            stage_ms = dict(decision.frame.chunk.stage_ms)
+            if sent and (self._shown is None or decision.frame.key > self._shown):
+                self._metrics.generated.add(now_us)
+            self._shown = max(self._shown or (-1, -1), decision.frame.key)
+        self._last = picture
+        end_us = self._clock.now_us()
+        stage_ms["answer"] = (end_us - now_us) / 1e3
+        server_us = max(0, end_us - accepted.received_us)
+        control_age_us = max(0, end_us - picture.newest_control_t_us)
+        self._metrics.control_age_us.add(end_us, control_age_us)
+        self._metrics.server_us.add(end_us, server_us)
+        header = FrameHeader(
+            seq=control.seq,
+            t_us=control.t_us,
+            source=decision.source,
+            chunk=picture.chunk,
+            index=picture.index,
+            position=tuple(picture.pose.position.tolist()),
+            rotation=tuple(picture.pose.rotation.tolist()),
+            vertical_fov_deg=picture.pose.vertical_fov_deg,
+            action=picture.action,
+            steps=picture.steps,
+            rung=picture.rung,
+            control_age_us=control_age_us,
+            server_us=server_us,
+            stage_ms=stage_ms,
+            deadline_met=end_us <= accepted.deadline_us,
+            width=self._info.frame_width,
+            height=self._info.frame_height,
+            pixel_format=pixel_format,
+        )
+        return header, picture.pixels
+
+    def fill_stats(self, ledger: Stats, now_us: int) -> Stats:
+        """The ledger with this session's rates and times."""
+        return self._metrics.fill(msgspec.structs.replace(ledger, chunks=self._chunks), now_us)
+
+    def _bend(self, frame: FrameRef, source: Source, camera: Pose, pixel_format: PixelFormat) -> _Picture:
+        """The frame as it is, or bent to `camera`; never a view of the ring, which may change before it is sent."""
+        pose = frame.pose
+        pixels: NDArray[np.uint8]
+        if source is Source.GENERATED:
+            pixels = frame.pixels.copy() if pixel_format is PixelFormat.RGB8 else frame.pixels
+        else:
+            pixels = self._warper.warp(frame.pixels, source=pose, target=camera, depth=frame.depth)
+            # Without depth only the turn is corrected: the picture still shows the place it was made for.
+            position = camera.position if frame.depth is not None else pose.position
+            pose = Pose(position=position, rotation=camera.rotation, vertical_fov_deg=camera.vertical_fov_deg)
+        chunk = frame.chunk
+        return _Picture(
+            pixels=encode_pixels(pixels, pixel_format, self._config.jpeg_quality),
+            pixel_format=pixel_format,
+            pose=pose,
+            chunk=chunk.number,
+            index=frame.index,
+            action=chunk.actions[frame.index],
+            steps=chunk.plan.steps,
+            rung=chunk.plan.rung,
+            newest_control_t_us=chunk.window.newest_control_t_us,
+        )
+
+    def _held(self, camera: Pose, control: Control, pixel_format: PixelFormat) -> _Picture:
+        last = self._last
+        if last is not None and last.pixel_format is pixel_format:
+            return last
+        # Nothing was sent yet (or in another format, before a resume): a neutral grey that claims to be no frame.
+        grey = np.full((self._info.frame_height, self._info.frame_width, 3), GREY, np.uint8)
+        return _Picture(
+            pixels=encode_pixels(grey, pixel_format, self._config.jpeg_quality),
+            pixel_format=pixel_format,
+            pose=camera,
+            chunk=-1,
+            index=0,
+            action=control.action,
+            steps=(),
+            rung="",
+            newest_control_t_us=self._clock.now_us(),
+        )
+
+
+def _pose_of(control: Control) -> Pose:
+    return Pose(
+        position=np.array(control.position, np.float64),
+        rotation=np.array(control.rotation, np.float64),
+        vertical_fov_deg=control.vertical_fov_deg,
+    )
+
+
+def _event_text(event: Event) -> str:
+    return f"{event.kind} {event.value}".strip()

@@ -1,0 +1,324 @@
+"""The service: one thread that wires sockets, sessions, players, the scheduler and the engine process together.
+
+Decisions are made elsewhere (`session.py` what a message means, `scheduler.py` when to make frames, `pacing.py` what to
+answer); here is only who calls whom, in which order. Nothing here blocks: a control is answered from what there is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from bridge.budget import CostEstimator
+from bridge.clock import Clock, MonotonicClock
+from bridge.codec import Buffer, decode, encode
+from bridge.config import ServeConfig
+from bridge.engine import EngineInfo
+from bridge.errors import ErrorCode, RemoteProtocolError
+from bridge.link import EngineConfig
+from bridge.lobby import Addressed, Lobby
+from bridge.messages import FrameHeader
+from bridge.outputs import (
+    Closed,
+    ControlAccepted,
+    Lost,
+    Opened,
+    ResetAccepted,
+    SceneAccepted,
+    Send,
+    ServerOffer,
+    StatsAsked,
+)
+from bridge.player import Player
+from bridge.scheduler import Playhead, Scheduler, SchedulerConfig, Start
+from bridge.session import Session, SessionState
+from bridge.supervisor import (
+    ChunkFailed,
+    ChunkMade,
+    EngineDown,
+    EngineEvent,
+    EngineGivenUp,
+    EngineSupervisor,
+    EngineUp,
+    WorldOpened,
+    WorldRefused,
+)
+from bridge.transport import Poller, RouterSocket, SendResult
+
+SERVER_NAME = "helios-bridge"
+CAPABILITIES = ("reproject", "scene", "stats", "resume")
+_MESSAGES_A_TURN = 64  # then the engine and the clock get a look, however busy the socket is
+_CHUNKS_A_SESSION = 3
+_LONGEST_WAIT_US = 1_000_000
+_RETRY_FAILED_CHUNK_US = 500_000
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """Serves until `stop`. Everything but `stop` belongs to the thread that calls `run`.
+
+    Raises: ConfigError: the address is not one, or it is taken.
+    """
+
+    def __init__(self, config: ServeConfig, engine: EngineConfig, *, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or MonotonicClock()
+        self._router = RouterSocket(config.bind)
+        self.address = self._router.address
+        self._stopping = threading.Event()
+        # A session holds the chunk being shown, the next one, and the one being made.
+        slots = max(engine.slots, _CHUNKS_A_SESSION * config.max_sessions)
+        self._supervisor = EngineSupervisor(dataclasses.replace(engine, slots=slots), self._clock)
+        self._costs = CostEstimator()
+        self._players: dict[str, Player] = {}
+        self._start: Start | None = None
+
+    def stop(self) -> None:
+        """Makes `run` return soon; for other threads and signal handlers."""
+        self._stopping.set()
+        self._supervisor.wake()
+
+    def run(self, on_ready: Callable[[str], None] | None = None) -> None:
+        """Serves. `on_ready` gets the bound address as soon as clients are answered.
+
+        Raises: EngineError, ConfigError: the engine cannot be had, or never came back.
+        """
+        try:
+            info = self._wait_for_engine()
+            if info is not None:
+                self._begin(info)
+                if on_ready is not None:
+                    on_ready(self.address)
+                while not self._stopping.is_set():
+                    self._turn()
+                self._send_all(self._lobby.close("the server stops"))
+        finally:
+            for player in self._players.values():
+                player.store.clear()
+            self._players.clear()
+            self._supervisor.stop()
+            self._router.close()
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def _wait_for_engine(self) -> EngineInfo | None:
+        """The engine's info, or None when `stop` came first. Clients that call meanwhile wait in the socket."""
+        poller = Poller()
+        poller.watch(self._supervisor.fileno())
+        while not self._stopping.is_set():
+            poller.wait(self._wait_us(self._supervisor.next_timeout_us))
+            for event in self._supervisor.poll():
+                if isinstance(event, EngineGivenUp):
+                    raise event.error
+                if isinstance(event, EngineUp):
+                    return event.info
+        return None
+
+    def _begin(self, info: EngineInfo) -> None:
+        self._info = info
+        offer = ServerOffer(
+            server=SERVER_NAME,
+            model=info.model,
+            runner=info.runner,
+            camera_method=info.camera_method,
+            default_map=info.default_map,
+            frame_width=info.frame_width,
+            frame_height=info.frame_height,
+            fps=self._config.fps,
+            frames_per_chunk=info.frames_per_chunk,
+            capabilities=CAPABILITIES,
+        )
+        self._lobby = Lobby(offer=offer, config=self._config)
+        self._scheduler = Scheduler(
+            SchedulerConfig(fps=self._config.fps, frames_per_chunk=info.frames_per_chunk), self._costs
+        )
+        self._poller = Poller()
+        self._poller.watch(self._router)
+        self._poller.watch(self._supervisor.fileno())
+
+    def _turn(self) -> None:
+        """Waits for something to happen, and deals with it."""
+        starts_us = self._start.at_us if self._start is not None else None
+        self._poller.wait(self._wait_us(starts_us, self._lobby.next_tick_us, self._supervisor.next_timeout_us))
+        for _ in range(_MESSAGES_A_TURN):
+            received = self._router.receive()
+            if received is None:
+                break
+            self._on_bytes(*received)
+        for event in self._supervisor.poll():
+            self._on_engine(event)
+        self._send_all(self._lobby.tick(self._clock.now_us()))
+        self._make_frames()
+
+    def _wait_us(self, *moments_us: int | None) -> int:
+        now_us = self._clock.now_us()
+        waits_us = [moment_us - now_us for moment_us in moments_us if moment_us is not None]
+        return max(0, min([*waits_us, _LONGEST_WAIT_US]))
+
+    # -- clients ---------------------------------------------------------------------------------------------------
+
+    def _on_bytes(self, peer: bytes, parts: Sequence[Buffer]) -> None:
+        now_us = self._clock.now_us()
+        try:
+            self._send_all(self._lobby.receive(peer, decode(parts).message, now_us))
+        except RemoteProtocolError as exc:
+            _log.debug("refused code=%s text=%s", exc.code.value, exc.text)
+            self._send_all(self._lobby.refuse(peer, exc, now_us))
+        except Exception:
+            # The process's top loop: a mistake of ours in one client's message must not end everyone's game.
+            _log.exception("message.failed peer=%s", peer.hex())
+            error = RemoteProtocolError(ErrorCode.INTERNAL, "the service failed on this message; see its log")
+            self._send_all(self._lobby.refuse(peer, error, now_us))
+
+    def _send_all(self, addressed: Iterable[Addressed]) -> None:
+        for each in addressed:
+            if isinstance(each.output, Send):
+                self._send(each.peer, each.session, each.output)
+            elif each.session is not None:
+                self._act(each.session, each.output)
+
+    def _send(self, peer: bytes, session: Session | None, send: Send) -> None:
+        result = self._router.send(peer, encode(send.message, send.pixels))
+        if result is SendResult.SENT or session is None:
+            return
+        if isinstance(send.message, FrameHeader):
+            session.not_delivered(send.message)
+        if result is SendResult.GONE:
+            self._send_all(self._lobby.unreachable(peer, self._clock.now_us()))
+
+    def _act(self, session: Session, output: object) -> None:
+        player = self._players.get(session.session_id)
+        if isinstance(output, Opened) and player is None:
+            self._players[session.session_id] = Player(config=self._config, info=self._info, clock=self._clock)
+            _log.info("session.open session=%s client=%s", session.session_id[:8], output.hello.client)
+        if player is None:
+            return
+        match output:
+            case ControlAccepted():
+                self._on_control(session, player, output)
+            case SceneAccepted(update=update):
+                player.blockout.apply(update)
+                if player.world is None:
+                    self._open_world(player)
+                else:
+                    player.timeline.push_scene(update)
+            case ResetAccepted(reset=reset):
+                player.blockout.apply_reset(reset)
+                self._close_world(player)
+                self._open_world(player)
+            case StatsAsked():
+                stats = player.fill_stats(session.ledger, self._clock.now_us())
+                stats = msgspec.structs.replace(
+                    stats, sessions=len(self._lobby), engine_restarts=self._supervisor.restarts
+                )
+                self._send(self._lobby.peer_of(session), session, Send(message=stats))
+            case Lost(reason=reason):
+                _log.info("session.lost session=%s reason=%s", session.session_id[:8], reason)
+            case Closed(reason=reason):
+                _log.info("session.closed session=%s reason=%s", session.session_id[:8], reason)
+                self._close_world(player)
+                del self._players[session.session_id]
+
+    def _on_control(self, session: Session, player: Player, accepted: ControlAccepted) -> None:
+        self._release(player.push(accepted))
+        header, pixels = player.answer(accepted, session.pixel_format, sent=session.has_credit)
+        self._send_all(self._lobby.settle(session, session.answer(header, pixels, self._clock.now_us())))
+        if player.world is None and not player.refused:
+            self._open_world(player)
+
+    # -- the engine ------------------------------------------------------------------------------------------------
+
+    def _open_world(self, player: Player) -> None:
+        player.refused = False
+        player.world = self._supervisor.open(player.blockout.start())
+
+    def _close_world(self, player: Player) -> None:
+        if player.world is not None:
+            self._supervisor.forget(player.world)
+        self._release(player.restart())
+
+    def _release(self, slots: Iterable[int]) -> None:
+        for slot in slots:
+            self._supervisor.release(slot)
+
+    def _make_frames(self) -> None:
+        """Starts the next chunk when its time has come; else remembers when that will be."""
+        self._start = None
+        if not self._supervisor.idle:
+            return
+        now_us = self._clock.now_us()
+        playing = {
+            session.session_id: player
+            for session in self._lobby
+            if session.state is SessionState.ACTIVE
+            and (player := self._players[session.session_id]).wants_frames(now_us)
+        }
+        heads = [
+            Playhead(session=session_id, buffered_until_us=player.store.buffered_until_us)
+            for session_id, player in playing.items()
+        ]
+        start = self._scheduler.next_start(now_us, heads)
+        if start is None or start.at_us > now_us:
+            self._start = start
+            return
+        player = playing[start.session]
+        for each in self._players.values():
+            self._release(each.store.evict(now_us))
+        assert player.world is not None, "who wants frames has a world"
+        asked = player.ask(now_us, start.display_us, start.plan)
+        if not self._supervisor.step(player.world, asked.window, asked.plan):
+            player.lose()  # no slot is free: clients hold none, so the next eviction frees one
+
+    def _on_engine(self, event: EngineEvent) -> None:
+        now_us = self._clock.now_us()
+        match event:
+            case EngineUp():
+                self._costs.restart()
+            case EngineDown():
+                for player in self._players.values():
+                    player.lose()
+            case EngineGivenUp(error=error):
+                self._send_all(self._lobby.close(f"the engine failed: {error}"[:512]))
+                raise error
+            case ChunkMade(world=world):
+                self._on_chunk(self._player_of(world), event, now_us)
+            case WorldOpened(world=world):
+                if (found := self._player_of(world)) is not None:
+                    found.opened = True
+            case WorldRefused(world=world, text=text) | ChunkFailed(world=world, text=text):
+                self._on_refused(world, text, now_us, over=isinstance(event, WorldRefused))
+
+    def _on_chunk(self, player: Player | None, made: ChunkMade, now_us: int) -> None:
+        asked = None if player is None else player.asked
+        if asked is not None:
+            self._costs.observe(now_us, asked.plan, now_us - asked.asked_us)
+        if player is None or not player.deliver(made, now_us):
+            self._supervisor.release(made.slot)
+
+    def _on_refused(self, world: int, text: str, now_us: int, *, over: bool) -> None:
+        """Tells that client alone. Its world waits for another SCENE or RESET when it is `over`, else it goes on."""
+        for session in self._lobby:
+            player = self._players.get(session.session_id)
+            if player is None or player.world != world:
+                continue
+            scene = player.asked is None or bool(player.asked.window.scene_updates)
+            if over:
+                self._release(player.restart())
+                player.refused = True
+            else:
+                player.fail(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
+            outputs = session.report(ErrorCode.ENGINE_FAILED, text[:512], in_reply_to="SCENE" if scene else "CONTROL")
+            self._send_all(self._lobby.settle(session, outputs))
+
+    def _player_of(self, world: int) -> Player | None:
+        return next((player for player in self._players.values() if player.world == world), None)
+
+
+def serve(config: ServeConfig, engine: EngineConfig, on_ready: Callable[[str], None] | None = None) -> None:
+    """Runs a server until the process is told to end; the caller sets the signal handlers (see `Server.stop`)."""
+    Server(config, engine).run(on_ready)

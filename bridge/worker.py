@@ -1,0 +1,204 @@
+"""The engine process: what runs in it, and the words it exchanges with its supervisor.
+
+Frames travel through the shared ring; over the pipe go commands, small results and each session's newest state. The
+process ends when its pipe does, so it outlives no server. Restarting it is `supervisor.py`'s business.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import cast
+
+from bridge.engine import ControlWindow, Engine, EngineInfo, Plan, SessionStart, State
+from bridge.errors import ConfigError, EngineError
+from bridge.frames import RingLayout, SharedFrameRing
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attach:
+    """Chunks go into this ring from now on."""
+
+    layout: RingLayout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """Begin a world. `world` names it in every later word; it is never used twice."""
+
+    world: int
+    start: SessionStart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Go on with a world of an earlier process."""
+
+    world: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Make a chunk and put it into `slot`."""
+
+    world: int
+    window: ControlWindow
+    plan: Plan
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    world: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End cleanly."""
+
+
+Command = Attach | Open | Adopt | Step | Forget | Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """The engine cannot be made here; trying again would not help."""
+
+    error: EngineError | ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Began:
+    world: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """`Open` was refused by the engine."""
+
+    world: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A chunk of `frames` frames lies in the slot that `Step` named."""
+
+    world: int
+    slot: int
+    frames: int
+    with_depth: bool
+    actions: tuple[str, ...]
+    stage_ms: Mapping[str, float]
+    state: State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """`Step` was refused by the engine; the world is as before it."""
+
+    world: int
+    slot: int
+    text: str
+
+
+Report = Ready | Unusable | Began | Refused | Made | Failed
+
+
+def load_factory(name: str) -> Callable[..., Engine]:
+    """The engine factory called "module:attribute". Raises: ConfigError: there is none."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        found: object = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise ConfigError(f"engine: got {name!r}, expected an importable 'module:attribute' ({exc})") from exc
+    return cast("Callable[..., Engine]", found)
+
+
+def run(connection: Connection, factory: str, settings: Mapping[str, object]) -> None:
+    """The engine process's main function: obeys commands until `Stop`, or until the pipe ends."""
+    # Ctrl-C reaches the whole process group; ending this process is the server's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s engine %(name)s %(message)s")
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    threading.Thread(target=_read_commands, args=(connection, commands), name="commands", daemon=True).start()
+    try:
+        engine = load_factory(factory)(**settings)
+    except (EngineError, ConfigError) as exc:
+        connection.send(Unusable(error=exc))
+        return
+    connection.send(Ready(info=engine.info))
+    try:
+        _obey(engine, commands, connection.send)
+    except BrokenPipeError:
+        _log.warning("server.gone pid=%d", os.getpid())
+    finally:
+        engine.close()
+
+
+def _read_commands(connection: Connection, commands: queue.SimpleQueue[Command]) -> None:
+    while True:
+        try:
+            commands.put(cast("Command", connection.recv()))
+        except (EOFError, OSError):
+            # The server is gone. A step may be running for seconds; nobody will see it.
+            os._exit(0)
+
+
+def _obey(engine: Engine, commands: queue.SimpleQueue[Command], report: Callable[[Report], None]) -> None:
+    states: dict[int, State] = {}
+    ring: SharedFrameRing | None = None
+    while True:
+        match commands.get():
+            case Attach(layout=layout):
+                ring = SharedFrameRing.attach(layout)
+            case Open(world=world, start=start):
+                try:
+                    states[world] = engine.open(start)
+                except EngineError as exc:
+                    report(Refused(world=world, text=str(exc)))
+                else:
+                    report(Began(world=world, state=states[world]))
+            case Adopt(world=world, state=state):
+                states[world] = state
+            case Step() as step:
+                assert ring is not None, "Attach comes before the first Step"
+                report(_step(engine, states, ring, step))
+            case Forget(world=world):
+                states.pop(world, None)
+            case Stop():
+                return
+
+
+def _step(engine: Engine, states: dict[int, State], ring: SharedFrameRing, step: Step) -> Made | Failed:
+    try:
+        chunk, state = engine.step(states[step.world], step.window, step.plan)
+        ring.write(step.slot, chunk)
+    except EngineError as exc:
+        return Failed(world=step.world, slot=step.slot, text=str(exc))
+    states[step.world] = state
+    return Made(
+        world=step.world,
+        slot=step.slot,
+        frames=len(chunk.frames),
+        with_depth=chunk.depth is not None,
+        actions=chunk.actions,
+        stage_ms=chunk.stage_ms,
+        state=state,
+    )
