@@ -46,9 +46,7 @@ MAX_SCENE_BYTES: Final = 4 * 2**20
 MAX_PIXELS_BYTES: Final = 3 * MAX_FRAME_SIDE_PX**2
 QUATERNION_TOLERANCE: Final = 1e-2
 _MAX_ARRAY: Final = 16 * MAX_PARTS
-_MAX_CONTAINERS: Final = (
-    16 * MAX_PARTS
-)  # a full SCENE has 5 a part; without a limit 4 MiB of "[]" become 270 MB of lists
+_MAX_CONTAINERS: Final = 16 * MAX_PARTS  # a full SCENE has 5 a part; 4 MiB of "[]" would be 270 MB of lists
 _KIB: Final = 1024
 
 MAX_BODY_BYTES: Final[dict[MessageType, int]] = {
@@ -121,6 +119,7 @@ def decode(parts: Sequence[Buffer]) -> Decoded:
     body: dict[object, object] = {}
     try:
         body = _unpack(kind, parts[2])
+        _check_shape(kind, body)
         message: Message = msgspec.convert(body, STRUCT_OF_TYPE[kind], builtin_types=(bytes,))
         message = _check_meaning(message)
         if isinstance(message, FrameHeader):
@@ -173,7 +172,7 @@ class _ContainerCount:
 
 
 def _unpack(kind: MessageType, body: Buffer) -> dict[object, object]:
-    count = _ContainerCount() if kind is MessageType.SCENE else None
+    count = _ContainerCount() if len(body) > _MAX_CONTAINERS else None  # a container takes a byte at least
     try:
         value = msgpack.unpackb(
             body,
@@ -194,17 +193,17 @@ def _unpack(kind: MessageType, body: Buffer) -> dict[object, object]:
         raise RemoteProtocolError(code, f"{kind.name}: not one msgpack value: {type(exc).__name__} {exc}") from exc
     if type(value) is not dict:
         raise RemoteProtocolError(ErrorCode.MALFORMED, f"{kind.name}: got {type(value).__name__}, expected a map")
-    _check_depth_and_texts(kind, value)
-    if kind is MessageType.SCENE:
-        for name in ("add", "move", "remove"):
-            listed = value.get(name)
-            if isinstance(listed, list) and len(listed) > MAX_PARTS:
-                text = f"SCENE: {name} has {len(listed)} entries, expected at most {MAX_PARTS}"
-                raise RemoteProtocolError(ErrorCode.TOO_MANY_PARTS, text)
     return cast("dict[object, object]", value)
 
 
-def _check_depth_and_texts(kind: MessageType, body: dict[object, object]) -> None:
+def _check_shape(kind: MessageType, body: dict[object, object]) -> None:
+    """Depth, lengths of texts and lists: what has its own code rather than `invalid_field`."""
+    if kind is MessageType.SCENE:
+        for name in ("add", "move", "remove"):
+            listed = body.get(name)
+            if isinstance(listed, list) and len(listed) > MAX_PARTS:
+                text = f"SCENE: {name} has {len(listed)} entries, expected at most {MAX_PARTS}"
+                raise RemoteProtocolError(ErrorCode.TOO_MANY_PARTS, text)
     level: list[Iterable[object]] = [body.keys(), body.values()]
     depth = 1
     while level:

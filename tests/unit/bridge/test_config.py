@@ -1,0 +1,39 @@
+import pytest
+
+from bridge.config import ServeConfig, check_address
+from bridge.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:5599", "tcp://*:1", "tcp://[::1]:5599", "tcp://host:*", "ipc:///tmp/x"]
+)
+def test_addresses_that_zmq_understands_pass(address: str) -> None:
+    check_address(address, name="bind")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "127.0.0.1:5599", "tcp://127.0.0.1", "tcp://h:70000", "http://h:1", "tcp://h:-1"]
+)
+def test_other_addresses_are_refused_by_name(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"bind: got .* expected tcp://HOST:PORT"):
+        check_address(address, name="bind")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("fps", float("nan")), ("fps", 0), ("max_sessions", 0), ("max_credit", 9), ("jpeg_quality", 0), ("seed", -1)],
+)
+def test_settings_out_of_range_are_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: got"):
+        ServeConfig(**{name: value})
+
+
+def test_default_bind_is_loopback() -> None:
+    assert ServeConfig().bind.startswith("tcp://127.0.0.1:")
+
+
+def test_unknown_runner_and_empty_model_are_refused() -> None:
+    with pytest.raises(ConfigError, match="runner: got 'cuda'"):
+        ServeConfig(runner="cuda")
+    with pytest.raises(ConfigError, match="model"):
+        ServeConfig(model="")
