@@ -1,0 +1,395 @@
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge.config import ServeConfig
+from bridge.errors import ErrorCode, RemoteProtocolError
+from bridge.messages import (
+    MAX_PARTS,
+    MAX_SESSION_MESH_BYTES,
+    STRUCT_OF_TYPE,
+    Axes,
+    Bye,
+    Control,
+    ErrorMessage,
+    FrameHeader,
+    Hello,
+    Message,
+    MessageType,
+    Part,
+    PartMove,
+    Ping,
+    PixelFormat,
+    Pong,
+    Reset,
+    SceneUpdate,
+    Shape,
+    Source,
+    StatsRequest,
+    Welcome,
+)
+from bridge.outputs import (
+    Closed,
+    ControlAccepted,
+    Lost,
+    Opened,
+    Output,
+    ResetAccepted,
+    SceneAccepted,
+    Send,
+    ServerOffer,
+    StatsAsked,
+)
+from bridge.session import MAX_STRIKES, TRANSITIONS, Session, SessionState
+
+OFFER = ServerOffer(
+    server="test",
+    model="synthetic",
+    runner="none",
+    camera_method="none",
+    default_map="courtyard",
+    frame_width=2,
+    frame_height=1,
+    fps=24.0,
+    frames_per_chunk=(9,),
+    pixel_formats=(PixelFormat.RGB8,),
+)
+HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
+CONFIG = ServeConfig(heartbeat_us=1_000_000, missed_heartbeats=3, resume_window_us=10_000_000, max_credit=4)
+BOX = Part(id=1, shape=Shape.BOX, position=(0.0, 0.0, 0.0))
+
+
+def new_session() -> Session:
+    return Session(offer=OFFER, config=CONFIG, session_id="id", resume_token="secret", now_us=0)
+
+
+def active_session(**changed: Any) -> Session:
+    session = new_session()
+    session.receive(msgspec.structs.replace(HELLO, **changed), 0)
+    return session
+
+
+def control(seq: int, **changed: Any) -> Control:
+    base = Control(seq=seq, t_us=seq, position=(1.0, 2.0, 3.0), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0)
+    return msgspec.structs.replace(base, **changed)
+
+
+def header(seq: int, **changed: Any) -> FrameHeader:
+    base = FrameHeader(
+        seq=seq,
+        t_us=seq,
+        source=Source.HELD,
+        chunk=-1,
+        index=0,
+        position=(1.0, 2.0, -3.0),
+        rotation=(0.0, 0.0, 0.0, 1.0),
+        vertical_fov_deg=60.0,
+        action="",
+        steps=(),
+        rung="",
+        control_age_us=0,
+        server_us=0,
+        stage_ms={},
+        deadline_met=True,
+        width=2,
+        height=1,
+        pixel_format=PixelFormat.RGB8,
+    )
+    return msgspec.structs.replace(base, **changed)
+
+
+MESSAGES: dict[MessageType, Message] = {
+    MessageType.HELLO: HELLO,
+    MessageType.CONTROL: control(0),
+    MessageType.FRAME: header(0),
+    MessageType.SCENE: SceneUpdate(prompt="x"),
+    MessageType.RESET: Reset(),
+    MessageType.STATS_REQUEST: StatsRequest(),
+    MessageType.STATS: STRUCT_OF_TYPE[MessageType.STATS](),
+    MessageType.ERROR: ErrorMessage(code=ErrorCode.INTERNAL, text=""),
+    MessageType.BUSY: STRUCT_OF_TYPE[MessageType.BUSY](text=""),
+    MessageType.BYE: Bye(),
+    MessageType.PING: Ping(t_us=4),
+    MessageType.PONG: Pong(t_us=4),
+}
+
+
+def welcome_message() -> Message:
+    sent = new_session().receive(HELLO, 0)[0]
+    assert isinstance(sent, Send)
+    return sent.message
+
+
+MESSAGES[MessageType.WELCOME] = welcome_message()
+
+
+def in_state(state: SessionState) -> Session:
+    session = new_session() if state is SessionState.AWAITING_HELLO else active_session()
+    if state is SessionState.LOST:
+        session.lose("test", 0)
+    if state is SessionState.CLOSED:
+        session.close("test")
+    assert session.state is state
+    return session
+
+
+def the_error(outputs: list[Output]) -> ErrorMessage:
+    first = outputs[0]
+    assert isinstance(first, Send)
+    assert isinstance(first.message, ErrorMessage)
+    return first.message
+
+
+# This is the document's state table, written out; TRANSITIONS must agree with it.
+ALLOWED = {
+    SessionState.AWAITING_HELLO: {"HELLO": "active", "BYE": "closed"},
+    SessionState.ACTIVE: {
+        "CONTROL": "active",
+        "SCENE": "active",
+        "RESET": "active",
+        "STATS_REQUEST": "active",
+        "PING": "active",
+        "PONG": "active",
+        "BYE": "closed",
+    },
+    SessionState.LOST: {"HELLO": "active"},
+    SessionState.CLOSED: {},
+}
+
+
+@pytest.mark.parametrize("state", SessionState)
+@pytest.mark.parametrize("kind", MessageType)
+def test_every_message_in_every_state(state: SessionState, kind: MessageType) -> None:
+    session = in_state(state)
+    outputs = session.receive(MESSAGES[kind], 1)
+    if kind.name in ALLOWED[state]:
+        assert session.state.value == ALLOWED[state][kind.name]
+        assert not any(isinstance(o, Send) and isinstance(o.message, ErrorMessage) for o in outputs)
+    elif state is SessionState.CLOSED:
+        assert outputs == []
+    else:
+        error = the_error(outputs)
+        assert error.code is ErrorCode.UNEXPECTED_MESSAGE
+        assert error.in_reply_to == kind.name
+        assert error.fatal is (state is not SessionState.ACTIVE)
+        assert session.state is (SessionState.ACTIVE if state is SessionState.ACTIVE else SessionState.CLOSED)
+
+
+def test_the_table_names_all_states() -> None:
+    assert set(TRANSITIONS) == set(SessionState)
+
+
+def test_hello_is_answered_by_welcome() -> None:
+    outputs = new_session().receive(msgspec.structs.replace(HELLO, credit=8, axes=Axes.UNITY), 0)
+    assert isinstance(outputs[0], Send)
+    welcome = outputs[0].message
+    assert isinstance(welcome, Welcome)
+    assert (welcome.session_id, welcome.resume_token, welcome.resumed) == ("id", "secret", False)
+    assert (welcome.credit, welcome.axes, welcome.last_seq) == (4, Axes.UNITY, -1)
+    assert outputs[1:] == [Opened(hello=msgspec.structs.replace(HELLO, credit=8, axes=Axes.UNITY), resumed=False)]
+
+
+def test_another_major_version_is_refused_by_name() -> None:
+    session = new_session()
+    outputs = session.receive(msgspec.structs.replace(HELLO, version_major=2), 0)
+    error = the_error(outputs)
+    assert (error.code, error.fatal) == (ErrorCode.VERSION_MISMATCH, True)
+    assert "2.0" in error.text
+    assert "1.0" in error.text
+    assert isinstance(outputs[1], Closed)
+    assert session.state is SessionState.CLOSED
+
+
+def test_another_minor_version_is_welcome() -> None:
+    assert active_session(version_minor=7).state is SessionState.ACTIVE
+
+
+def test_pixel_formats_are_agreed_on_or_refused() -> None:
+    assert active_session(pixel_formats=("avif", "jpeg", "rgb8")).pixel_format is PixelFormat.RGB8
+    error = the_error(new_session().receive(msgspec.structs.replace(HELLO, pixel_formats=("avif",)), 0))
+    assert (error.code, error.fatal) == (ErrorCode.UNSUPPORTED, True)
+
+
+def test_control_comes_out_in_our_axes_with_its_deadline() -> None:
+    session = active_session(axes=Axes.UNREAL, units_per_metre=100.0)
+    outputs = session.receive(control(0, position=(300.0, 100.0, 200.0)), 5000)
+    assert len(outputs) == 1
+    accepted = outputs[0]
+    assert isinstance(accepted, ControlAccepted)
+    assert accepted.control.position == (1.0, 2.0, -3.0)
+    assert (accepted.received_us, accepted.deadline_us) == (5000, 21_000)
+    sent = session.answer(header(0), b"abcdef", 6000)[0]
+    assert isinstance(sent, Send)
+    assert isinstance(sent.message, FrameHeader)
+    assert sent.message.position == (300.0, 100.0, 200.0)
+    assert sent.pixels == b"abcdef"
+
+
+@pytest.mark.parametrize("seq", [5, 4, 0])
+def test_replayed_and_out_of_order_controls_are_refused_and_the_session_lives(seq: int) -> None:
+    session = active_session()
+    session.receive(control(5), 0)
+    error = the_error(session.receive(control(seq), 1))
+    assert (error.code, error.seq, error.fatal) == (ErrorCode.BAD_SEQUENCE, seq, False)
+    assert isinstance(session.receive(control(6), 2)[0], ControlAccepted)
+    assert (session.ledger.controls, session.ledger.refused) == (3, 1)
+
+
+def test_reading_a_frame_that_was_never_sent_is_refused() -> None:
+    session = active_session()
+    assert the_error(session.receive(control(0, frame_received_seq=0), 0)).code is ErrorCode.BAD_SEQUENCE
+
+
+def test_a_position_too_far_in_metres_is_refused() -> None:
+    session = active_session(units_per_metre=0.001)
+    error = the_error(session.receive(control(0, position=(1001.0, 0.0, 0.0)), 0))
+    assert (error.code, error.seq) == (ErrorCode.INVALID_FIELD, 0)
+    assert isinstance(session.receive(control(1, position=(999.0, 0.0, 0.0)), 0)[0], ControlAccepted)
+
+
+def test_the_slot_is_sent_when_a_control_gives_credit_back() -> None:
+    session = active_session(credit=1)
+    for seq in range(3):
+        session.receive(control(seq), seq)
+    assert len(session.answer(header(0), b"", 10)) == 1
+    assert session.answer(header(1), b"", 11) == []
+    assert session.answer(header(2), b"", 12) == []
+    outputs = session.receive(control(3, frame_received_seq=0), 20)
+    assert isinstance(outputs[0], Send)
+    assert isinstance(outputs[0].message, FrameHeader)
+    assert outputs[0].message.seq == 2
+    assert isinstance(outputs[1], ControlAccepted)
+    assert session.ledger.dropped == 1
+
+
+def test_undecodable_bytes_are_answered_and_counted() -> None:
+    session = active_session()
+    refused = RemoteProtocolError(ErrorCode.INVALID_FIELD, "CONTROL: bad", seq=3, in_reply_to="CONTROL")
+    error = the_error(session.refuse(refused, 0))
+    assert (error.code, error.seq, error.in_reply_to, error.fatal) == (ErrorCode.INVALID_FIELD, 3, "CONTROL", False)
+    session.refuse(RemoteProtocolError(ErrorCode.BAD_FRAMING, "bad"), 0)
+    assert (session.ledger.controls, session.ledger.refused) == (1, 1)
+
+
+def test_many_refusals_in_a_row_end_the_session_but_a_good_message_forgives() -> None:
+    session = active_session()
+    bad = RemoteProtocolError(ErrorCode.MALFORMED, "bad")
+    for _ in range(MAX_STRIKES):
+        session.refuse(bad, 0)
+    session.receive(control(0), 0)
+    for _ in range(MAX_STRIKES):
+        assert not the_error(session.refuse(bad, 0)).fatal
+    session.receive(Ping(t_us=0), 0)
+    outputs = session.refuse(bad, 0)
+    assert (the_error(outputs).code, the_error(outputs).fatal) == (ErrorCode.TOO_MANY_ERRORS, True)
+    assert isinstance(outputs[1], Closed)
+
+
+def test_the_default_map_cannot_be_edited() -> None:
+    session = active_session()
+    assert the_error(session.receive(SceneUpdate(add=(BOX,)), 0)).code is ErrorCode.UNKNOWN_PART
+    assert session.receive(SceneUpdate(prompt="night"), 0) == [SceneAccepted(update=SceneUpdate(prompt="night"))]
+    assert isinstance(session.receive(SceneUpdate(replace=True, add=(BOX,)), 0)[0], SceneAccepted)
+    assert isinstance(session.receive(SceneUpdate(add=(msgspec.structs.replace(BOX, id=2),)), 0)[0], SceneAccepted)
+
+
+def test_moving_a_part_that_was_never_added_is_refused_and_changes_nothing() -> None:
+    session = active_session()
+    session.receive(SceneUpdate(replace=True, add=(BOX,)), 0)
+    move = PartMove(id=2, position=(0.0, 0.0, 0.0))
+    update = SceneUpdate(add=(msgspec.structs.replace(BOX, id=3),), move=(move,))
+    assert the_error(session.receive(update, 0)).code is ErrorCode.UNKNOWN_PART
+    on_three = SceneUpdate(move=(PartMove(id=3, position=(0.0, 0.0, 0.0)),))
+    assert the_error(session.receive(on_three, 0)).code is ErrorCode.UNKNOWN_PART
+
+
+def test_parts_are_counted_over_the_session() -> None:
+    session = active_session()
+    many = tuple(msgspec.structs.replace(BOX, id=i) for i in range(MAX_PARTS))
+    assert isinstance(session.receive(SceneUpdate(replace=True, add=many), 0)[0], SceneAccepted)
+    one_more = SceneUpdate(add=(msgspec.structs.replace(BOX, id=MAX_PARTS),))
+    assert the_error(session.receive(one_more, 0)).code is ErrorCode.TOO_MANY_PARTS
+    assert isinstance(session.receive(msgspec.structs.replace(one_more, remove=(0,)), 0)[0], SceneAccepted)
+
+
+def test_mesh_bytes_are_counted_over_the_session() -> None:
+    session = active_session()
+    vertices = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
+    triangles = struct.pack("<3I", 0, 1, 2) * 100_000
+    mesh = Part(id=0, shape=Shape.MESH, position=(0.0, 0.0, 0.0), vertices=vertices, triangles=triangles)
+    fits = MAX_SESSION_MESH_BYTES // (len(vertices) + len(triangles))
+    session.receive(SceneUpdate(replace=True), 0)
+    codes = []
+    for key in range(fits + 1):
+        first = session.receive(SceneUpdate(add=(msgspec.structs.replace(mesh, id=key),)), 0)[0]
+        codes.append(
+            first.message.code if isinstance(first, Send) and isinstance(first.message, ErrorMessage) else None
+        )
+    assert codes == [None] * fits + [ErrorCode.TOO_LARGE]
+
+
+def test_reset_and_stats_pass_through_and_ping_is_answered() -> None:
+    session = active_session()
+    assert session.receive(Reset(seed=3), 0) == [ResetAccepted(reset=Reset(seed=3))]
+    assert session.receive(StatsRequest(), 0) == [StatsAsked()]
+    assert session.receive(Ping(t_us=77), 0) == [Send(message=Pong(t_us=77))]
+
+
+def test_a_silent_client_is_asked_then_lost_then_forgotten() -> None:
+    session = active_session()
+    session.receive(control(0), 0)
+    assert session.next_tick_us == 1_000_000
+    assert session.tick(999_999) == []
+    assert session.tick(1_000_000) == [Send(message=Ping(t_us=1_000_000))]
+    assert session.tick(1_000_001) == []
+    assert session.next_tick_us == 2_000_000
+    assert len(session.tick(2_000_000)) == 1
+    outputs = session.tick(3_000_000)
+    assert (the_error(outputs).code, the_error(outputs).fatal) == (ErrorCode.SESSION_EXPIRED, True)
+    assert isinstance(outputs[1], Lost)
+    assert session.ledger.waiting == 0
+    assert session.next_tick_us == 13_000_000
+    assert session.tick(12_999_999) == []
+    assert isinstance(session.tick(13_000_000)[0], Closed)
+
+
+def test_a_client_that_answers_pings_lives() -> None:
+    session = active_session()
+    for second in range(1, 20):
+        assert session.tick(second * 1_000_000) == [Send(message=Ping(t_us=second * 1_000_000))]
+        session.receive(Pong(t_us=second * 1_000_000), second * 1_000_000 + 500)
+        assert session.state is SessionState.ACTIVE
+        session.receive(Ping(t_us=0), (second + 1) * 1_000_000 - 1_000_000)
+
+
+def test_a_resumed_session_goes_on_where_it_was() -> None:
+    session = active_session(credit=1)
+    session.receive(SceneUpdate(replace=True, add=(BOX,)), 0)
+    session.receive(control(7), 0)
+    session.answer(header(7), b"", 0)
+    session.receive(control(8), 0)
+    session.lose("gone", 1)
+    assert session.answer(header(8), b"", 2) == []
+    outputs = session.receive(HELLO, 3)
+    assert isinstance(outputs[0], Send)
+    assert isinstance(outputs[0].message, Welcome)
+    assert (outputs[0].message.resumed, outputs[0].message.last_seq) == (True, 8)
+    assert isinstance(
+        session.receive(SceneUpdate(move=(PartMove(id=1, position=(1.0, 0.0, 0.0)),)), 4)[0], SceneAccepted
+    )
+    assert the_error(session.receive(control(8), 4)).code is ErrorCode.BAD_SEQUENCE
+    session.receive(control(9), 5)
+    assert len(session.answer(header(9), b"", 6)) == 1
+    ledger = session.ledger
+    assert (ledger.controls, ledger.answered, ledger.dropped, ledger.refused) == (4, 2, 1, 1)
+
+
+def test_close_says_bye_once() -> None:
+    session = active_session()
+    outputs = session.close("shutdown")
+    assert isinstance(outputs[0], Send)
+    assert outputs[0].message == Bye(reason="shutdown")
+    assert outputs[1:] == [Closed(reason="shutdown")]
+    assert session.close("again") == []
