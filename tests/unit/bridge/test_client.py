@@ -1,0 +1,294 @@
+import math
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import bridge
+from bridge import Camera, Client, ErrorCode, Part, Shape
+from bridge.clock import MonotonicClock
+from bridge.codec import decode, encode
+from bridge.config import ServeConfig
+from bridge.errors import (
+    BridgeError,
+    ConfigError,
+    ConnectTimeout,
+    LocalProtocolError,
+    ReceiveTimeout,
+    RemoteProtocolError,
+    SessionBusy,
+    SessionClosed,
+)
+from bridge.lobby import Addressed, Lobby
+from bridge.messages import FrameHeader, PixelFormat, Source
+from bridge.outputs import ControlAccepted, SceneAccepted, Send, ServerOffer, StatsAsked
+from bridge.transport import Poller, RouterSocket
+
+WIDTH, HEIGHT = 4, 2
+OFFER = ServerOffer(
+    server="tiny",
+    model="synthetic",
+    runner="none",
+    camera_method="none",
+    default_map="courtyard",
+    frame_width=WIDTH,
+    frame_height=HEIGHT,
+    fps=24.0,
+    frames_per_chunk=(9,),
+    pixel_formats=(PixelFormat.RGB8,),
+)
+
+
+class TinyServer:
+    """A ROUTER that answers every control at once with a frame filled with its seq, while `answer` is set."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.lobby = Lobby(offer=OFFER, config=config)
+        self.answer = True
+        self.scenes: list[SceneAccepted] = []
+        self.errors: list[BaseException] = []
+        self._clock = MonotonicClock()
+        self._socket = RouterSocket("tcp://127.0.0.1:*")
+        self.address = self._socket.address
+        self._jobs: list[Callable[[], list[Addressed]]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def later(self, job: Callable[[], list[Addressed]]) -> None:
+        """Runs `job` in the server's thread and acts on what it returns."""
+        self._jobs.append(job)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        poller = Poller()
+        poller.watch(self._socket)
+        try:
+            while not self._stop.is_set():
+                poller.wait(1000)
+                while self._jobs:
+                    self._act(self._jobs.pop(0)())
+                while (received := self._socket.receive()) is not None:
+                    peer, parts = received
+                    try:
+                        outputs = self.lobby.receive(peer, decode(parts).message, self._clock.now_us())
+                    except RemoteProtocolError as error:
+                        outputs = self.lobby.refuse(peer, error, self._clock.now_us())
+                    self._act(outputs)
+                self._act(self.lobby.tick(self._clock.now_us()))
+        except BaseException as error:
+            self.errors.append(error)
+        self._socket.close()
+
+    def _act(self, outputs: list[Addressed]) -> None:
+        for one in outputs:
+            match one.output:
+                case Send(message=message, pixels=pixels):
+                    self._socket.send(one.peer, encode(message, pixels))
+                case ControlAccepted() as accepted if self.answer:
+                    assert one.session is not None
+                    header, pixels = frame_for(accepted)
+                    answers = one.session.answer(header, pixels, self._clock.now_us())
+                    self._act(self.lobby.settle(one.session, answers))
+                case SceneAccepted() as scene:
+                    self.scenes.append(scene)
+                case StatsAsked():
+                    assert one.session is not None
+                    self._socket.send(one.peer, encode(one.session.ledger))
+
+
+def frame_for(accepted: ControlAccepted) -> tuple[FrameHeader, bytes]:
+    control = accepted.control
+    header = FrameHeader(
+        seq=control.seq,
+        t_us=control.t_us,
+        source=Source.GENERATED,
+        chunk=0,
+        index=0,
+        position=control.position,
+        rotation=control.rotation,
+        vertical_fov_deg=control.vertical_fov_deg,
+        action=control.action,
+        steps=(1, 1, 1),
+        rung="full",
+        control_age_us=0,
+        server_us=0,
+        stage_ms={},
+        deadline_met=True,
+        width=WIDTH,
+        height=HEIGHT,
+        pixel_format=PixelFormat.RGB8,
+    )
+    return header, bytes([control.seq % 256]) * (WIDTH * HEIGHT * 3)
+
+
+@contextmanager
+def serving(**changed: int) -> Iterator[TinyServer]:
+    server = TinyServer(ServeConfig(**changed))  # type: ignore[arg-type]  # settings by name
+    try:
+        yield server
+    finally:
+        server.stop()
+    assert server.errors == []
+
+
+@pytest.fixture
+def server() -> Iterator[TinyServer]:
+    with serving() as running:
+        yield running
+
+
+def test_a_game_loop_in_ten_lines(server: TinyServer) -> None:
+    with Client(server.address, axes="unity", budget_ms=1000) as client:
+        assert client.welcome.model == "synthetic"
+        shown = []
+        for tick in range(20):
+            frame = client.step(Camera(position=(tick, 1.6, 2.0)), action="walk")
+            shown.append(frame.seq)
+        assert shown == list(range(20))
+        assert frame.pixels.shape == (HEIGHT, WIDTH, 3)
+        assert frame.pixels.dtype == np.uint8
+        assert int(frame.pixels[0, 0, 0]) == 19
+        assert frame.header.position == (19.0, 1.6, 2.0)
+        assert frame.latency_ms > 0
+        assert (client.counts.controls, client.counts.answered, client.counts.unanswered) == (20, 20, 0)
+        stats = client.stats()
+        assert (stats.controls, stats.answered, stats.generated) == (20, 20, 20)
+
+
+def test_send_and_poll_do_not_block_and_the_newest_wins(server: TinyServer) -> None:
+    with Client(server.address, credit=4) as client:
+        assert client.poll() is None
+        server.answer = False
+        client.send(Camera(position=(0.0, 0.0, 0.0)))
+        assert client.poll() is None
+        with pytest.raises(ReceiveTimeout, match="no newer frame"):
+            client.receive(timeout_s=0.02)
+        server.answer = True
+        for _ in range(3):
+            seq = client.send(Camera(position=(0.0, 0.0, 0.0)))
+        while client.receive().seq < seq:
+            pass
+        assert client.poll() is None
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        Camera(position=(math.nan, 0.0, 0.0)),
+        Camera(position=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 2.0)),
+        Camera(position=(0.0, 0.0, 0.0), vertical_fov_deg=0.0),
+    ],
+)
+def test_bad_cameras_stay_here(server: TinyServer, camera: Camera) -> None:
+    with Client(server.address) as client:
+        with pytest.raises(LocalProtocolError):
+            client.send(camera)
+        with pytest.raises(LocalProtocolError):
+            client.send(Camera(position=(0.0, 0.0, 0.0)), "x" * 3000)
+        assert client.step(Camera(position=(0.0, 0.0, 0.0))).seq == 0
+
+
+def test_a_scene_arrives_in_our_axes(server: TinyServer) -> None:
+    part = Part(id=3, shape=Shape.BOX, position=(1.0, 2.0, 3.0))
+    with Client(server.address, axes="unity") as client:
+        client.set_scene([part], prompt="a garden", seed=5)
+        client.update_scene(remove=[3])
+        client.step(Camera(position=(0.0, 0.0, 0.0)))
+        assert [scene.update.replace for scene in server.scenes] == [True, False]
+        first = server.scenes[0].update
+        assert (first.add[0].position, first.prompt, first.seed) == ((1.0, 2.0, -3.0), "a garden", 5)
+
+
+def test_a_refused_scene_surfaces_and_the_session_lives(server: TinyServer) -> None:
+    with Client(server.address) as client:
+        client.update_scene(remove=[1])
+        with pytest.raises(RemoteProtocolError) as caught:
+            client.receive()
+        assert (caught.value.code, caught.value.fatal) == (ErrorCode.UNKNOWN_PART, False)
+        assert client.step(Camera(position=(0.0, 0.0, 0.0))).seq == 0
+
+
+def test_nobody_there_is_a_clear_timeout() -> None:
+    with pytest.raises(ConnectTimeout, match=r"no answer from tcp://127.0.0.1:9 .*helios-bridge serve"):
+        Client("tcp://127.0.0.1:9", connect_timeout_s=0.05)
+
+
+def test_wrong_arguments_are_config_errors() -> None:
+    with pytest.raises(ConfigError, match="axes: got 'maya'"):
+        Client(axes="maya")
+    with pytest.raises(ConfigError, match="expected tcp://HOST:PORT"):
+        Client("localhost")
+    with pytest.raises(LocalProtocolError, match="credit"):
+        Client(credit=0)
+
+
+def test_no_room_is_session_busy() -> None:
+    with serving(max_sessions=1) as server, Client(server.address), pytest.raises(SessionBusy, match="all 1 sessions"):
+        Client(server.address)
+
+
+def test_closing_frees_the_room_at_once() -> None:
+    with serving(max_sessions=1) as server:
+        for _ in range(5):
+            with Client(server.address, connect_timeout_s=5) as client:
+                client.step(Camera(position=(0.0, 0.0, 0.0)))
+            while len(server.lobby):
+                MonotonicClock().sleep_until_us(MonotonicClock().now_us() + 500)
+
+
+def test_a_server_that_says_bye_closes_the_client(server: TinyServer) -> None:
+    with Client(server.address) as client:
+        server.later(lambda: server.lobby.close("stopping"))
+        with pytest.raises(SessionClosed, match="stopping"):
+            client.receive()
+        with pytest.raises(SessionClosed):
+            client.send(Camera(position=(0.0, 0.0, 0.0)))
+
+
+def test_a_game_that_paused_too_long_goes_on_in_the_same_session() -> None:
+    with serving(heartbeat_us=20_000, missed_heartbeats=1) as server, Client(server.address) as client:
+        (session,) = server.lobby
+        client.step(Camera(position=(0.0, 0.0, 0.0)))
+        while session.state.value != "lost":
+            MonotonicClock().sleep_until_us(MonotonicClock().now_us() + 1000)
+        frame = None
+        for _ in range(100):
+            seq = client.send(Camera(position=(5.0, 0.0, 0.0)))
+            try:
+                frame = client.receive(timeout_s=0.1)
+            except ReceiveTimeout:
+                continue
+            if frame.seq == seq:
+                break
+        assert frame is not None
+        assert frame.seq == seq
+        assert client.welcome.session_id == session.session_id
+        assert list(server.lobby) == [session]
+
+
+def test_every_public_name_exists_and_errors_share_one_root() -> None:
+    assert all(hasattr(bridge, name) for name in bridge.__all__)
+    assert issubclass(ConnectTimeout, BridgeError)
+
+
+def test_the_sdk_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, bridge; from bridge import Client, Control, Camera, Frame;"
+        "tops = {name.partition('.')[0] for name in sys.modules};"
+        "print(' '.join(sorted(tops - set(sys.stdlib_module_names))))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    third_party = {name for name in found if not name.startswith("_")}
+    allowed = {"bridge", "numpy", "zmq", "msgpack", "msgspec"}
+    heavy = {"torch", "diffusers", "onnxruntime", "cv2", "pygame", "model", "trt_build", "demos", "transformers"}
+    assert allowed <= third_party
+    assert not heavy & third_party
+    assert third_party - allowed <= {"cython_runtime", "sitecustomize", "typing_extensions"}

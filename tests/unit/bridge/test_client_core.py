@@ -1,0 +1,236 @@
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from bridge.client_core import Camera, ClientCore
+from bridge.codec import Decoded
+from bridge.errors import ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
+from bridge.messages import (
+    Axes,
+    Busy,
+    Bye,
+    ErrorMessage,
+    Event,
+    FrameHeader,
+    Hello,
+    Message,
+    Ping,
+    PixelFormat,
+    Pong,
+    Source,
+    Stats,
+    Welcome,
+)
+
+HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
+WELCOME = Welcome(
+    version_major=1,
+    version_minor=0,
+    server="test",
+    session_id="id",
+    resume_token="secret",
+    resumed=False,
+    last_seq=-1,
+    capabilities=(),
+    axes=Axes.OPENGL,
+    model="synthetic",
+    runner="none",
+    camera_method="none",
+    default_map="courtyard",
+    frame_width=2,
+    frame_height=1,
+    fps=24.0,
+    frames_per_chunk=(9,),
+    heartbeat_us=1_000_000,
+    credit=2,
+    pixel_format=PixelFormat.RGB8,
+)
+CAMERA = Camera(position=(1.0, 2.0, 3.0))
+
+
+def take(core: ClientCore, message: Message, now_us: int = 0, pixels: bytes | None = None) -> list[Message]:
+    return core.receive(Decoded(message=message, pixels=pixels), now_us)
+
+
+def answer(core: ClientCore, seq: int, now_us: int, **changed: Any) -> None:
+    header = FrameHeader(
+        seq=seq,
+        t_us=0,
+        source=Source.GENERATED,
+        chunk=0,
+        index=0,
+        position=(0.0, 0.0, 0.0),
+        rotation=(0.0, 0.0, 0.0, 1.0),
+        vertical_fov_deg=60.0,
+        action="",
+        steps=(1, 1, 1),
+        rung="full",
+        control_age_us=20_000,
+        server_us=1_000,
+        stage_ms={},
+        deadline_met=True,
+        width=2,
+        height=1,
+        pixel_format=PixelFormat.RGB8,
+    )
+    take(core, msgspec.structs.replace(header, **changed), now_us, bytes([seq, 1, 2, 3, 4, 5]))
+
+
+def send(core: ClientCore, now_us: int) -> int:
+    control = core.control(CAMERA, "", (), now_us, teleport=False)
+    core.sent(control)
+    return control.seq
+
+
+def opened() -> ClientCore:
+    core = ClientCore(HELLO)
+    take(core, WELCOME)
+    return core
+
+
+def test_controls_count_up_and_take_numbers_of_any_kind() -> None:
+    core = opened()
+    camera = Camera(position=tuple(np.arange(3)), rotation=tuple(np.float32([0, 0, 0, 1])), vertical_fov_deg=60)
+    control = core.control(camera, "run", [Event(kind="door")], 5, teleport=True)
+    assert (control.seq, control.t_us, control.position, control.teleport) == (0, 5, (0.0, 1.0, 2.0), True)
+    assert all(type(value) is float for value in (*control.position, *control.rotation, control.vertical_fov_deg))
+    core.sent(control)
+    assert core.control(CAMERA, "", (), 6, teleport=False).seq == 1
+
+
+def test_a_control_that_could_not_be_sent_leaves_no_gap() -> None:
+    core = opened()
+    core.control(CAMERA, "", (), 0, teleport=False)
+    assert core.control(CAMERA, "", (), 1, teleport=False).seq == 0
+    assert core.counts.controls == 0
+
+
+def test_only_the_newest_frame_is_returned_and_only_once() -> None:
+    core = opened()
+    for tick in range(3):
+        send(core, tick)
+    answer(core, 0, 10)
+    answer(core, 2, 11)
+    answer(core, 1, 12)
+    frame = core.take_newest()
+    assert frame is not None
+    assert frame.seq == 2
+    assert frame.pixels.tolist() == [[[2, 1, 2], [3, 4, 5]]]
+    assert core.take_newest() is None
+    assert core.counts.answered == 3
+
+
+def test_pixels_cannot_be_written() -> None:
+    core = opened()
+    send(core, 0)
+    answer(core, 0, 1)
+    frame = core.take_newest()
+    assert frame is not None
+    with pytest.raises(ValueError, match="read-only"):
+        frame.pixels[0, 0, 0] = 1
+
+
+def test_latency_age_and_lateness_are_the_clients_own() -> None:
+    core = opened()
+    send(core, 100_000)
+    answer(core, 0, 118_000)
+    frame = core.take_newest()
+    assert frame is not None
+    assert frame.latency_ms == 18.0
+    assert frame.age_ms == 20.0 + 18.0 - 1.0
+    control = core.control(CAMERA, "", (), 0, teleport=False)
+    assert (control.lateness_us, control.frame_received_seq) == (2_000, 0)
+    assert (core.counts.late, core.counts.in_budget) == (1, 0)
+
+
+def test_unanswered_is_what_is_left() -> None:
+    core = opened()
+    for tick in range(4):
+        send(core, tick)
+    answer(core, 1, 5)
+    take(core, ErrorMessage(code=ErrorCode.BAD_SEQUENCE, text="", seq=2, in_reply_to="CONTROL"))
+    assert (core.counts.controls, core.counts.answered, core.counts.refused, core.counts.unanswered) == (4, 1, 1, 2)
+    assert [error.seq for error in core.errors] == [2]
+
+
+def test_ping_is_answered_and_stats_are_kept() -> None:
+    core = opened()
+    assert take(core, Ping(t_us=9)) == [Pong(t_us=9)]
+    assert take(core, Stats(controls=3)) == []
+    assert core.stats == Stats(controls=3)
+
+
+def test_busy_and_bye_have_their_errors() -> None:
+    with pytest.raises(SessionBusy, match="full") as caught:
+        take(ClientCore(HELLO), Busy(text="full", retry_after_us=7))
+    assert caught.value.retry_after_us == 7
+    with pytest.raises(SessionClosed, match="shutdown"):
+        take(opened(), Bye(reason="shutdown"))
+
+
+@pytest.mark.parametrize(("in_reply_to", "fatal"), [("SCENE", False), ("RESET", False), ("HELLO", True), ("", True)])
+def test_refusals_that_a_game_must_know_are_raised(in_reply_to: str, fatal: bool) -> None:
+    with pytest.raises(RemoteProtocolError, match="bad") as caught:
+        take(opened(), ErrorMessage(code=ErrorCode.BAD_MESH, text="bad", fatal=fatal, in_reply_to=in_reply_to))
+    assert (caught.value.code, caught.value.fatal) == (ErrorCode.BAD_MESH, fatal)
+
+
+def test_an_expired_session_is_resumed_with_its_token_once() -> None:
+    core = opened()
+    send(core, 0)
+    expired = ErrorMessage(code=ErrorCode.SESSION_EXPIRED, text="", fatal=True)
+    stray = ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text="", fatal=True, seq=0, in_reply_to="CONTROL")
+    assert take(core, expired) == [msgspec.structs.replace(HELLO, session_id="id", resume_token="secret")]
+    assert take(core, stray) == []
+    assert core.counts.refused == 1
+    take(core, msgspec.structs.replace(WELCOME, resumed=True, last_seq=40))
+    assert send(core, 1) == 41
+    assert len(take(core, stray)) == 1
+
+
+def test_a_server_that_forgot_the_session_ends_it() -> None:
+    core = opened()
+    take(core, ErrorMessage(code=ErrorCode.SESSION_EXPIRED, text="", fatal=True))
+    with pytest.raises(SessionClosed, match="no longer has"):
+        take(core, WELCOME)
+
+
+def test_before_welcome_nothing_is_resumed() -> None:
+    with pytest.raises(RemoteProtocolError):
+        take(ClientCore(HELLO), ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text="", fatal=True))
+
+
+def test_jpeg_pixels_are_decoded_as_rgb() -> None:
+    cv2 = pytest.importorskip("cv2")
+    bgr = np.full((16, 16, 3), (200, 30, 10), dtype=np.uint8)
+    core = opened()
+    send(core, 0)
+    header = {"width": 16, "height": 16, "pixel_format": PixelFormat.JPEG}
+    core_header = msgspec.structs.replace(_frame_header(), **header)
+    take(core, core_header, 0, cv2.imencode(".jpg", bgr)[1].tobytes())
+    frame = core.take_newest()
+    assert frame is not None
+    assert np.abs(frame.pixels.astype(int) - (10, 30, 200)).max() < 6
+    broken = msgspec.structs.replace(core_header, seq=1)
+    with pytest.raises(RemoteProtocolError, match="not a JPEG"):
+        take(core, broken, 0, b"\xff\xd8broken")
+
+
+def _frame_header() -> FrameHeader:
+    core = opened()
+    send(core, 0)
+    answer(core, 0, 0)
+    frame = core.take_newest()
+    assert frame is not None
+    return frame.header
+
+
+def test_lateness_is_never_nan() -> None:
+    core = opened()
+    answer(core, 5, 3)  # an answer to a control that is not remembered any more
+    frame = core.take_newest()
+    assert frame is not None
+    assert math.isfinite(frame.latency_ms)
