@@ -75,7 +75,7 @@ def test_a_peer_that_never_reads_fills_up_without_blocking(stack: ExitStack) -> 
     router, _, peer = connected(stack)
     results = [router.send(peer, [bytes(1_000_000)]) for _ in range(200)]
     assert results[0] is SendResult.SENT
-    assert results[-1] is SendResult.FULL
+    assert SendResult.FULL in results  # and every call returned
 
 
 def test_nobody_there_is_full_for_a_client(stack: ExitStack) -> None:
