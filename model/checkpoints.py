@@ -1,0 +1,91 @@
+"""Weights on disk <-> torch modules: safetensors files, and transformers in the Diffusers folder layout.
+
+Loading is strict: a name too many, a name too few or a wrong shape is refused with the names. Needs the torch extra.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from diffusers import HeliosTransformer3DModel
+from torch import nn
+
+from model.errors import CheckpointError
+
+_SHOWN = 4
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Writes a module's state to one safetensors file, by way of a temporary one: a reader never sees half a file."""
+    partial = path.with_suffix(".partial")
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    safetensors.torch.save_file(state, partial)
+    partial.replace(path)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fills a module from a safetensors file.
+
+    Raises: CheckpointError: no such file, or its names or shapes are not the module's.
+    """
+    try:
+        given = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as exc:
+        raise CheckpointError(f"cannot read weights from {path}: {exc}") from exc
+    wanted = module.state_dict()
+    problems = [f"lacks {_some(wanted.keys() - given.keys())}"] if wanted.keys() - given.keys() else []
+    if given.keys() - wanted.keys():
+        problems.append(f"has unknown {_some(given.keys() - wanted.keys())}")
+    misshapen = {
+        f"{name} is {tuple(given[name].shape)}, the model has {tuple(wanted[name].shape)}"
+        for name in given.keys() & wanted.keys()
+        if given[name].shape != wanted[name].shape
+    }
+    if misshapen:
+        problems.append(_some(misshapen))
+    if problems:
+        raise CheckpointError(f"{path} does not fit {type(module).__name__}: {'; '.join(problems)}")
+    module.load_state_dict(given)
+
+
+def load_transformer(folder: Path, *, extra_channels: int = 0) -> HeliosTransformer3DModel:
+    """A Helios transformer from a Diffusers folder (`config.json` and safetensors), in float32.
+
+    extra_channels: conditioning channels to add after the latents; their weights are zero, so that the output is the
+    same until they are trained.
+
+    Raises: CheckpointError: the folder holds no such model.
+    """
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} has no config.json; expected a Diffusers `transformer` folder")
+    try:
+        model, report = HeliosTransformer3DModel.from_pretrained(
+            folder, torch_dtype=torch.float32, output_loading_info=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise CheckpointError(f"{folder} does not load as a Helios transformer: {exc}") from exc
+    for kind in ("missing_keys", "unexpected_keys"):
+        if report[kind]:
+            raise CheckpointError(f"{folder}: {kind.replace('_', ' ')} {_some(set(report[kind]))}")
+    return widened(model, extra_channels) if extra_channels else model
+
+
+def widened(model: HeliosTransformer3DModel, extra_channels: int) -> HeliosTransformer3DModel:
+    """A copy of `model` that takes `extra_channels` more, and gives the same output whatever they hold."""
+    config = dict(model.config) | {"in_channels": model.config.in_channels + extra_channels}
+    wider = HeliosTransformer3DModel.from_config(config)
+    state = model.state_dict()
+    for name, tensor in wider.state_dict().items():
+        if name.startswith("patch_") and tensor.ndim == 5:
+            padding = tensor.new_zeros(tensor.shape[0], extra_channels, *tensor.shape[2:])
+            state[name] = torch.cat([state[name], padding], dim=1)
+    wider.load_state_dict(state)
+    return wider.eval()
+
+
+def _some(names: set[str]) -> str:
+    shown = sorted(names)[:_SHOWN]
+    return ", ".join(shown) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

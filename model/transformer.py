@@ -1,0 +1,264 @@
+"""Helios's transformer as the `denoiser` graph: the same function as diffusers' class, in a form that exports well.
+
+diffusers' `HeliosTransformer3DModel` holds the weights and stays the reference. `DenoiserGraph` computes its forward
+for one video in float32 as two streams, history and new tokens, that meet only in the keys and values of attention:
+
+- history sees timestep 0, so its modulation is constant; neither stream's modulation is spread over its tokens, it is
+  the scale and bias of one LayerNormalization;
+- cosines and sines are made once a forward, not sliced in every layer, and no output is written by scattering;
+- the last block leaves out the history stream, whose result nobody reads.
+
+Needs the torch extra.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers import HeliosTransformer3DModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.errors import CheckpointError
+from model.history import frame_indices
+from model.runners.torch import TorchGraph
+from model.spec import ModelSpec
+
+_NEEDED = {"guidance_cross_attn": True, "zero_history_timestep": True, "has_multi_term_memory_patch": True}
+_Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
+_MID_REDUCTION, _LONG_REDUCTION = 2, 4  # of history patches against the new tokens', along every axis
+
+
+class Form(enum.Enum):
+    """What attention and rotation are written in. ONNXRUNTIME uses its own operators (domain com.microsoft), about a
+    tenth faster on a CPU; such a module can be exported but not run by torch."""
+
+    PLAIN = "plain"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class DenoiserGraph(nn.Module):
+    """One flow prediction. Shares its weights with `model`.
+
+    Raises: CheckpointError: the model is of a configuration that the two streams do not cover.
+    """
+
+    def __init__(self, model: HeliosTransformer3DModel, form: Form = Form.PLAIN) -> None:
+        super().__init__()
+        self.tables: Tensor
+        self.out_table: Tensor
+        self.history_tables: Tensor
+        for key, value in _NEEDED.items():
+            if model.config[key] != value:
+                raise CheckpointError(f"the denoiser needs {key}={value}, the checkpoint has {model.config[key]}")
+        self.model: Any = model
+        self.form = form
+        self.heads: int = model.config.num_attention_heads
+        self.width: int = model.config.num_attention_heads * model.config.attention_head_dim
+        with torch.no_grad():
+            tables = torch.cat([block.scale_shift_table for block in model.blocks])  # (layers, 6, width)
+            tables[:, [1, 4]] += 1  # scales enter as 1 + scale
+            out_table = model.norm_out.scale_shift_table[0].clone()
+            out_table[1] += 1
+            _, history = self._time(torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("tables", tables, persistent=False)
+        self.register_buffer("out_table", out_table, persistent=False)
+        self.register_buffer("history_tables", tables + history, persistent=False)
+
+    def in_form(self, form: Form) -> DenoiserGraph:
+        return DenoiserGraph(self.model, form).eval()
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        indices_hidden_states: Tensor,
+        indices_latents_history_short: Tensor,
+        indices_latents_history_mid: Tensor,
+        indices_latents_history_long: Tensor,
+        latents_history_short: Tensor,
+        latents_history_mid: Tensor,
+        latents_history_long: Tensor,
+    ) -> Tensor:
+        """Arguments are those of `HeliosTransformer3DModel.forward`, batch 1. Returns: (1, 16, T, h, w)."""
+        model = self.model
+        new = model.patch_embedding(hidden_states)
+        frames, height, width = new.shape[2:]
+        short = model.patch_short(latents_history_short)
+        rows, columns = short.shape[3:]
+        mid = model.patch_mid(_padded(latents_history_mid, model.patch_mid.kernel_size))
+        long = model.patch_long(_padded(latents_history_long, model.patch_long.kernel_size))
+        history = torch.cat([_tokens(long), _tokens(mid), _tokens(short)], dim=1)
+        new = _tokens(new)
+        turn_new = self._rotation(indices_hidden_states, height, width, reduction=1)
+        turn_history = [
+            torch.cat(parts)
+            for parts in zip(
+                self._rotation(indices_latents_history_long, rows, columns, reduction=_LONG_REDUCTION),
+                self._rotation(indices_latents_history_mid, rows, columns, reduction=_MID_REDUCTION),
+                self._rotation(indices_latents_history_short, rows, columns, reduction=1),
+                strict=True,
+            )
+        ]
+        embedded, modulation = self._time(timestep)
+        text = model.condition_embedder.text_embedder(encoder_hidden_states)
+        tables = (self.tables + modulation).unbind(0)
+        out_shift, out_scale = (self.out_table + embedded).unbind(0)
+        last = len(model.blocks) - 1
+        for layer, block in enumerate(model.blocks):
+            shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = tables[layer].unbind(0)
+            old_shift, old_scale, old_gate, old_ffn_shift, old_ffn_scale, old_ffn_gate = self.history_tables[layer]
+            attn = block.attn1
+            normed = self._norm(new, block.norm1.eps, scale, shift)
+            old_normed = self._norm(history, block.norm1.eps, old_scale, old_shift)
+            old_key = self._amplified(attn, self._turned(attn.norm_k, attn.to_k(old_normed), turn_history))
+            key = torch.cat([old_key, self._turned(attn.norm_k, attn.to_k(normed), turn_new)], dim=1)
+            value = torch.cat([attn.to_v(old_normed), attn.to_v(normed)], dim=1)
+            query = self._turned(attn.norm_q, attn.to_q(normed), turn_new)
+            new = new + attn.to_out[0](self._attend(query, key, value)) * gate
+            new = new + self._read_text(block, new, text)
+            new = new + block.ffn(self._norm(new, block.norm3.eps, ffn_scale, ffn_shift)) * ffn_gate
+            if layer == last:
+                break
+            query = self._turned(attn.norm_q, attn.to_q(old_normed), turn_history)
+            history = history + attn.to_out[0](self._attend(query, key, value)) * old_gate
+            old_normed = self._norm(history, block.norm3.eps, old_ffn_scale, old_ffn_shift)
+            history = history + block.ffn(old_normed) * old_ffn_gate
+        new = model.proj_out(self._norm(new, model.norm_out.norm.eps, out_scale, out_shift))
+        patches = new.reshape(1, frames, height, width, *model.config.patch_size, -1)
+        patches = patches.permute(0, 7, 1, 4, 2, 5, 3, 6)  # (1, C, frames, pt, height, ph, width, pw)
+        flow: Tensor = patches.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        return flow
+
+    def _time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """(1,) -> the embedding (1, width) and its projection to modulations (1, 6, width)."""
+        embedder = self.model.condition_embedder
+        embedded = embedder.time_embedder(embedder.timesteps_proj(timestep))
+        modulation: Tensor = embedder.time_proj(embedder.act_fn(embedded)).view(1, 6, self.width)
+        return embedded, modulation
+
+    def _norm(self, x: Tensor, eps: float, scale: Tensor, shift: Tensor) -> Tensor:
+        return functional.layer_norm(x, (self.width,), scale, shift, eps)
+
+    def _read_text(self, block: Any, new: Tensor, text: Tensor) -> Tensor:
+        attn, norm = block.attn2, block.norm2
+        normed = new if isinstance(norm, nn.Identity) else self._norm(new, norm.eps, norm.weight, norm.bias)
+        query, key = self._rms(attn.norm_q, attn.to_q(normed)), self._rms(attn.norm_k, attn.to_k(text))
+        attended: Tensor = attn.to_out[0](self._attend(query, key, attn.to_v(text)))
+        return attended
+
+    def _amplified(self, attn: Any, old_key: Tensor) -> Tensor:
+        if not attn.is_amplify_history:
+            return old_key
+        scale = 1.0 + torch.sigmoid(attn.history_key_scale) * (attn.max_scale - 1.0)  # (1,) or (heads,)
+        channel_scale: Tensor = scale.expand(self.heads).repeat_interleave(self.width // self.heads)
+        return old_key * channel_scale
+
+    def _rotation(self, indices: Tensor, rows: int, columns: int, *, reduction: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (tokens, head width / 2), averaged over reduction^3 tokens (edges repeated)."""
+        rope = self.model.rope
+        frames = indices.shape[1]
+        angles_t = indices[0].to(torch.float32)[:, None] * rope.freqs_base_t
+        angles_y = torch.arange(rows, dtype=torch.float32)[:, None] * rope.freqs_base_y
+        angles_x = torch.arange(columns, dtype=torch.float32)[:, None] * rope.freqs_base_x
+
+        def grid(wave_t: Tensor, wave_y: Tensor, wave_x: Tensor) -> Tensor:
+            waves = torch.cat(
+                [
+                    wave_t[:, None, None].expand(frames, rows, columns, -1),
+                    wave_y[None, :, None].expand(frames, rows, columns, -1),
+                    wave_x[None, None].expand(frames, rows, columns, -1),
+                ],
+                dim=-1,
+            )
+            if reduction > 1:
+                waves = _padded(waves.permute(3, 0, 1, 2)[None], (reduction,) * 3)
+                waves = functional.avg_pool3d(waves, reduction)[0].permute(1, 2, 3, 0)
+            return waves.flatten(0, 2)
+
+        return (
+            grid(angles_t.cos(), angles_y.cos(), angles_x.cos()),
+            grid(angles_t.sin(), angles_y.sin(), angles_x.sin()),
+        )
+
+    def _turned(self, norm: nn.Module, x: Tensor, turn: tuple[Tensor, Tensor] | list[Tensor]) -> Tensor:
+        """Normalises (1, tokens, width) over all heads and rotates each pair of channels by its place."""
+        x = self._rms(norm, x)
+        cos, sin = turn
+        if self.form is Form.ONNXRUNTIME:
+            places = torch.arange(cos.shape[0])[None]
+            attributes: _Attributes = {"interleaved": 1, "num_heads": self.heads}
+            return _onnxruntime("com.microsoft::RotaryEmbedding", [x, places, cos, sin], attributes)
+        pairs = x.reshape(*x.shape[:2], self.heads, -1, 2)
+        cos, sin = cos[None, :, None], sin[None, :, None]
+        left, right = pairs[..., 0], pairs[..., 1]
+        return torch.stack([left * cos - right * sin, left * sin + right * cos], dim=-1).flatten(2)
+
+    def _rms(self, norm: Any, x: Tensor) -> Tensor:
+        if self.form is Form.ONNXRUNTIME:
+            attributes: _Attributes = {"axis": -1, "epsilon": norm.eps, "stash_type": 1}
+            return _onnxruntime("SimplifiedLayerNormalization", [x, norm.weight], attributes)
+        normed: Tensor = norm(x)
+        return normed
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if self.form is Form.ONNXRUNTIME:
+            return _onnxruntime("com.microsoft::MultiHeadAttention", [query, key, value], {"num_heads": self.heads})
+        query, key, value = (x.reshape(1, x.shape[1], self.heads, -1).transpose(1, 2) for x in (query, key, value))
+        return functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+
+def _onnxruntime(operator: str, inputs: list[Tensor], attributes: _Attributes) -> Tensor:
+    """An operator that only onnxruntime knows; its output is like its first input."""
+    return torch.onnx.ops.symbolic(operator, inputs, attributes, dtype=inputs[0].dtype, shape=inputs[0].shape)
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """(B, C, T, h, w) -> (B, T h w, C)."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def _padded(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
+    """Repeats the far edges of (B, C, T, h, w) up to multiples of `kernel`."""
+    short = [-size % step for size, step in zip(x.shape[2:], kernel, strict=True)]
+    if not any(short):
+        return x
+    return functional.pad(x, (0, short[2], 0, short[1], 0, short[0]), mode="replicate")
+
+
+def denoiser_graph(model: HeliosTransformer3DModel, spec: ModelSpec) -> TorchGraph:
+    """The `denoiser` with example inputs for `spec`; new frames and their size vary, history has the spec's.
+
+    Raises: CheckpointError: the model's channels or text width are not the spec's.
+    """
+    for key, wanted in (("in_channels", spec.denoiser_channels), ("text_dim", spec.text_dim)):
+        if model.config[key] != wanted:
+            raise CheckpointError(f"{spec.name} has {key} {wanted}, the checkpoint {model.config[key]}")
+    long, mid, short = spec.history_sizes
+    frames = 3  # unlike every other length, so that export does not take two for the same
+    indices = frame_indices(spec.history_sizes, prefix=spec.keep_prefix, new=frames)
+    channels, size = spec.denoiser_channels, (spec.latent_height, spec.latent_width)
+    return TorchGraph(
+        module=DenoiserGraph(model).eval(),
+        inputs={
+            "hidden_states": torch.randn(1, channels, frames, size[0] // 2, size[1] // 2),
+            "timestep": torch.tensor([500]),
+            "encoder_hidden_states": torch.randn(1, spec.text_tokens, spec.text_dim),
+            "indices_hidden_states": torch.from_numpy(indices.new),
+            "indices_latents_history_short": torch.from_numpy(indices.short),
+            "indices_latents_history_mid": torch.from_numpy(indices.mid),
+            "indices_latents_history_long": torch.from_numpy(indices.long),
+            "latents_history_short": torch.randn(1, channels, short + spec.keep_prefix, *size),
+            "latents_history_mid": torch.randn(1, channels, mid, *size),
+            "latents_history_long": torch.randn(1, channels, long, *size),
+        },
+        outputs=("sample",),
+        dynamic_axes={
+            "hidden_states": {2: "frames", 3: "height", 4: "width"},
+            "indices_hidden_states": {1: "frames"},
+        },
+    )
