@@ -1,0 +1,310 @@
+"""Writes tests/contract/vectors: one `NAME.bin` and `NAME.json` a message, for clients in any language.
+
+    python tests/contract/make_vectors.py
+
+NAME.bin holds the parts of one multipart message, each behind its length as 4 bytes, big-endian. NAME.json says what it
+is: `direction`, `message` (the type's name), `fields` for a valid message (what a decoder must find, defaults filled
+in; bytes as hex) or `error` (the code that the receiver must answer with) for an invalid one, and `note`. The bytes are
+written with msgpack by hand rather than by bridge.codec, so that the vectors test the codec and not themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import struct
+from typing import Any
+
+import msgpack
+
+FOLDER = pathlib.Path(__file__).parent / "vectors"
+MAGIC = b"HLB1"
+TO_SERVER, TO_CLIENT = "client to server", "server to client"
+
+HELLO = {"version_major": 1, "version_minor": 0, "client": "vector"}
+HELLO_DEFAULTS = {
+    "axes": "opengl",
+    "units_per_metre": 1.0,
+    "pixel_formats": ["rgb8"],
+    "credit": 2,
+    "budget_us": 16667,
+    "tick_hz": 60.0,
+    "session_id": "",
+    "resume_token": "",
+}
+HELLO_FULL = {
+    **HELLO,
+    "axes": "unreal",
+    "units_per_metre": 100.0,
+    "pixel_formats": ["jpeg", "rgb8"],
+    "credit": 4,
+    "budget_us": 8333,
+    "tick_hz": 120.0,
+    "session_id": "0123456789abcdef",
+    "resume_token": "fedcba9876543210",
+}
+WELCOME = {
+    "version_major": 1,
+    "version_minor": 0,
+    "server": "helios-bridge 0.1.0",
+    "session_id": "0123456789abcdef",
+    "resume_token": "fedcba9876543210",
+    "resumed": False,
+    "last_seq": -1,
+    "capabilities": ["reproject", "blockout"],
+    "axes": "unity",
+    "model": "demo",
+    "runner": "onnxruntime",
+    "camera_method": "channels",
+    "default_map": "garden",
+    "frame_width": 320,
+    "frame_height": 192,
+    "fps": 24.0,
+    "frames_per_chunk": [9, 17, 33],
+    "heartbeat_us": 1000000,
+    "credit": 2,
+    "pixel_format": "rgb8",
+}
+CONTROL = {
+    "seq": 7,
+    "t_us": 1234567,
+    "position": [1.5, 1.6, -2.0],
+    "rotation": [0.0, 0.6, 0.0, 0.8],
+    "vertical_fov_deg": 60.0,
+}
+CONTROL_DEFAULTS = {"action": "", "events": [], "teleport": False, "lateness_us": 0, "frame_received_seq": -1}
+CONTROL_FULL = {
+    **CONTROL,
+    "action": "make it night",
+    "events": [{"kind": "door", "value": "open"}],
+    "teleport": True,
+    "lateness_us": -1200,
+    "frame_received_seq": 5,
+}
+FRAME = {
+    "seq": 7,
+    "t_us": 1234567,
+    "source": "reprojected",
+    "chunk": 12,
+    "index": 3,
+    "position": [1.5, 1.6, -2.0],
+    "rotation": [0.0, 0.6, 0.0, 0.8],
+    "vertical_fov_deg": 60.0,
+    "action": "make it night",
+    "steps": [1, 1, 1],
+    "rung": "full",
+    "control_age_us": 41000,
+    "server_us": 2100,
+    "stage_ms": {"reproject": 0.5},
+    "deadline_met": True,
+    "width": 2,
+    "height": 1,
+    "pixel_format": "rgb8",
+}
+PIXELS = bytes([255, 0, 0, 0, 0, 255])
+BOX = {"id": 1, "shape": "box", "position": [0.0, 0.5, -4.0]}
+PART_DEFAULTS = {
+    "rotation": [0.0, 0.0, 0.0, 1.0],
+    "size": [1.0, 1.0, 1.0],
+    "material": "",
+    "colour": [1.0, 1.0, 1.0],
+    "vertices": b"",
+    "triangles": b"",
+}
+MESH = {
+    **PART_DEFAULTS,
+    "id": 2,
+    "shape": "mesh",
+    "position": [0.0, 0.0, 0.0],
+    "material": "stone",
+    "colour": [0.5, 0.25, 1.0],
+    "vertices": struct.pack("<9f", 0, 0, 0, 0, 0, 1, 1, 0, 0),
+    "triangles": struct.pack("<3I", 0, 1, 2),
+}
+SCENE_DEFAULTS = {"prompt": None, "seed": None, "replace": False, "add": [], "move": [], "remove": []}
+SCENE_FULL = {
+    "prompt": "an old garden",
+    "seed": 42,
+    "replace": True,
+    "add": [{**BOX, **PART_DEFAULTS}, MESH],
+    "move": [{"id": 1, "position": [1.0, 0.5, -4.0], "rotation": [0.0, 1.0, 0.0, 0.0]}],
+    "remove": [9],
+}
+STATS = {
+    "controls": 100,
+    "answered": 97,
+    "generated": 60,
+    "reprojected": 30,
+    "held": 7,
+    "late": 1,
+    "dropped": 2,
+    "refused": 1,
+    "waiting": 0,
+    "chunks": 8,
+    "replans": 1,
+    "generated_fps": 24.5,
+    "chunk_ms_p50": 310.0,
+    "chunk_ms_p95": 350.5,
+    "control_age_us_p50": 41000,
+    "control_age_us_p95": 90000,
+    "server_us_p50": 1500,
+    "server_us_p95": 4000,
+    "client_lateness_us_p95": -3000,
+    "rung": "full",
+    "sessions": 1,
+    "engine_restarts": 0,
+}
+TYPES = {
+    "HELLO": 0x01,
+    "WELCOME": 0x02,
+    "CONTROL": 0x03,
+    "FRAME": 0x04,
+    "SCENE": 0x05,
+    "RESET": 0x06,
+    "STATS_REQUEST": 0x07,
+    "STATS": 0x08,
+    "ERROR": 0x09,
+    "BUSY": 0x0A,
+    "BYE": 0x0B,
+    "PING": 0x0C,
+    "PONG": 0x0D,
+}
+
+# name: direction, message, what is sent, what must be found (defaults filled in), pixels or nothing, note
+VALID: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], bytes | None, str]] = {
+    "hello_minimal": (TO_SERVER, "HELLO", HELLO, HELLO_DEFAULTS, None, "every default"),
+    "hello_full": (TO_SERVER, "HELLO", HELLO_FULL, {}, None, "a resume in Unreal's axes"),
+    "welcome": (TO_CLIENT, "WELCOME", WELCOME, {}, None, ""),
+    "control_minimal": (TO_SERVER, "CONTROL", CONTROL, CONTROL_DEFAULTS, None, "every default"),
+    "control_full": (TO_SERVER, "CONTROL", CONTROL_FULL, {}, None, "the worked example of the document"),
+    "control_integers": (
+        TO_SERVER,
+        "CONTROL",
+        {**CONTROL, "position": [1, 2, -3], "rotation": [0, 0, 0, 1], "vertical_fov_deg": 60},
+        {**CONTROL_DEFAULTS, "position": [1.0, 2.0, -3.0], "rotation": [0.0, 0.0, 0.0, 1.0]},
+        None,
+        "whole numbers may stand for floats",
+    ),
+    "control_unknown_fields": (
+        TO_SERVER,
+        "CONTROL",
+        {**CONTROL, "gamepad": {"left": [0.1, 0.2]}, "note": "from version 1.7"},
+        {**CONTROL_DEFAULTS, "gamepad": None, "note": None},
+        None,
+        "unknown fields are ignored",
+    ),
+    "frame_rgb8": (TO_CLIENT, "FRAME", FRAME, {}, PIXELS, "one red and one blue pixel"),
+    "frame_first": (
+        TO_CLIENT,
+        "FRAME",
+        {**FRAME, "source": "held", "chunk": -1, "index": 0, "steps": [], "stage_ms": {}, "action": ""},
+        {},
+        bytes(6),
+        "before the first generated frame",
+    ),
+    "scene_minimal": (TO_SERVER, "SCENE", {}, SCENE_DEFAULTS, None, "changes nothing"),
+    "scene_full": (TO_SERVER, "SCENE", SCENE_FULL, {}, None, "a first blockout: a box and a mesh"),
+    "reset_minimal": (TO_SERVER, "RESET", {}, {"seed": None, "prompt": None}, None, ""),
+    "reset_full": (TO_SERVER, "RESET", {"seed": 3, "prompt": "again"}, {}, None, ""),
+    "stats_request": (TO_SERVER, "STATS_REQUEST", {}, {}, None, ""),
+    "stats": (TO_CLIENT, "STATS", STATS, {}, None, ""),
+    "error": (
+        TO_CLIENT,
+        "ERROR",
+        {"code": "bad_sequence", "text": "seq must rise", "fatal": False, "seq": 6, "in_reply_to": "CONTROL"},
+        {},
+        None,
+        "",
+    ),
+    "busy": (TO_CLIENT, "BUSY", {"text": "all 4 sessions are taken", "retry_after_us": 2000000}, {}, None, ""),
+    "bye": (TO_SERVER, "BYE", {"reason": "player left"}, {}, None, ""),
+    "ping": (TO_CLIENT, "PING", {"t_us": 99}, {}, None, ""),
+    "pong": (TO_SERVER, "PONG", {"t_us": 99}, {}, None, ""),
+}
+
+
+def parts(message: str, body: dict[str, Any] | bytes, *more: bytes) -> list[bytes]:
+    packed = body if isinstance(body, bytes) else msgpack.packb(body)
+    return [MAGIC, bytes([TYPES[message]]), packed, *more]
+
+
+def scene_with(part: dict[str, Any]) -> list[bytes]:
+    return parts("SCENE", {"replace": True, "add": [part]})
+
+
+# name: message, the parts, the code of the refusal, note
+INVALID: dict[str, tuple[str, list[bytes], str, str]] = {
+    "bad_magic": ("HELLO", [b"HLB9", b"\x01", msgpack.packb(HELLO)], "bad_framing", "another protocol"),
+    "bad_part_count": ("HELLO", [MAGIC, b"\x01"], "bad_framing", "no body"),
+    "bad_extra_part": ("CONTROL", parts("CONTROL", CONTROL, b"?"), "bad_framing", "pixels on a CONTROL"),
+    "bad_frame_pixels": ("FRAME", parts("FRAME", FRAME, PIXELS[:-1]), "bad_framing", "a byte of pixels is missing"),
+    "bad_type": ("", [MAGIC, b"\x7f", b"\x80"], "unknown_type", ""),
+    "bad_truncated": ("CONTROL", parts("CONTROL", msgpack.packb(CONTROL)[:-3]), "malformed", ""),
+    "bad_not_a_map": ("CONTROL", parts("CONTROL", msgpack.packb([1, 2])), "malformed", ""),
+    "bad_text_encoding": ("BYE", parts("BYE", b"\x81\xa6reason\xa1\xff"), "malformed", "not UTF-8"),
+    "bad_length_claim": (
+        "SCENE",
+        parts("SCENE", b"\x81\xa3add\xdd\xff\xff\xff\xff"),
+        "too_large",
+        "claims 2^32-1 parts",
+    ),
+    "bad_nesting": ("CONTROL", parts("CONTROL", b"\x81\xa1x" + b"\x91" * 100 + b"\xc0"), "too_deep", ""),
+    "bad_missing_field": ("CONTROL", parts("CONTROL", {"seq": 1}), "invalid_field", ""),
+    "bad_nan": ("CONTROL", parts("CONTROL", {**CONTROL, "position": [math.nan, 0.0, 0.0]}), "invalid_field", ""),
+    "bad_infinity": ("CONTROL", parts("CONTROL", {**CONTROL, "vertical_fov_deg": math.inf}), "invalid_field", ""),
+    "bad_bool_as_int": ("CONTROL", parts("CONTROL", {**CONTROL, "seq": True}), "invalid_field", ""),
+    "bad_float_as_int": ("CONTROL", parts("CONTROL", {**CONTROL, "seq": 1.0}), "invalid_field", "seq is an integer"),
+    "bad_axes": ("HELLO", parts("HELLO", {**HELLO, "axes": "maya"}), "invalid_field", ""),
+    "bad_rotation": ("CONTROL", parts("CONTROL", {**CONTROL, "rotation": [0.0, 0.0, 0.0, 2.0]}), "bad_rotation", ""),
+    "bad_text_length": ("CONTROL", parts("CONTROL", {**CONTROL, "action": "é" * 1025}), "text_too_long", "2050 bytes"),
+    "bad_mesh_index": ("SCENE", scene_with({**MESH, "triangles": struct.pack("<3I", 0, 1, 3)}), "bad_mesh", ""),
+    "bad_mesh_degenerate": ("SCENE", scene_with({**MESH, "triangles": struct.pack("<3I", 1, 1, 2)}), "bad_mesh", ""),
+    "bad_part_count_in_scene": ("SCENE", parts("SCENE", {"remove": [0] * 4097}), "too_many_parts", ""),
+}
+
+
+def json_value(value: Any) -> Any:
+    """Bytes as hex; everything else as it is."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: json_value(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [json_value(inner) for inner in value]
+    return value
+
+
+def framed(message_parts: list[bytes]) -> bytes:
+    return b"".join(struct.pack(">I", len(part)) + part for part in message_parts)
+
+
+def vectors() -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Every vector by name: the bytes of NAME.bin and the content of NAME.json."""
+    made: dict[str, tuple[bytes, dict[str, Any]]] = {}
+    for name, (direction, message, sent, defaults, pixels, note) in VALID.items():
+        fields = {
+            key: value for key, value in {**sent, **defaults}.items() if value is not None or key in SCENE_DEFAULTS
+        }
+        about = {"direction": direction, "message": message, "fields": json_value(fields), "note": note}
+        message_parts = parts(message, sent, *([] if pixels is None else [pixels]))
+        if pixels is not None:
+            about["pixels"] = pixels.hex()
+        made[name] = (framed(message_parts), about)
+    for name, (message, message_parts, code, note) in INVALID.items():
+        direction = TO_CLIENT if message == "FRAME" else TO_SERVER
+        made[name] = (framed(message_parts), {"direction": direction, "message": message, "error": code, "note": note})
+    return made
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for old in FOLDER.iterdir():
+        old.unlink()
+    for name, (data, about) in vectors().items():
+        (FOLDER / f"{name}.bin").write_bytes(data)
+        (FOLDER / f"{name}.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
