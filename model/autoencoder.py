@@ -16,7 +16,10 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoencoderConfig:
-    """Widths and depths; three levels, the first the coarsest for the decoder and the finest for the encoder."""
+    """Widths and depths; three levels, the first the coarsest for the decoder and the finest for the encoder.
+
+    pixel_mean, pixel_std: the networks see (pixel - mean) / std; public checkpoints take pixels as they are.
+    """
 
     latent_channels: int = 16
     encoder_width: int = 64
@@ -28,12 +31,15 @@ class AutoencoderConfig:
     decoder_space: tuple[int, int, int] = (2, 2, 2)
     decoder_time: tuple[int, int, int] = (1, 2, 2)
     patch_size: int = 1
+    pixel_mean: float = 0.0
+    pixel_std: float = 1.0
 
 
 TAEW2_1 = AutoencoderConfig()
 DEMO = AutoencoderConfig(
     encoder_width=48, encoder_blocks=(0, 1, 2), encoder_space=(1, 2, 2),
     decoder_widths=(80, 40, 24, 16), decoder_blocks=(2, 1, 0), decoder_space=(2, 2, 1), patch_size=2,
+    pixel_mean=0.45, pixel_std=0.25,
 )  # fmt: skip
 
 
@@ -94,6 +100,22 @@ class TGrow(nn.Module):
         return torch.reshape(self.conv(x.flatten(0, 1)), (n, t * self.stride, c, h, w))
 
 
+def _initialise(module: nn.Module) -> None:
+    """He initialisation (arXiv 1502.01852): without norms, PyTorch's default shrinks the signal layer by layer.
+
+    A MemBlock starts near the identity.
+    """
+    if isinstance(module, nn.Conv2d):
+        # the convolutions without a bias are those that no ReLU follows
+        nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if module.bias is None else "relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, MemBlock):
+        last = module.conv[4]
+        assert isinstance(last, nn.Conv2d)
+        nn.init.normal_(last.weight, std=0.1 / (9 * module.width) ** 0.5)
+
+
 def _run(layers: nn.Sequential, x: Tensor, memory: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
     """Runs layers over (N, T, C, H, W); `memory` None starts with nothing seen."""
     left = list(memory) if memory is not None else None
@@ -135,10 +157,18 @@ class TinyAutoencoder(nn.Module):
         decoder += [nn.ReLU(), _conv(widths[3], 3 * patch**2)]
         self.decoder = nn.Sequential(*decoder)
 
+        self.apply(_initialise)
+        to_latents, to_pixels = self.encoder[-1], self.decoder[-1]
+        assert isinstance(to_latents, nn.Conv2d)
+        assert isinstance(to_pixels, nn.Conv2d)
+        nn.init.normal_(to_latents.weight, std=4 / (9 * width) ** 0.5)  # latents of about unit size
+        nn.init.normal_(to_pixels.weight, std=0.5 / (9 * widths[3]) ** 0.5)
+
     def encode(self, frames: Tensor, memory: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Raises: ValueError: T is no multiple of 4, H or W no multiple of 8."""
         if frames.shape[1] % 4 or frames.shape[3] % 8 or frames.shape[4] % 8:
             raise ValueError(f"frames must be (N, 4n, 3, 8n, 8n), got {tuple(frames.shape)}")
+        frames = (frames - self.config.pixel_mean) / self.config.pixel_std
         if self.config.patch_size > 1:
             frames = functional.pixel_unshuffle(frames, self.config.patch_size)
         return _run(self.encoder, frames, memory)
@@ -148,7 +178,7 @@ class TinyAutoencoder(nn.Module):
         frames, after = _run(self.decoder, latents, memory)
         if self.config.patch_size > 1:
             frames = functional.pixel_shuffle(frames, self.config.patch_size)
-        return frames, after
+        return frames * self.config.pixel_std + self.config.pixel_mean, after
 
     def decoder_memory_shapes(self, latent_height: int, latent_width: int) -> list[tuple[int, ...]]:
         """(1, 1, C, h, w) of each decoder MemBlock in order, for one stream."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +23,8 @@ from model.camera import Array, Camera, matrix_from_quaternion, ray_directions
 from model.errors import BlockoutError
 
 MATERIALS = (
-    "plaster", "grass", "stone", "brick", "planks", "tiles", "water", "foliage", "metal", "lamp", "sand", "slate", "bark",
+    "plaster", "grass", "stone", "brick", "planks", "tiles", "water",
+    "foliage", "metal", "lamp", "sand", "slate", "bark",
 )  # fmt: skip
 """Materials the demo model knows, in the order of its one-hot channels. Unknown names are painted as plaster."""
 
@@ -32,7 +33,9 @@ _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
 
 
-class Shape(str, Enum):
+class Shape(StrEnum):
+    """What a part is; the values are the wire's names."""
+
     BOX = "box"
     SPHERE = "sphere"
     CYLINDER = "cylinder"
@@ -193,11 +196,10 @@ def screen_tiles(
     parts: PackedParts, camera: Camera, step_px: float, grid: tuple[int, int]
 ) -> list[tuple[int, tuple[slice, slice]]]:
     """For each part that can be seen, the block of the ray grid that its bounding box covers."""
-    as_numpy = (lambda a: a) if isinstance(parts.centre, np.ndarray) else (lambda a: a.cpu().numpy())
-    centre, half, inverse = as_numpy(parts.centre), as_numpy(parts.half), as_numpy(parts.local_from_world)
+    centre, half, inverse = _on_host(parts.centre), _on_host(parts.half), _on_host(parts.local_from_world)
     if len(centre) == 0:
         return []
-    flat = as_numpy(parts.shape) == _SHAPE_INDEX[Shape.PLANE]
+    flat = _on_host(parts.shape) == _SHAPE_INDEX[Shape.PLANE]
     axes = np.swapaxes(inverse * half[:, :, None], -1, -2)  # (P, 3, 3) unit world axes of each part
     extent = np.where(flat[:, None], half * np.array([1, 0, 1]), half)
     corners = centre[:, None] + (_CORNERS * extent[:, None]) @ np.swapaxes(axes, -1, -2)  # (P, 8, 3)
@@ -220,6 +222,10 @@ def screen_tiles(
     x1, y1 = np.clip(np.ceil(high_x), 0, grid[1]).astype(int), np.clip(np.ceil(high_y), 0, grid[0]).astype(int)
     seen = np.nonzero((x1 > x0) & (y1 > y0))[0]
     return [(int(i), (slice(y0[i], y1[i]), slice(x0[i], x1[i]))) for i in seen]
+
+
+def _on_host(array: Array) -> Any:
+    return array if isinstance(array, np.ndarray) else np.asarray(array.cpu())
 
 
 def surfaces(

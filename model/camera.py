@@ -59,7 +59,7 @@ def quaternion_from_yaw_pitch(yaw_rad: float, pitch_rad: float) -> NDArray[np.fl
 
 
 def pixel_grid(camera: Camera, step_px: float, offset_px: tuple[float, float] = (0.5, 0.5)) -> tuple[Any, Any]:
-    """Pixel coordinates (ys, xs) of one ray every `step_px`, centred in its cell by `offset_px` (fractions of a cell)."""
+    """Pixel coordinates (ys, xs) of one ray every `step_px`; `offset_px` is its place in its cell (0 to 1)."""
     top, left, rows, cols = camera.window or (0, 0, camera.height, camera.width)
     ys = top + (np.arange(round(rows / step_px)) + offset_px[0]) * step_px
     xs = left + (np.arange(round(cols / step_px)) + offset_px[1]) * step_px
@@ -73,7 +73,8 @@ def ray_directions(camera: Camera, step_px: float, offset_px: tuple[float, float
     up = -(ys - camera.height / 2) / camera.focal_px
     axes = matrix_from_quaternion(camera.rotation)
     directions = right[None, :, None] * axes[:, 0] + up[:, None, None] * axes[:, 1] - axes[:, 2]
-    return directions.astype(np.float32)
+    result: NDArray[np.float32] = directions.astype(np.float32)
+    return result
 
 
 def project(xp: ModuleType, camera: Camera, points: Array) -> tuple[Array, Array, Array]:

@@ -1,8 +1,8 @@
 """From camera and blockout to what the demo network is told about every pixel.
 
-For each latent frame one grid of rays, 4x4 a latent pixel, is cast from the camera of its reference frame; what each ray
-met becomes `RAY_CHANNELS` plain numbers. How the picture moves inside the latent frame enters as `flow`. A small learned
-encoder (the `conditioner` graph) folds both to the denoiser's conditioning channels.
+For each latent frame one grid of rays, 4x4 a latent pixel, is cast from the camera of its reference frame; what each
+ray met becomes `RAY_CHANNELS` plain numbers. How the picture moves inside the latent frame enters as `flow`. A small
+learned encoder (the `conditioner` graph) folds both to the denoiser's conditioning channels.
 """
 
 from __future__ import annotations

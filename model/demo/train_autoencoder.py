@@ -13,8 +13,8 @@ from model.autoencoder import DEMO, TinyAutoencoder
 from model.demo.data import Clip
 from model.demo.training import LossFunction, TrainConfig, train
 
-CROP, FRAMES, BATCH = 96, 12, 3
-LATENT_NOISE = 0.08  # the denoiser's small errors must not become visible
+CROP, FRAMES, BATCH = 64, 8, 10
+LATENT_NOISE = 0.05  # the denoiser's small errors must not become visible
 
 
 def train_autoencoder(clips: Path, config: TrainConfig, device: str) -> None:
@@ -24,7 +24,7 @@ def train_autoencoder(clips: Path, config: TrainConfig, device: str) -> None:
 
 
 def reconstruction_loss(clips: Path, device: str) -> LossFunction:
-    """L1 + squared error + error of the gradients (edges), over random crops of random clips."""
+    """L1 + squared error + error of the gradients (edges) and of 8x8 means (colour), over random crops of clips."""
     paths = sorted(clips.glob("clip_*.npz"))
     if not paths:
         raise FileNotFoundError(f"no clips in {clips}: run `python -m model.demo.train data` first")
@@ -45,8 +45,9 @@ def reconstruction_loss(clips: Path, device: str) -> LossFunction:
         edges = functional.l1_loss(out.diff(dim=-1), frames.diff(dim=-1)) + functional.l1_loss(
             out.diff(dim=-2), frames.diff(dim=-2)
         )
+        tones = functional.avg_pool3d(error.transpose(1, 2), (1, 8, 8)).abs().mean()
         small = 1e-4 * latents.square().mean()
-        return {"loss": l1 + 4 * mse + 0.5 * edges + small, "psnr": -10 * torch.log10(mse.detach())}
+        return {"loss": l1 + 4 * mse + 0.5 * edges + 2 * tones + small, "psnr": -10 * torch.log10(mse.detach())}
 
     return loss_of
 

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.demo.muon import build_optimizer
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
@@ -40,8 +42,7 @@ def train(config: TrainConfig, model: nn.Module, loss_of: LossFunction) -> nn.Mo
     """Trains until the minutes are over; `loss_of` gives named losses, "loss" is minimised. Returns the EMA weights."""
     config.folder.mkdir(parents=True, exist_ok=True)
     ema = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay,
-                                  betas=(0.9, 0.99))  # fmt: skip
+    optimizer = build_optimizer(model, rate=config.peak_rate, weight_decay=config.weight_decay)
     step = _resume(config.folder / "state.pt", model, ema, optimizer)
     started = saved = time.monotonic()
     history: list[dict[str, float]] = []
@@ -62,7 +63,8 @@ def train(config: TrainConfig, model: nn.Module, loss_of: LossFunction) -> nn.Mo
                 kept.lerp_(now, 1 - decay)
         step += 1
         for name, value in losses.items():
-            recent[name] = recent.get(name, float(value)) * 0.98 + 0.02 * float(value)
+            now_value = float(value.detach())
+            recent[name] = recent.get(name, now_value) * 0.98 + 0.02 * now_value
         if step % 20 == 0:
             history.append({"step": float(step), "seconds": time.monotonic() - started, **recent})
             shown = " ".join(f"{name}={value:.4f}" for name, value in recent.items())

@@ -1,0 +1,187 @@
+"""The command line: `helios-bridge serve | play | bench | doctor`.
+
+Here arguments become settings, and errors one clear line. What a command does lives in its own module; the game is
+reached by name, because nothing in bridge/ imports demos/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bridge.config import DEFAULT_ADDRESS, RUNNERS, ServeConfig, check_address
+from bridge.errors import BridgeError, ConfigError
+from bridge.link import EngineConfig
+from bridge.local import FREE_PORT, LISTENING, LocalService
+from bridge.server import Server
+
+_GAME = "demos.play:run"
+_EXAMPLES = {
+    "serve": "helios-bridge serve\n  helios-bridge serve --bind tcp://127.0.0.1:7000 --model demo --fps 24",
+    "play": "helios-bridge play\n  helios-bridge play --headless --tour --seconds 30 --report r.json --record tour.mp4",
+    "bench": "helios-bridge bench play --seconds 20 --report play.json\n"
+    "  helios-bridge bench transport --report transport.json",
+    "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns the exit status: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=options.log.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except ConfigError as exc:
+        return _complain(exc, status=2)
+    except BridgeError as exc:
+        return _complain(exc, status=1)
+    except OSError as exc:
+        return _complain(exc, status=1)
+    except KeyboardInterrupt:
+        return 130
+
+
+def engine_config(model: str, runner: str, max_sessions: int) -> EngineConfig:
+    """The engine process for a `--model` and `--runner`.
+
+    One core is left to the game and the service where there are more than two.
+    """
+    if model == "synthetic":
+        return EngineConfig(factory="bridge.engines.synthetic:create", settings={}, threads=1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, min(8, cores if cores <= 2 else cores - 1))
+    return EngineConfig(
+        factory="bridge.engines.helios:create",
+        settings={"model": model, "runner": runner, "threads": threads},
+        threads=1,
+        slots=3 * max_sessions,
+    )
+
+
+def _complain(exc: BaseException, *, status: int) -> int:
+    print(f"helios-bridge: {exc}", file=sys.stderr)
+    return status
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = _serve_config(options, bind=options.bind)
+    server = Server(config, engine_config(config.model, config.runner, config.max_sessions))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: server.stop())
+    server.run(lambda address: print(f"{LISTENING}{address}", flush=True))
+    return 0
+
+
+def _serve_config(options: argparse.Namespace, *, bind: str) -> ServeConfig:
+    return ServeConfig(
+        bind=bind, model=options.model, runner=options.runner, fps=options.fps,
+        max_sessions=options.max_sessions, seed=options.seed,
+    )  # fmt: skip
+
+
+def _play(options: argparse.Namespace) -> int:
+    if options.connect is not None:
+        check_address(options.connect, name="--connect")
+        return _game(options, options.connect)
+    with LocalService(_serve_config(options, bind=FREE_PORT)) as service:
+        return _game(options, service.address)
+
+
+def _game(options: argparse.Namespace, address: str) -> int:
+    """Calls the game with its own options type."""
+    module = importlib.import_module(_GAME.split(":")[0])
+    game_options: Any = module.PlayOptions(
+        connect=address, headless=options.headless, tour=options.tour, seconds=options.seconds,
+        tick_hz=options.tick_hz, seed=options.seed, record=options.record, report=options.report, out_dir=options.out,
+    )  # fmt: skip
+    status: int = getattr(module, _GAME.split(":")[1])(game_options)
+    return status
+
+
+def _bench(options: argparse.Namespace) -> int:
+    if options.what == "play":
+        options.headless = options.tour = True
+        options.connect, options.record = None, None
+        return _play(options)
+    from bridge.bench import bench_transport
+
+    return bench_transport(options.report)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from bridge.doctor import examine
+
+    return examine(model=options.model, runner=options.runner)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="helios-bridge", description="A game engine's neural renderer: serve a model, play its world, measure it."
+    )
+    commands = parser.add_subparsers(metavar="serve | play | bench | doctor", required=True)
+
+    serve = _command(commands, "serve", _serve, "serve a model to game engines")
+    serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to listen on (default: %(default)s, loopback)")
+    _add_model(serve)
+    _add_service(serve)
+
+    play = _command(commands, "play", _play, "walk through the demo world")
+    play.add_argument("--connect", metavar="ADDR", help="a running service (default: starts one and stops it)")
+    play.add_argument("--headless", action="store_true", help="no window")
+    play.add_argument("--tour", action="store_true", help="the scripted path instead of the keyboard")
+    play.add_argument("--record", type=Path, metavar="FILE.mp4", help="write what was shown as a video")
+    _add_run(play, seconds=None)
+    _add_model(play)
+    _add_service(play)
+
+    bench = _command(commands, "bench", _bench, "measure the transport, or a whole tour")
+    bench.add_argument("what", choices=["transport", "play"])
+    _add_run(bench, seconds=20.0)
+    _add_model(bench)
+    _add_service(bench)
+
+    doctor = _command(commands, "doctor", _doctor, "what this machine has, for a bug report")
+    _add_model(doctor)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"examples:\n  {_EXAMPLES[name]}", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(command=run)
+    parser.add_argument("--log", default="warning", choices=["debug", "info", "warning", "error"], help="log level")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="demo", metavar="demo|PATH", help="the shipped model, or a folder of one")
+    parser.add_argument("--runner", default="auto", choices=RUNNERS, help="what runs the network")
+
+
+def _add_service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fps", type=float, default=24.0, help="frames a second of the model's video")
+    parser.add_argument("--max-sessions", type=int, default=4)
+    with contextlib.suppress(argparse.ArgumentError):  # play and bench have it among the options of a run
+        parser.add_argument("--seed", type=int, default=0, help="of the model's noise")
+
+
+def _add_run(parser: argparse.ArgumentParser, *, seconds: float | None) -> None:
+    parser.add_argument("--seconds", type=float, default=seconds, help="stop after this time")
+    parser.add_argument("--tick-hz", type=float, default=60.0, help="controls a second")
+    parser.add_argument("--seed", type=int, default=0, help="of the model's noise")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the figures")
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where files without a name go")

@@ -1,0 +1,125 @@
+"""`helios-bridge doctor`: what this machine has, as a table for a bug report, and one frame generated for real."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bridge.client import Client
+from bridge.client_core import Camera
+from bridge.clock import MonotonicClock
+from bridge.config import ServeConfig
+from bridge.errors import BridgeError
+from bridge.local import FREE_PORT, LocalService
+
+_PACKAGES = ("numpy", "msgpack", "msgspec", "pyzmq", "onnxruntime", "opencv-python-headless", "pygame-ce")
+_RUNNERS = {
+    "onnxruntime": ("onnxruntime", "reinstall helios-bridge: it is a base dependency"),
+    "torch": ("torch", "pip install 'helios-bridge[torch]'"),
+    "tensorrt": ("tensorrt", "on a GPU server: pip install 'helios-bridge[tensorrt]'"),
+    "meshes": ("embreex", "pip install 'helios-bridge[mesh]'"),
+}
+_FIRST_FRAME_TIMEOUT_S = 30.0
+
+Row = tuple[str, str]
+
+
+def examine(*, model: str, runner: str) -> int:
+    """Prints the table. Returns 0 when a frame was generated, else 1."""
+    for name, value in machine_rows():
+        _print_row(name, value)
+    frame, status = _one_frame(model, runner)
+    _print_row("one frame", frame)
+    return status
+
+
+def machine_rows() -> Iterator[Row]:
+    """Everything that can be told without starting anything."""
+    yield (
+        "helios-bridge",
+        importlib.metadata.version("helios-bridge") if _installed("helios-bridge") else "not installed",
+    )
+    yield "python", f"{platform.python_version()} ({sys.executable})"
+    yield "system", platform.platform()
+    yield "cpu", f"{cpu_name()}, {os.cpu_count()} cores"
+    yield "gpu", gpu_name()
+    for package in _PACKAGES:
+        yield package, importlib.metadata.version(package) if _installed(package) else "MISSING: pip install it"
+    for name, (module, remedy) in _RUNNERS.items():
+        found = importlib.util.find_spec(module) is not None
+        yield f"can use {name}", "yes" if found else f"no; {remedy}"
+    yield "free port", str(_free_port())
+    yield "display", os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or _display_without_name()
+
+
+def cpu_name() -> str:
+    """The processor's own name where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def gpu_name() -> str:
+    """The NVIDIA GPU and its driver, or that there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return "none (no nvidia-smi); the shipped model needs none"
+    query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+    except (subprocess.SubprocessError, OSError) as exc:
+        return f"nvidia-smi failed: {exc}"
+    return answer.stdout.strip().replace("\n", "; ")
+
+
+def _one_frame(model: str, runner: str) -> tuple[str, int]:
+    """Starts a service on the model, and asks it until a generated frame arrives."""
+    clock = MonotonicClock()
+    try:
+        with (
+            LocalService(ServeConfig(bind=FREE_PORT, model=model, runner=runner, max_sessions=1)) as service,
+            Client(service.address, name="doctor") as client,
+        ):
+            camera = Camera(position=(0.0, 1.6, 5.5), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=65.0)
+            for _ in range(round(_FIRST_FRAME_TIMEOUT_S * 10)):
+                frame = client.step(camera, timeout_s=5.0)
+                if frame.header.chunk >= 0:
+                    steps = ", ".join(f"{name} {ms:.0f} ms" for name, ms in frame.header.stage_ms.items())
+                    return f"yes: {client.welcome.model} on {client.welcome.runner}; {steps}", 0
+                clock.sleep_until_us(clock.now_us() + 100_000)
+    except BridgeError as exc:
+        return f"NO: {exc}", 1
+    return f"NO: the model made none within {_FIRST_FRAME_TIMEOUT_S:.0f} s", 1
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _display_without_name() -> str:
+    return "yes" if sys.platform in ("win32", "darwin") else "none; `play` will run the tour headless"
+
+
+def _print_row(name: str, value: str) -> None:
+    print(f"{name:24} {value}", flush=True)

@@ -1,0 +1,221 @@
+"""The engine of every Helios-shaped model: the chunk loop of `model.rollout`, conditioned on the session's blockout.
+
+Here wire values become the model's (parts, cameras, texts) and the model's errors ours. The loop itself, and all that
+knows the network, is in model/.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.clock import MonotonicClock
+from bridge.engine import ControlWindow, EngineInfo, FrameChunk, Plan, SessionStart, State
+from bridge.errors import EngineError, EngineIncompatible, EngineUnavailable, StepFailed
+from bridge.messages import Part, SceneUpdate, Shape
+from model import blockout
+from model.blockout import Blockout, PackedParts
+from model.camera import Camera
+from model.conditioning import condition
+from model.errors import BlockoutError, ModelError
+from model.maps import DEFAULT_MAP, load_map
+from model.rollout import Rollout
+from model.runners.base import ModuleRunner
+from model.spec import ModelSpec, read_spec
+from model.state import ChunkRequest, RolloutState
+
+SHIPPED_MODEL = Path(blockout.__file__).parent / "demo" / "weights"
+CHUNK_LATENTS = (1, 2, 3)
+"""Latent frames a chunk that the shipped model was trained on."""
+
+_RUNNERS = {
+    "onnxruntime": ("model.runners.ort:OrtRunner", "onnxruntime", "it is a base dependency: reinstall helios-bridge"),
+    "torch": ("model.demo.torch_runner:create", "torch", "pip install 'helios-bridge[torch]'"),
+}
+_SCENE = "scene_msgpack"
+_encode_parts = msgspec.msgpack.Encoder().encode
+_decode_parts = msgspec.msgpack.Decoder(tuple[Part, ...]).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _World:
+    """A session's geometry: the wire's parts, and the same ready to be cast."""
+
+    parts: tuple[Part, ...]
+    packed: PackedParts
+
+
+class HeliosEngine:
+    """One exported model on one runner. See `Engine` for the contract."""
+
+    def __init__(self, folder: Path, runner: str, threads: int) -> None:
+        """Raises: EngineUnavailable, EngineIncompatible: the runner or the model's files are not to be had."""
+        try:
+            self._spec: ModelSpec = read_spec(folder)
+            self._runner: ModuleRunner = _load_runner(runner)(folder, threads=threads)
+            clock = MonotonicClock()
+            self._rollout = Rollout(self._spec, self._runner, clock=lambda: clock.now_us() / 1e6)
+        except ModelError as exc:
+            raise EngineIncompatible(f"model {folder}: {exc}") from exc
+        self._default = load_map(DEFAULT_MAP)
+        self._worlds: dict[bytes, _World] = {}
+        self._info = EngineInfo(
+            model=self._spec.name,
+            runner=runner,
+            frame_width=self._spec.frame_width,
+            frame_height=self._spec.frame_height,
+            frames_per_chunk=tuple(self._spec.frames_in(latents) for latents in CHUNK_LATENTS),
+            depth_width=self._spec.frame_width // 4,
+            depth_height=self._spec.frame_height // 4,
+            camera_method="channels",
+            default_map=DEFAULT_MAP,
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def open(self, start: SessionStart) -> State:
+        parts: tuple[Part, ...] = _parts_of(self._default.blockout)
+        if start.scene is not None:
+            parts = _updated(parts, [start.scene])
+        world = self._world(parts)
+        try:
+            state = self._rollout.open(start.seed, start.prompt)
+        except ModelError as exc:
+            raise EngineError(f"the session cannot be opened: {exc}") from exc
+        return state.to_arrays() | _scene_array(world)
+
+    def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
+        if plan.frames not in self._info.frames_per_chunk or plan.frames != len(window.positions):
+            raise StepFailed(
+                f"plan: got {plan.frames} frames and {len(window.positions)} cameras, "
+                f"expected one of {self._info.frames_per_chunk} and as many cameras"
+            )
+        world = self._world_of(state)
+        if window.scene_updates:
+            world = self._world(_updated(world.parts, window.scene_updates))
+        texts = _texts(window, self._spec.temporal_stride)
+        seen = condition(world.packed, self._cameras(window))
+        try:
+            before = RolloutState.from_arrays(state)
+            features: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "flow": seen.flow}
+            request = ChunkRequest(texts=texts, steps=plan.steps, features=features, cut=window.cut)
+            result, after = self._rollout.chunk(before, request)
+        except ModelError as exc:
+            raise StepFailed(f"the chunk could not be made: {exc}") from exc
+        chunk = FrameChunk(
+            frames=result.frames,
+            depth=seen.depth,
+            actions=(texts[-1],) * plan.frames,
+            stage_ms=result.stage_ms,
+        )
+        return chunk, after.to_arrays() | _scene_array(world)
+
+    def close(self) -> None:
+        self._runner.close()
+
+    def _cameras(self, window: ControlWindow) -> list[Camera]:
+        return [
+            Camera(
+                position=position,
+                rotation=rotation,
+                vertical_fov_deg=float(fov),
+                height=self._spec.frame_height,
+                width=self._spec.frame_width,
+            )
+            for position, rotation, fov in zip(window.positions, window.rotations, window.vertical_fov_deg, strict=True)
+        ]
+
+    def _world_of(self, state: State) -> _World:
+        """The world in a state, from the cache unless this process has not met it yet (it replaced a crashed one)."""
+        key = state[_SCENE].tobytes()
+        return self._worlds[key] if key in self._worlds else self._world(_decode_parts(key))
+
+    def _world(self, parts: tuple[Part, ...]) -> _World:
+        try:
+            packed = Blockout().add(_model_part(part) for part in parts).pack()
+        except BlockoutError as exc:
+            raise EngineError(f"this blockout cannot be shown: {exc}") from exc
+        world = _World(parts=parts, packed=packed)
+        if len(self._worlds) > 64:
+            self._worlds.clear()
+        self._worlds[_encode_parts(parts)] = world
+        return world
+
+
+def create(*, model: str, runner: str, threads: int) -> HeliosEngine:
+    """The engine process's factory. model: "demo" or a folder with spec.json and graphs. runner: "auto" or a name."""
+    folder = SHIPPED_MODEL if model == "demo" else Path(model)
+    if not folder.is_dir():
+        raise EngineUnavailable(f"model: got {model!r}, expected 'demo' or a folder with spec.json and *.onnx graphs")
+    return HeliosEngine(folder, "onnxruntime" if runner == "auto" else runner, threads)
+
+
+def _load_runner(name: str) -> Callable[..., ModuleRunner]:
+    """Raises: EngineUnavailable: what the runner needs is not installed."""
+    where, needs, remedy = _RUNNERS[name]
+    module, attribute = where.split(":")
+    try:
+        loaded: Callable[..., ModuleRunner] = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as exc:
+        raise EngineUnavailable(f"runner {name} needs {needs} ({exc}); {remedy}") from exc
+    return loaded
+
+
+def _texts(window: ControlWindow, stride: int) -> tuple[str, ...]:
+    """One text a latent frame, its newest; a scene's new prompt is read before them."""
+    texts = list(window.actions[stride - 1 :: stride])
+    prompts = [update.prompt for update in window.scene_updates if update.prompt is not None]
+    if prompts:
+        texts[0] = prompts[-1]
+    return tuple(texts)
+
+
+def _updated(parts: Sequence[Part], updates: Iterable[SceneUpdate]) -> tuple[Part, ...]:
+    """The parts after the updates, in the order that `SceneUpdate` gives."""
+    by_id = {part.id: part for part in parts}
+    for update in updates:
+        if update.replace:
+            by_id.clear()
+        for gone in update.remove:
+            by_id.pop(gone, None)
+        by_id |= {part.id: part for part in update.add}
+        for move in update.move:
+            if move.id not in by_id:
+                raise EngineError(f"cannot move part {move.id}: the blockout has no part with this id; add it first")
+            by_id[move.id] = msgspec.structs.replace(by_id[move.id], position=move.position, rotation=move.rotation)
+    return tuple(by_id[key] for key in sorted(by_id))
+
+
+def _scene_array(world: _World) -> dict[str, NDArray[np.generic]]:
+    return {_SCENE: np.frombuffer(_encode_parts(world.parts), dtype=np.uint8)}
+
+
+def _model_part(part: Part) -> blockout.Part:
+    mesh = part.shape is Shape.MESH
+    return blockout.Part(
+        id=part.id,
+        shape=blockout.Shape(part.shape.value),
+        position=part.position,
+        size=part.size,
+        rotation=part.rotation,
+        material=part.material,
+        colour=part.colour,
+        vertices=np.frombuffer(part.vertices, "<f4").reshape(-1, 3) if mesh else None,
+        triangles=np.frombuffer(part.triangles, "<u4").reshape(-1, 3) if mesh else None,
+    )
+
+
+def _parts_of(default: Blockout) -> tuple[Part, ...]:
+    return tuple(
+        Part(id=part.id, shape=Shape(part.shape.value), position=part.position, rotation=part.rotation,
+             size=part.size, material=part.material, colour=part.colour)
+        for part in default.parts.values()
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""`python -m model.demo.train`: from nothing to the demo model's weights.
+
+The recipe, in order (README, "Train the demo model", gives wall-clock times):
+
+    python -m model.demo.train data        --clips 800            # crops of random worlds
+    python -m model.demo.train data        --clips 60 --full      # whole frames, for the last part
+    python -m model.demo.train autoencoder --minutes 15
+    python -m model.demo.train prepare                            # latents and rays of every clip
+    python -m model.demo.train text        --minutes 4
+    python -m model.demo.train denoiser    --minutes 75
+    python -m trt_build export --model runs/demo --out model/demo/weights
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from model.autoencoder import DEMO, TinyAutoencoder
+from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, Clip, render_clips
+from model.demo.train_autoencoder import train_autoencoder
+from model.demo.train_denoiser import DenoiserData, PreparedFolder, latent_statistics, prepare, train_denoiser
+from model.demo.train_text import train_text
+from model.demo.training import TrainConfig, load_ema
+
+CROP = (96, 160)
+CLIP_LATENTS = 8
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one stage of the recipe. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    folder = Path(options.resume)
+    if options.stage == "data":
+        rows, cols = (FRAME_HEIGHT, FRAME_WIDTH) if options.full else CROP
+        kind = "full" if options.full else "crops"
+        render_clips(folder / "clips" / kind, first=options.worker, step=options.workers, count=options.clips,
+                     latents=CLIP_LATENTS, rows=rows, cols=cols)  # fmt: skip
+        return 0
+    rates = {"autoencoder": 2e-3, "text": 2e-3, "denoiser": 1e-3}
+    config = TrainConfig(
+        folder=folder / options.stage, minutes=options.minutes, peak_rate=options.rate or rates.get(options.stage, 0.0)
+    )
+    if options.stage == "autoencoder":
+        train_autoencoder(folder / "clips" / "crops", config, options.device)
+    elif options.stage == "text":
+        train_text(config, options.device)
+    elif options.stage == "prepare":
+        prepare_clips(folder)
+    else:
+        train_denoiser(denoiser_data(folder, full_share=options.full_share), config, options.device)
+    return 0
+
+
+def prepare_clips(folder: Path) -> None:
+    """Writes latents and rays of every clip that has none yet."""
+    autoencoder = TinyAutoencoder(DEMO)
+    load_ema(folder / "autoencoder", autoencoder)
+    for kind in ("crops", "full"):
+        prepared = PreparedFolder(folder / "prepared" / kind)
+        for path in sorted((folder / "clips" / kind).glob("clip_*.npz")):
+            if path.stem not in prepared.names:
+                prepared.write(path.stem, prepare(Clip.load(path), autoencoder))
+        prepared.refresh()
+        print(f"prepared {len(prepared.names)} {kind}", flush=True)
+
+
+def denoiser_data(folder: Path, *, full_share: float) -> DenoiserData:
+    """Crops for the upper two stages (a crop is too small for the lowest), whole frames for all three."""
+    crops, full = PreparedFolder(folder / "prepared" / "crops"), PreparedFolder(folder / "prepared" / "full")
+    mean, std = latent_statistics(crops)
+    return DenoiserData(
+        folders=(crops, full), share=(1 - full_share, full_share), stages=((0.0, 0.3, 0.7), (0.3, 0.25, 0.45)),
+        batch=(8, 3), mean=mean, std=std,
+    )  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model.demo.train", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("stage", choices=["data", "autoencoder", "prepare", "text", "denoiser"])
+    parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock box of a training stage")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--resume", default="runs/demo", metavar="DIR", help="the run's folder; goes on where it is")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rate", type=float, help="peak learning rate (default: the stage's own)")
+    parser.add_argument("--clips", type=int, default=800, help="data: how many clips there are to be")
+    parser.add_argument("--full", action="store_true", help="data: whole frames instead of crops")
+    parser.add_argument("--worker", type=int, default=0, help="data: which of --workers processes this is")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--full-share", type=float, default=0.15, help="denoiser: share of steps on whole frames")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
