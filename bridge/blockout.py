@@ -19,6 +19,10 @@ class Blockout:
         self._prompt = prompt
         self._parts: dict[int, Part] | None = None
 
+    @property
+    def has_parts(self) -> bool:
+        return bool(self._parts)
+
     def apply(self, update: SceneUpdate) -> None:
         """Order as the protocol says: replace, remove, add, move."""
         self._seed = self._seed if update.seed is None else update.seed

@@ -196,7 +196,7 @@ class Player:
         )
         stage_ms: dict[str, float] = {}
         if decision.frame is None:
-            picture = self._held(camera, control, pixel_format)
+            picture = self._held(camera, pixel_format)
         else:
             picture = self._bend(decision.frame, decision.source, camera, pixel_format)
             stage_ms = dict(decision.frame.chunk.stage_ms)
@@ -260,7 +260,7 @@ class Player:
             newest_control_t_us=chunk.window.newest_control_t_us,
         )
 
-    def _held(self, camera: Pose, control: Control, pixel_format: PixelFormat) -> _Picture:
+    def _held(self, camera: Pose, pixel_format: PixelFormat) -> _Picture:
         last = self._last
         if last is not None and last.pixel_format is pixel_format:
             return last
@@ -272,7 +272,7 @@ class Player:
             pose=camera,
             chunk=-1,
             index=0,
-            action=control.action,
+            action="",
             steps=(),
             rung="",
             newest_control_t_us=self._clock.now_us(),

@@ -54,6 +54,7 @@ CAPABILITIES = ("reproject", "scene", "stats", "resume")
 _MESSAGES_A_TURN = 64  # then the engine and the clock get a look, however busy the socket is
 _CHUNKS_A_SESSION = 3
 _LONGEST_WAIT_US = 1_000_000
+_BYE_MS = 100  # how long stopping waits for BYE to leave; on a live connection it is well under one
 _RETRY_FAILED_CHUNK_US = 500_000
 
 _log = logging.getLogger(__name__)
@@ -101,8 +102,9 @@ class Server:
             for player in self._players.values():
                 player.store.clear()
             self._players.clear()
+            # The engine first: the moment it takes is the clients' to read BYE, which a closed connection may swallow.
             self._supervisor.stop()
-            self._router.close()
+            self._router.close(linger_ms=_BYE_MS)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -306,13 +308,14 @@ class Server:
             player = self._players.get(session.session_id)
             if player is None or player.world != world:
                 continue
-            scene = player.asked is None or bool(player.asked.window.scene_updates)
+            asked = player.asked
+            scene = bool(asked.window.scene_updates) if asked is not None else player.blockout.has_parts
             if over:
                 self._release(player.restart())
                 player.refused = True
             else:
                 player.fail(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
-            outputs = session.report(ErrorCode.ENGINE_FAILED, text[:512], in_reply_to="SCENE" if scene else "CONTROL")
+            outputs = session.report(ErrorCode.ENGINE_FAILED, text[:512], in_reply_to="SCENE" if scene else "")
             self._send_all(self._lobby.settle(session, outputs))
 
     def _player_of(self, world: int) -> Player | None:

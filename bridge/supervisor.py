@@ -186,6 +186,8 @@ class EngineSupervisor:
         """When `poll` must be called even if nothing was heard."""
         if self._phase is _Phase.WAITING:
             return self._again_us
+        if self._kill_reason:
+            return None
         if self._phase is _Phase.STARTING:
             return self._started_us + self._config.start_timeout_us
         busy_since_us = [*self._opening.values(), *([self._in_flight.since_us] if self._in_flight else [])]
@@ -205,7 +207,7 @@ class EngineSupervisor:
             if link is self._link and self._phase is not _Phase.ENDED:
                 events += self._on_word(word)
         timeout_us, now_us = self.next_timeout_us, self._clock.now_us()
-        if timeout_us is not None and now_us >= timeout_us and not self._kill_reason:
+        if timeout_us is not None and now_us >= timeout_us:
             if self._phase is _Phase.WAITING:
                 self.restarts += 1
                 self._start()
