@@ -1,0 +1,137 @@
+"""The scripted tour without a window: a steady tick, a report, a video and a contact sheet.
+
+While it runs, only references to shown frames are kept; rendering, comparing and encoding wait until it is over, so that
+measuring takes nothing from what is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import bridge
+from bridge.clock import Clock, MonotonicClock
+from demos.options import PlayOptions
+from demos.recording import VIDEO_FPS, Pair, contact_sheet, write_png, write_video
+from demos.report import Json, Shot, build_report, psnr_db, summary, write_report
+from demos.session import BridgeSession, Ticker
+from demos.tour import tour
+from demos.world import ReferenceRenderer, World
+
+DEFAULT_SECONDS = 20.0
+_COMPARED = 160  # frames a run is judged by: a tenth of a second apart in a tour of 20 s
+_SHEET_PAIRS = 12
+_MOST_VIDEO_BYTES = 400 * 2**20  # 90 s at 192x320
+
+
+@dataclass(slots=True, kw_only=True)
+class Take:
+    """What was kept of a run. film: the frame on show, VIDEO_FPS times a second. shots: every n-th new answer."""
+
+    every: int
+    film: list[bridge.Frame] = field(default_factory=list)
+    shots: list[Shot] = field(default_factory=list)
+    _film_bytes: int = 0
+    _answers: int = 0
+    _last: bridge.Frame | None = None
+
+    @staticmethod
+    def of(seconds: float, tick_hz: float) -> Take:
+        """Sized so that about _COMPARED frames are compared."""
+        return Take(every=max(1, round(seconds * tick_hz / _COMPARED)))
+
+    def see(self, session: BridgeSession, at_s: float, world_time_s: float) -> None:
+        """Looks at what is on show at a tick, `at_s` after the start."""
+        frame = session.newest
+        if frame is None:
+            return
+        if len(self.film) <= at_s * VIDEO_FPS and self._film_bytes < _MOST_VIDEO_BYTES:
+            self.film.append(frame)
+            self._film_bytes += frame.pixels.nbytes
+        if frame is not self._last and frame.header.chunk >= 0:
+            self._last = frame
+            if self._answers % self.every == 0:
+                self.shots.append(Shot(frame=frame, conditions=session.applied.conditions, time_s=world_time_s))
+            self._answers += 1
+
+
+def fly(session: BridgeSession, world: World, clock: Clock, *, seconds: float, tick_hz: float) -> Take:
+    """Plays the tour: the loop of a game without a player."""
+    take = Take.of(seconds, tick_hz)
+    tick = Ticker(clock, tick_hz)
+    while tick.elapsed_s < seconds:
+        point = tour(tick.elapsed_s)
+        world.place(point.view, tick.dt_s)
+        if point.action != world.action:
+            world.say(point.action)
+        session.exchange(world.view.camera, world.action, until_us=tick.deadline_us(1.0))
+        take.see(session, tick.elapsed_s, world.time_s)
+        tick.next()
+    session.settle()
+    return take
+
+
+def run_headless(options: PlayOptions) -> int:
+    """Plays the tour against the service at `options.connect`; writes report, video and contact sheet.
+
+    Raises: BridgeError: the service is not there, or the session ended.
+    """
+    clock = MonotonicClock()
+    seconds = DEFAULT_SECONDS if options.seconds is None else options.seconds
+    world = World.load()
+    with connect(options, clock) as client:
+        client.set_scene(world.scene, seed=options.seed)
+        session = BridgeSession(client, clock, budget_ms=options.budget_ms)
+        print(f"playing the scripted tour for {seconds:g} s on {client.welcome.model} ({client.welcome.runner})", flush=True)
+        take = fly(session, world, clock, seconds=seconds, tick_hz=options.tick_hz)
+        took_s = (clock.now_us() - session.began_us) / 1e6
+        restarts = client.stats().engine_restarts
+        welcome = client.welcome
+    pairs, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
+    report = build_report(
+        session.ledger, welcome, began_us=session.began_us, seconds=took_s, tick_hz=options.tick_hz,
+        budget_ms=options.budget_ms, psnrs_db=psnrs, engine_restarts=restarts,
+    )  # fmt: skip
+    finish(options, take, pairs, report)
+    return 0
+
+
+def connect(options: PlayOptions, clock: Clock) -> bridge.Client:
+    """A session with the service; a service that is just loading its model is waited for."""
+    return bridge.Client(
+        options.connect, budget_ms=options.budget_ms, tick_hz=options.tick_hz, connect_timeout_s=15.0,
+        name="helios-bridge play", clock=clock,
+    )  # fmt: skip
+
+
+def compare(shots: Sequence[Shot], renderer: ReferenceRenderer) -> tuple[list[Pair], list[float]]:
+    """Holds shots against the reference: a few as pairs for the contact sheet, all of them as PSNR in dB."""
+    picked = set(np.linspace(0, len(shots) - 1, min(_SHEET_PAIRS, len(shots))).round().astype(int).tolist())
+    pairs, psnrs = [], []
+    for index, shot in enumerate(shots):
+        reference, header = shot.reference(renderer), shot.frame.header
+        psnrs.append(psnr_db(shot.frame.pixels, reference))
+        if index in picked:
+            now = shot.conditions
+            title = f"{shot.time_s:.1f} s  {header.source.value}  {psnrs[-1]:.1f} dB"
+            subtitle = f"reference: {now.time}, {now.weather}, lamps {now.lamps}"
+            pairs.append(Pair(shown=shot.frame.pixels, reference=reference, title=title, subtitle=subtitle))
+    return pairs, psnrs
+
+
+def finish(options: PlayOptions, take: Take, pairs: Sequence[Pair], report: Json) -> None:
+    """Writes what came of a tour, and says where."""
+    report_path = options.report or options.out_dir / "report.json"
+    video_path, sheet_path = options.record or options.out_dir / "tour.mp4", options.out_dir / "tour.png"
+    write_report(report_path, report)
+    written = [report_path]
+    if take.film:
+        write_video(video_path, [frame.pixels for frame in take.film])
+        written.append(video_path)
+    if pairs:
+        write_png(sheet_path, contact_sheet(pairs))
+        written.append(sheet_path)
+    print(summary(report))
+    print("wrote " + ", ".join(map(str, written)))

@@ -1,0 +1,154 @@
+"""The account of a run: how many controls were answered, how fast, from where, and how right the pictures were."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bridge
+from bridge.metrics import percentile
+from demos.session import Ledger
+from demos.world import ReferenceRenderer
+from model.demo.conditions import Conditions
+
+PSNR_CAP_DB = 60.0
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """A frame that was shown, and what the world was like for its pixels. time_s: the world's time."""
+
+    frame: bridge.Frame
+    conditions: Conditions
+    time_s: float
+
+    def reference(self, renderer: ReferenceRenderer, *, samples: int = 2) -> NDArray[np.uint8]:
+        """What the game's own renderer makes of the camera that the frame says it shows."""
+        header = self.frame.header
+        camera = bridge.Camera(
+            position=header.position, rotation=header.rotation, vertical_fov_deg=header.vertical_fov_deg
+        )
+        return renderer.frame(camera, self.conditions, self.time_s, (header.height, header.width), samples=samples)
+
+
+def psnr_db(shown: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
+    """The peak signal-to-noise ratio of two pictures, at most PSNR_CAP_DB (equal pictures have none)."""
+    error = float(np.mean((shown.astype(np.float32) - reference.astype(np.float32)) ** 2))
+    if error <= 0:
+        return PSNR_CAP_DB
+    return min(PSNR_CAP_DB, 10 * float(np.log10(255.0**2 / error)))
+
+
+def build_report(
+    ledger: Ledger,
+    welcome: bridge.Welcome,
+    *,
+    began_us: int,
+    seconds: float,
+    tick_hz: float,
+    budget_ms: float,
+    psnrs_db: Sequence[float],
+    engine_restarts: int,
+) -> Json:
+    """The report of a run that began at `began_us` and took `seconds`. Figures that nothing was seen of are null."""
+    latencies, ages, psnrs = (sorted(v) for v in (ledger.latencies_ms, ledger.control_ages_ms, psnrs_db))
+    by_source = {source.value: count for source, count in ledger.by_source.items()}
+    first_us = ledger.first_new_us
+    return {
+        "controls": ledger.controls,
+        "answered": ledger.answered,
+        "unanswered": ledger.unanswered,
+        "in_budget": ledger.in_budget,
+        "late": ledger.late,
+        **by_source,
+        "sources": {name: _rounded(count / max(1, ledger.answered), 4) for name, count in by_source.items()},
+        "generated_fps": _rounded(ledger.generated_fps, 2),
+        "distinct_generated_frames": ledger.new_frames,
+        "first_frame_s": None if first_us is None else _rounded((first_us - began_us) / 1e6, 3),
+        "seconds": _rounded(seconds, 2),
+        "tick_hz": tick_hz,
+        "budget_ms": _rounded(budget_ms, 3),
+        "latency_ms": {name: _percentile(latencies, share) for name, share in _SHARES.items()},
+        "control_age_ms": {name: _percentile(ages, _SHARES[name]) for name in ("p50", "p95")},
+        "psnr_db": {
+            "mean": _rounded(sum(psnrs) / len(psnrs), 2) if psnrs else None,
+            "p5": _percentile(psnrs, 0.05),
+            "frames": len(psnrs),
+        },
+        "model": welcome.model,
+        "runner": welcome.runner,
+        "frame_size": [welcome.frame_width, welcome.frame_height],
+        "engine_restarts": engine_restarts,
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        "commit": commit(),
+    }
+
+
+_SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
+def write_report(path: Path, report: Json) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def summary(report: Json) -> str:
+    """The report in three lines, for a terminal."""
+    latency, age, psnr = (_mapping(report[name]) for name in ("latency_ms", "control_age_ms", "psnr_db"))
+    answered = report["answered"]
+    return (
+        f"{answered} of {report['controls']} controls answered, {report['in_budget']} within "
+        f"{report['budget_ms']} ms: {report['generated']} generated, {report['reprojected']} reprojected, "
+        f"{report['held']} held\n"
+        f"{report['generated_fps']} network frames/s; latency p50 {latency['p50']} ms, p99 {latency['p99']} ms; "
+        f"control age p50 {age['p50']} ms\n"
+        f"PSNR against the reference renderer: mean {psnr['mean']} dB, p5 {psnr['p5']} dB ({psnr['frames']} frames)"
+    )
+
+
+def cpu_name() -> str:
+    """The processor's name and how many of its cores this process may use."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = models[0] if models else name
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name} ({cores} cores)"
+
+
+def commit() -> str:
+    """The commit of the checkout that this runs from, "unknown" for an installed package."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return "unknown"
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _percentile(ordered: list[float], share: float) -> float | None:
+    return _rounded(percentile(ordered, share), 3) if ordered else None
+
+
+def _rounded(value: float, digits: int) -> float:
+    return round(value, digits)
+
+
+def _mapping(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value

@@ -1,0 +1,180 @@
+"""A game's side of the bridge, shared by the window and the headless tour: one exchange a tick, and the count of it.
+
+The protocol is the SDK's business (`bridge.Client`); here is what a game adds: a steady tick, which frame to show, what the
+player's words have done to the pixels shown so far, and numbers for the HUD and the report.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import bridge
+from bridge.clock import Clock
+from bridge.metrics import RateMeter
+from demos.wishes import apply_text
+from model.demo.conditions import Conditions
+
+HISTORY_S = 6.0
+SETTLE_S = 0.5  # how long the last answers are waited for before a run is counted
+
+
+class FrameSource(Protocol):
+    """What a session needs of `bridge.Client`."""
+
+    def send(self, camera: bridge.Camera, action: str = "") -> int: ...
+
+    def receive(self, timeout_s: float = 1.0) -> bridge.Frame: ...
+
+
+class Ticker:
+    """A steady clock for a game loop. A loop that falls behind goes on from now instead of hurrying after."""
+
+    def __init__(self, clock: Clock, tick_hz: float) -> None:
+        self.start_us = clock.now_us()
+        self.tick_us = round(1e6 / tick_hz)
+        self._clock = clock
+        self._began_us = self.start_us
+        self._previous_us = self.start_us - self.tick_us
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the loop began, at this tick's start."""
+        return (self.start_us - self._began_us) / 1e6
+
+    @property
+    def dt_s(self) -> float:
+        """From the last tick's start to this one's; a pause (a dragged window) counts as a quarter of a second."""
+        return min((self.start_us - self._previous_us) / 1e6, 0.25)
+
+    def deadline_us(self, share: float) -> int:
+        """The instant at which `share` of this tick is over."""
+        return self.start_us + round(share * self.tick_us)
+
+    def next(self) -> None:
+        """Sleeps until the next tick begins."""
+        due_us = self.start_us + self.tick_us
+        self._clock.sleep_until_us(due_us)
+        self._previous_us = self.start_us
+        late = self._clock.now_us() > due_us + self.tick_us
+        self.start_us = self._clock.now_us() if late else due_us
+
+
+@dataclass(slots=True, kw_only=True)
+class Applied:
+    """What the shown pixels' action texts have made of the world, by the game's own reading of them."""
+
+    conditions: Conditions = field(default_factory=Conditions)
+    action: str = ""
+
+    def see(self, header: bridge.FrameHeader) -> None:
+        """Takes in the header of a frame that is shown. A header tells the text in force; each counts when it changes."""
+        if header.chunk >= 0 and header.action != self.action:
+            self.action = header.action
+            self.conditions = apply_text(self.conditions, header.action)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    """Every control is answered or not; every answer is in budget or late, and comes from one source."""
+
+    controls: int = 0
+    in_budget: int = 0
+    late: int = 0
+    by_source: dict[bridge.Source, int] = field(default_factory=lambda: dict.fromkeys(bridge.Source, 0))
+    latencies_ms: list[float] = field(default_factory=list)
+    control_ages_ms: list[float] = field(default_factory=list)
+    new_frames: int = 0
+    first_new_us: int | None = None
+    last_new_us: int | None = None
+
+    @property
+    def answered(self) -> int:
+        return sum(self.by_source.values())
+
+    @property
+    def unanswered(self) -> int:
+        return self.controls - self.answered
+
+    @property
+    def generated_fps(self) -> float:
+        """Different network frames shown a second, from the first to the last."""
+        if self.first_new_us is None or self.last_new_us is None or self.last_new_us == self.first_new_us:
+            return 0.0
+        return (self.new_frames - 1) * 1e6 / (self.last_new_us - self.first_new_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One answer, for plots."""
+
+    at_us: int
+    latency_ms: float
+    control_age_ms: float
+    source: bridge.Source
+
+
+class BridgeSession:
+    """One game's conversation with a service. Not thread-safe.
+
+    newest: the frame to show, None before the first answer. applied: the conditions that its pixels should show.
+    """
+
+    def __init__(self, client: FrameSource, clock: Clock, *, budget_ms: float) -> None:
+        self.ledger = Ledger()
+        self.applied = Applied()
+        self.newest: bridge.Frame | None = None
+        self.history: deque[Sample] = deque()
+        self.new_frame_rate = RateMeter()
+        self.began_us = clock.now_us()
+        self.budget_ms = budget_ms
+        self._client = client
+        self._clock = clock
+        self._newest_key = (-1, -1)
+        self._last_seq = -1
+
+    def exchange(self, camera: bridge.Camera, action: str, *, until_us: int) -> bridge.Frame | None:
+        """One tick: sends a control, and waits for its answer until `until_us`. Returns: the frame to show."""
+        self._last_seq = self._client.send(camera, action)
+        self.ledger.controls += 1
+        self._collect(until_us)
+        return self.newest
+
+    def settle(self) -> None:
+        """Waits a moment for answers that are still under way."""
+        self._collect(self._clock.now_us() + round(SETTLE_S * 1e6))
+
+    def _collect(self, until_us: int) -> None:
+        while self.newest is None or self.newest.seq < self._last_seq:
+            try:
+                frame = self._client.receive(timeout_s=max(0.0, (until_us - self._clock.now_us()) / 1e6))
+            except bridge.ReceiveTimeout:
+                return  # shown late, with the next tick
+            self._count(frame)
+
+    def _count(self, frame: bridge.Frame) -> None:
+        now_us, header, ledger = self._clock.now_us(), frame.header, self.ledger
+        self.newest = frame
+        self.applied.see(header)
+        ledger.by_source[header.source] += 1
+        if frame.latency_ms <= self.budget_ms:
+            ledger.in_budget += 1
+        else:
+            ledger.late += 1
+        ledger.latencies_ms.append(frame.latency_ms)
+        if header.chunk >= 0:
+            ledger.control_ages_ms.append(frame.age_ms)
+        key = (header.chunk, header.index)
+        if header.chunk >= 0 and key > self._newest_key:
+            self._newest_key = key
+            self.new_frame_rate.add(now_us)
+            ledger.new_frames += 1
+            ledger.first_new_us = now_us if ledger.first_new_us is None else ledger.first_new_us
+            ledger.last_new_us = now_us
+        age_ms = frame.age_ms if header.chunk >= 0 else 0.0
+        self.history.append(
+            Sample(at_us=now_us, latency_ms=frame.latency_ms, control_age_ms=age_ms, source=header.source)
+        )
+        while self.history[0].at_us < now_us - HISTORY_S * 1e6:
+            self.history.popleft()
