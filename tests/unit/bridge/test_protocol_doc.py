@@ -1,0 +1,269 @@
+"""unity_plugin_protocol.md against the code: its tables are the code's, its example decodes, its client plays."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge import codec, delivery, messages, session
+from bridge.codec import MAX_BODY_BYTES, decode, encode
+from bridge.config import ServeConfig
+from bridge.errors import ErrorCode
+from bridge.lobby import Addressed, Lobby
+from bridge.messages import (
+    MAX_INT,
+    STRUCT_OF_TYPE,
+    Axes,
+    Control,
+    FrameHeader,
+    MessageType,
+    PixelFormat,
+    Source,
+)
+from bridge.outputs import ControlAccepted, Send, ServerOffer
+from bridge.session import TRANSITIONS, SessionState
+from bridge.transport import Poller, RouterSocket
+
+ROOT = pathlib.Path(__file__).parents[3]
+TEXT = (ROOT / "unity_plugin_protocol.md").read_text(encoding="utf-8")
+NESTED = {"Event": messages.Event, "Part": messages.Part, "PartMove": messages.PartMove}
+
+
+def section(title: str) -> str:
+    """The text under the heading that ends with `title`, up to the next heading."""
+    match = re.search(rf"^#+ [^\n]*{re.escape(title)}\n(.*?)(?=^#+ |\Z)", TEXT, re.M | re.S)
+    assert match is not None, f"no heading {title}"
+    return match[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a section's first table, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def number(value: float) -> str:
+    if abs(value) == MAX_INT:
+        return "-2^53+1" if value < 0 else "2^53-1"
+    return "2^32-1" if value == 2**32 - 1 else f"{value:.10g}"
+
+
+def wire_type(info: msgspec.inspect.Type) -> str:
+    """A field's type as the document writes it."""
+    match info:
+        case msgspec.inspect.BoolType():
+            return "bool"
+        case msgspec.inspect.IntType(ge=ge, le=le) if ge is not None and le is not None:
+            return f"int {number(ge)} .. {number(le)}"
+        case msgspec.inspect.FloatType(ge=ge, le=le) if ge is not None and le is not None:
+            return f"float {number(ge)} .. {number(le)}"
+        case msgspec.inspect.StrType(max_length=64):
+            return "name"
+        case msgspec.inspect.StrType(max_length=2048):
+            return "text"
+        case msgspec.inspect.BytesType(max_length=most):
+            return f"bin, at most {most} bytes"
+        case msgspec.inspect.EnumType(cls=cls):
+            return f"name of {cls.__name__}"
+        case msgspec.inspect.StructType(cls=cls):
+            return cls.__name__
+        case msgspec.inspect.TupleType(item_types=items):
+            return f"{len(items)} x {wire_type(items[0])}"
+        case msgspec.inspect.VarTupleType(item_type=item, min_length=least, max_length=most):
+            return f"list of {least or 0} .. {most}: {wire_type(item)}"
+        case msgspec.inspect.DictType(key_type=key, value_type=value, max_length=most):
+            return f"map of 0 .. {most}: {wire_type(key)} to {wire_type(value)}"
+        case msgspec.inspect.UnionType(types=(inner, msgspec.inspect.NoneType())):
+            return f"{wire_type(inner)}, or nil"
+    raise AssertionError(f"the document has no word for {info}")
+
+
+def fields_of(struct: type) -> list[list[str]]:
+    """Name, type and default of every field, as the document's tables have them."""
+    info = msgspec.inspect.type_info(struct)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return [[field.name, wire_type(field.type), default_of(field)] for field in info.fields]
+
+
+def default_of(field: msgspec.inspect.Field) -> str:
+    if field.required:
+        return "required"
+    default: Any = field.default
+    default = {None: "nil", True: "true", False: "false", "": '""', b"": "empty", (): "[]"}.get(default, default)
+    if isinstance(default, Axes):
+        return default.value
+    if isinstance(default, tuple):
+        return f"[{', '.join(f'{item:g}' if isinstance(item, float) else item for item in default)}]"
+    return str(default)
+
+
+@pytest.mark.parametrize("kind", MessageType, ids=lambda kind: kind.name)
+def test_every_field_of_every_message_is_documented_as_it_is(kind: MessageType) -> None:
+    table = rows(section(f"{kind.name} (0x{kind:02x})"))
+    assert [[row[0], row[1], row[3]] for row in table] == fields_of(STRUCT_OF_TYPE[kind])
+    assert all(len(row) == 6 and row[4] == "1.0" and row[5] for row in table)
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_nested_maps_are_documented_as_they_are(name: str) -> None:
+    table = rows(section(f"Map: {name}"))
+    assert [[row[0], row[1], row[3]] for row in table] == fields_of(NESTED[name])
+
+
+def test_message_table_names_types_directions_and_limits() -> None:
+    table = {row[0]: row[1:] for row in rows(section("Message types"))}
+    assert {name: row[0] for name, row in table.items()} == {kind.name: f"0x{kind:02x}" for kind in MessageType}
+    assert {name: int(row[2]) for name, row in table.items()} == {k.name: v for k, v in MAX_BODY_BYTES.items()}
+    to_server = {kind.name for row in TRANSITIONS.values() for kind in row}
+    assert {name for name, row in table.items() if "C to S" in row[1] or row[1] == "both"} == to_server
+
+
+def test_error_table_names_every_code() -> None:
+    assert [row[0] for row in rows(section("Errors"))] == [code.value for code in ErrorCode]
+
+
+def test_state_table_is_the_codes() -> None:
+    table = {(row[0], row[1]): row[2] for row in rows(section("States"))}
+    assert table == {
+        (state.value, kind.name): after.value for state, row in TRANSITIONS.items() for kind, after in row.items()
+    }
+    assert all(f"`{state.value}`" in section("States") for state in SessionState)
+
+
+@pytest.mark.parametrize("kind", [Axes, PixelFormat, Source, messages.Shape])
+def test_enumerations_are_complete(kind: type) -> None:
+    assert [row[0] for row in rows(section(f"Names: {kind.__name__}"))] == [member.value for member in kind]
+
+
+def test_limits_are_the_codes() -> None:
+    table = {row[0]: row[1] for row in rows(section("Limits"))}
+    config = ServeConfig()
+    assert table == {
+        "bytes of a text": f"{messages.MAX_TEXT_BYTES}",
+        "characters of a name": f"{messages.MAX_NAME_CHARS}",
+        "depth of lists and maps": f"{codec.MAX_DEPTH}",
+        "bytes of a SCENE body": f"{codec.MAX_SCENE_BYTES}",
+        "bytes of a FRAME's pixels": f"{codec.MAX_PIXELS_BYTES}",
+        "parts of a session": f"{messages.MAX_PARTS}",
+        "vertices of a mesh": f"{messages.MAX_MESH_VERTICES}",
+        "triangles of a mesh": f"{messages.MAX_MESH_TRIANGLES}",
+        "bytes of a session's meshes": f"{messages.MAX_SESSION_MESH_BYTES}",
+        "events of a control": f"{messages.MAX_EVENTS}",
+        "metres from the origin": f"{messages.MAX_POSITION_M:g}",
+        "error of a quaternion's length": f"{codec.QUATERNION_TOLERANCE:g}",
+        "frames under way": f"{messages.MAX_CREDIT}",
+        "controls waiting": f"{delivery.MAX_WAITING}",
+        "refused messages in a row": f"{session.MAX_STRIKES}",
+        "heartbeat_us": f"{config.heartbeat_us}",
+        "missed heartbeats": f"{config.missed_heartbeats}",
+        "resume window in us": f"{config.resume_window_us}",
+    }
+
+
+def test_version_and_magic_are_the_codes() -> None:
+    assert f"version {messages.VERSION_MAJOR}.{messages.VERSION_MINOR}" in TEXT.splitlines()[0]
+    assert f"`{messages.PROTOCOL_MAGIC.decode()}`" in section("Framing")
+
+
+def code_block(title: str, language: str) -> str:
+    match = re.search(rf"```{language}\n(.*?)```", section(title), re.S)
+    assert match is not None
+    return match[1]
+
+
+def test_the_worked_example_is_the_vector() -> None:
+    data = bytes.fromhex("".join(line.split("#")[0] for line in code_block("A worked example", "text").splitlines()))
+    assert data == (ROOT / "tests/contract/vectors/control_full.bin").read_bytes()
+    assert len(data) > 0
+
+
+OFFER = ServerOffer(
+    server="test",
+    model="synthetic",
+    runner="none",
+    camera_method="none",
+    default_map="courtyard",
+    frame_width=4,
+    frame_height=2,
+    fps=24.0,
+    frames_per_chunk=(9,),
+)
+
+
+class Answerer(threading.Thread):
+    """Answers every control at once with a grey frame, pings after each, and stops on request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.socket = RouterSocket("tcp://127.0.0.1:*")
+        self.lobby = Lobby(offer=OFFER, config=ServeConfig())
+        self.stopping = threading.Event()
+        self.controls: list[Control] = []
+        self.pongs = 0
+
+    def run(self) -> None:
+        poller = Poller()
+        poller.watch(self.socket)
+        while not self.stopping.is_set():
+            poller.wait(1000)
+            while (received := self.socket.receive()) is not None:
+                peer, parts = received
+                message = decode(parts).message
+                self.pongs += isinstance(message, messages.Pong)
+                self.act(self.lobby.receive(peer, message, 0))
+        self.socket.close()
+
+    def act(self, outputs: list[Addressed]) -> None:
+        for one in outputs:
+            if isinstance(one.output, Send):
+                self.socket.send(one.peer, encode(one.output.message, one.output.pixels))
+            elif isinstance(one.output, ControlAccepted) and one.session is not None:
+                self.controls.append(one.output.control)
+                self.socket.send(one.peer, encode(messages.Ping(t_us=1)))
+                answers = one.session.answer(grey_frame(one.output.control), bytes(24), 0)
+                self.act(self.lobby.settle(one.session, answers))
+
+
+def grey_frame(control: Control) -> FrameHeader:
+    return FrameHeader(
+        seq=control.seq,
+        t_us=control.t_us,
+        source=Source.GENERATED,
+        chunk=0,
+        index=0,
+        position=control.position,
+        rotation=control.rotation,
+        vertical_fov_deg=control.vertical_fov_deg,
+        action=control.action,
+        steps=(1, 1, 1),
+        rung="full",
+        control_age_us=0,
+        server_us=0,
+        stage_ms={},
+        deadline_met=True,
+        width=4,
+        height=2,
+        pixel_format=PixelFormat.RGB8,
+    )
+
+
+def test_the_plain_client_in_the_document_plays() -> None:
+    scope: dict[str, Any] = {"__name__": "document"}
+    exec(compile(code_block("A plain client", "python"), "unity_plugin_protocol.md", "exec"), scope)
+    server = Answerer()
+    server.start()
+    try:
+        frames = scope["play"](server.socket.address, ticks=5)
+    finally:
+        server.stopping.set()
+        server.join()
+    assert [header["seq"] for header, _ in frames] == sorted(header["seq"] for header, _ in frames)
+    assert frames
+    assert all(len(pixels) == 24 for _, pixels in frames)
+    assert [control.seq for control in server.controls] == [0, 1, 2, 3, 4]
+    assert server.pongs > 0
