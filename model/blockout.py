@@ -1,11 +1,10 @@
-"""The blockout: an engine's grey-box geometry with material names, and the ray caster over it.
+"""The blockout: an engine's grey-box geometry with material names.
 
-Here live parts, materials' names and exact ray casting. How a surface looks is not known here: that is the
-model's (and the demo world's renderer's) business.
+Here live parts and materials' names; `raycast.py` casts rays at them. How a surface looks is not known here: that is
+the model's (and the demo world's renderer's) business.
 
 Every primitive is a unit shape in its own frame (box and cylinder fill [-1, 1]^3, the sphere has radius 1, the plane
-is y = 0), moved by one affine map. Rays are taken into that frame without renormalising, so one parameter t serves all.
-Casting keeps only t and the part per ray; normals and surface coordinates are derived afterwards for the winners.
+is y = 0), moved by one affine map.
 """
 
 from __future__ import annotations
@@ -19,18 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.camera import Array, Camera, matrix_from_quaternion, ray_directions
+from model.camera import Array, matrix_from_quaternion
 from model.errors import BlockoutError
+from model.meshes import MeshScene, Triangles
 
 MATERIALS = (
     "plaster", "grass", "stone", "brick", "planks", "tiles", "water",
     "foliage", "metal", "lamp", "sand", "slate", "bark",
 )  # fmt: skip
 """Materials the demo model knows, in the order of its one-hot channels. Unknown names are painted as plaster."""
-
-NEAR_M = 0.05
-_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
-_EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
 
 
 class Shape(StrEnum):
@@ -43,7 +39,7 @@ class Shape(StrEnum):
     MESH = "mesh"
 
 
-_SHAPE_INDEX = {shape: index for index, shape in enumerate(Shape)}
+SHAPE_INDEX = {shape: index for index, shape in enumerate(Shape)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,27 +72,14 @@ class PackedParts:
     local_from_world: Array  # (P, 3, 3)
     material: Array  # (P,) index into MATERIALS
     colour: Array  # (P, 3)
+    meshes: MeshScene | None = None  # the last parts are its meshes, in order
 
     def to_torch(self, xp: ModuleType, device: Any) -> PackedParts:
-        """The same parts as torch tensors on `device`."""
+        """The same parts as torch tensors on `device`. Raises: BlockoutError: there are meshes, which are numpy's."""
+        if self.meshes is not None:
+            raise BlockoutError("meshes are cast by numpy alone")
         names = ("shape", "centre", "half", "local_from_world", "material", "colour")
         return PackedParts(**{name: xp.as_tensor(getattr(self, name), device=device) for name in names})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RayHits:
-    """What each ray of an (h, w) grid met. Rays that met nothing have depth inf, part -1 and zeros elsewhere."""
-
-    origin: Array  # (3,) float32
-    directions: Array  # (h, w, 3) float32, view-axis component 1
-    depth: Array  # (h, w) float32, metres along the view axis
-    part: Array  # (h, w) int64, index into the packed parts
-    hit: Array  # (h, w) bool
-    position: Array  # (h, w, 3) float32, world metres
-    normal: Array  # (h, w, 3) float32, unit, world, towards the viewer
-    uv: Array  # (h, w, 2) float32, metres along the surface
-    material: Array  # (h, w) int64
-    colour: Array  # (h, w, 3) float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +110,27 @@ class Blockout:
         return Blockout({key: part for key, part in self.parts.items() if key not in gone})
 
     def pack(self) -> PackedParts:
-        """The primitives as arrays, in order of id (meshes are cast by `model.meshes`)."""
-        parts = [p for _, p in sorted(self.parts.items()) if p.shape is not Shape.MESH]
-        half = np.array([p.size for p in parts], dtype=np.float32).reshape(-1, 3) / 2
+        """The parts as arrays: primitives in order of id, then meshes (with a frame of unit scale).
+
+        Raises: BlockoutError: there is a mesh and no embreex.
+        """
+        in_order = [part for _, part in sorted(self.parts.items())]
+        meshes = [part for part in in_order if part.shape is Shape.MESH]
+        parts = [part for part in in_order if part.shape is not Shape.MESH] + meshes
+        sizes = [(2.0, 2.0, 2.0) if part.shape is Shape.MESH else part.size for part in parts]
+        half = np.array(sizes, dtype=np.float32).reshape(-1, 3) / 2
         rotation = np.array([p.rotation for p in parts], dtype=np.float64).reshape(-1, 4)
         world_from_local = matrix_from_quaternion(rotation).astype(np.float32)
         inverse = np.swapaxes(world_from_local, -1, -2) / np.maximum(half, 1e-6)[:, :, None]
         known = {name: index for index, name in enumerate(MATERIALS)}
         return PackedParts(
-            shape=np.array([_SHAPE_INDEX[p.shape] for p in parts], dtype=np.int64),
+            shape=np.array([SHAPE_INDEX[p.shape] for p in parts], dtype=np.int64),
             centre=np.array([p.position for p in parts], dtype=np.float32).reshape(-1, 3),
             half=half,
             local_from_world=inverse.astype(np.float32),
             material=np.array([known.get(p.material, 0) for p in parts], dtype=np.int64),
             colour=np.array([p.colour for p in parts], dtype=np.float32).reshape(-1, 3),
+            meshes=MeshScene([_world_triangles(part) for part in meshes]) if meshes else None,
         )
 
 
@@ -157,172 +147,9 @@ def _check(part: Part) -> None:
             )
 
 
-def cast(
-    xp: ModuleType, parts: PackedParts, camera: Camera, *, step_px: float, offset_px: tuple[float, float] = (0.5, 0.5)
-) -> RayHits:
-    """Casts one ray every `step_px` pixels of `camera` at the parts. The arrays of the result belong to `xp`."""
-    return surfaces(xp, parts, *trace(xp, parts, camera, step_px=step_px, offset_px=offset_px))
-
-
-def trace(
-    xp: ModuleType, parts: PackedParts, camera: Camera, *, step_px: float, offset_px: tuple[float, float] = (0.5, 0.5)
-) -> tuple[Array, Array, Array, Array]:
-    """The part of a cast that is cheap: (origin, directions, depth, part), as in `RayHits`."""
-    directions: Array = ray_directions(camera, step_px, offset_px)
-    origin: Array = camera.position.astype(np.float32)
-    tiles = screen_tiles(parts, camera, step_px, directions.shape[:2])
-    if xp is not np:
-        device = parts.centre.device
-        directions, origin = xp.as_tensor(directions, device=device), xp.as_tensor(origin, device=device)
-    depth = xp.ones_like(directions[..., 0]) * float("inf")
-    part = xp.zeros_like(depth, dtype=xp.int64) - 1
-    shapes = parts.shape.tolist()
-    for index, (rows, cols) in tiles:
-        local_origin = parts.local_from_world[index] @ (origin - parts.centre[index])
-        local = directions[rows, cols] @ parts.local_from_world[index].T
-        t = _INTERSECT[shapes[index]](xp, local_origin, local)
-        nearer = t < depth[rows, cols]
-        depth[rows, cols] = xp.where(nearer, t, depth[rows, cols])
-        part[rows, cols] = xp.where(nearer, xp.ones_like(part[rows, cols]) * index, part[rows, cols])
-    return origin, directions, depth, part
-
-
-def dot(a: Array, b: Array) -> Array:
-    """Inner product over a last axis of three (a reduction over so short an axis is slow)."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
-
-
-def screen_tiles(
-    parts: PackedParts, camera: Camera, step_px: float, grid: tuple[int, int]
-) -> list[tuple[int, tuple[slice, slice]]]:
-    """For each part that can be seen, the block of the ray grid that its bounding box covers."""
-    centre, half, inverse = _on_host(parts.centre), _on_host(parts.half), _on_host(parts.local_from_world)
-    if len(centre) == 0:
-        return []
-    flat = _on_host(parts.shape) == _SHAPE_INDEX[Shape.PLANE]
-    axes = np.swapaxes(inverse * half[:, :, None], -1, -2)  # (P, 3, 3) unit world axes of each part
-    extent = np.where(flat[:, None], half * np.array([1, 0, 1]), half)
-    corners = centre[:, None] + (_CORNERS * extent[:, None]) @ np.swapaxes(axes, -1, -2)  # (P, 8, 3)
-    view = (corners - camera.position) @ matrix_from_quaternion(camera.rotation)  # right, up, backward
-    ahead = -view[..., 2]
-    a, b = view[:, _EDGES[:, 0]], view[:, _EDGES[:, 1]]
-    depth_a, depth_b = -a[..., 2], -b[..., 2]
-    crossing = (depth_a < NEAR_M) != (depth_b < NEAR_M)
-    share = np.where(crossing, (NEAR_M - depth_a) / np.where(crossing, depth_b - depth_a, 1), 0)[..., None]
-    points = np.concatenate([view, a + share * (b - a)], axis=1)
-    valid = np.concatenate([ahead >= NEAR_M, crossing], axis=1)
-    z = np.maximum(-points[..., 2], NEAR_M)
-    top, left = camera.window[:2] if camera.window else (0, 0)
-    xs = (camera.width / 2 + camera.focal_px * points[..., 0] / z - left) / step_px
-    ys = (camera.height / 2 - camera.focal_px * points[..., 1] / z - top) / step_px
-    big = 1e9
-    low_x, high_x = np.where(valid, xs, big).min(1), np.where(valid, xs, -big).max(1)
-    low_y, high_y = np.where(valid, ys, big).min(1), np.where(valid, ys, -big).max(1)
-    x0, y0 = np.clip(np.floor(low_x), 0, grid[1]).astype(int), np.clip(np.floor(low_y), 0, grid[0]).astype(int)
-    x1, y1 = np.clip(np.ceil(high_x), 0, grid[1]).astype(int), np.clip(np.ceil(high_y), 0, grid[0]).astype(int)
-    seen = np.nonzero((x1 > x0) & (y1 > y0))[0]
-    return [(int(i), (slice(y0[i], y1[i]), slice(x0[i], x1[i]))) for i in seen]
-
-
-def _on_host(array: Array) -> Any:
-    return array if isinstance(array, np.ndarray) else np.asarray(array.cpu())
-
-
-def surfaces(
-    xp: ModuleType, parts: PackedParts, origin: Array, directions: Array, depth: Array, part: Array
-) -> RayHits:
-    """Position, normal, surface coordinates, material and colour where each ray ended."""
-    hit = part >= 0
-    index = xp.where(hit, part, xp.zeros_like(part))
-    t = xp.where(hit, depth, xp.zeros_like(depth))[..., None]
-    position = origin + t * directions
-    if parts.centre.shape[0] == 0:
-        zero = xp.zeros_like(directions)
-        return RayHits(
-            origin=origin, directions=directions, depth=depth, part=part, hit=hit, position=position, normal=zero,
-            uv=zero[..., :2], material=index, colour=zero,
-        )  # fmt: skip
-    inverse = parts.local_from_world[index]  # (h, w, 3, 3)
-    offset = position - parts.centre[index]
-    x, y, z = (dot(offset, inverse[..., row, :]) for row in range(3))
-    shape = parts.shape[index]
-    is_cylinder, is_plane = shape == _SHAPE_INDEX[Shape.CYLINDER], shape == _SHAPE_INDEX[Shape.PLANE]
-    is_sphere = shape == _SHAPE_INDEX[Shape.SPHERE]
-    radial = xp.sqrt(x * x + z * z)
-    ax, ay, az = xp.abs(x), xp.abs(y), xp.abs(z)
-    on_y = is_plane | (is_cylinder & (ay > radial)) | (~is_cylinder & ~is_sphere & (ay >= ax) & (ay >= az))
-    on_x = ~on_y & ~is_cylinder & ~is_sphere & (ax >= az)
-    on_z = ~on_y & ~is_cylinder & ~is_sphere & ~on_x
-    zero = xp.zeros_like(x)
-    nx = xp.where(on_y | on_z, zero, xp.where(on_x, xp.sign(x), x))
-    ny = xp.where(on_y, xp.where(is_plane, xp.ones_like(y), xp.sign(y)), xp.where(is_sphere, y, zero))
-    nz = xp.where(on_y | on_x, zero, xp.where(on_z, xp.sign(z), z))
-    normal = (
-        nx[..., None] * inverse[..., 0, :] + ny[..., None] * inverse[..., 1, :] + nz[..., None] * inverse[..., 2, :]
-    )
-    normal = normal / xp.sqrt(dot(normal, normal) + 1e-12)[..., None]
-    facing = xp.where(dot(normal, directions) > 0, -xp.ones_like(x), xp.ones_like(x))
-    keep = xp.where(hit, facing, zero)[..., None]
-    half = parts.half[index]
-    mx, my, mz = x * half[..., 0], y * half[..., 1], z * half[..., 2]
-    around = xp.arctan2(z, x) * half[..., 0]
-    round_side = (is_cylinder & ~on_y) | is_sphere
-    u = xp.where(round_side, around, xp.where(on_x, mz, mx))
-    v = xp.where(on_y, mz, my)
-    return RayHits(
-        origin=origin, directions=directions, depth=depth, part=part, hit=hit, position=position,
-        normal=normal * keep, uv=xp.stack([u, v], -1) * xp.abs(keep), material=parts.material[index],
-        colour=parts.colour[index] * xp.abs(keep),
-    )  # fmt: skip
-
-
-def _reciprocal(xp: ModuleType, d: Array) -> Array:
-    return 1 / xp.where(xp.abs(d) < 1e-9, xp.ones_like(d) * 1e-9, d)
-
-
-def _box(xp: ModuleType, o: Array, d: Array) -> Array:
-    """Slab test. A camera inside a box does not see it."""
-    inverse = _reciprocal(xp, d)
-    a, b = (-1 - o) * inverse, (1 - o) * inverse
-    low, high = xp.minimum(a, b), xp.maximum(a, b)
-    enter = xp.maximum(xp.maximum(low[..., 0], low[..., 1]), low[..., 2])
-    leave = xp.minimum(xp.minimum(high[..., 0], high[..., 1]), high[..., 2])
-    return xp.where((enter <= leave) & (enter > NEAR_M), enter, xp.ones_like(enter) * float("inf"))
-
-
-def _quadratic(xp: ModuleType, a: Array, b: Array, c: Array) -> Array:
-    """The nearer root of a t^2 + 2 b t + c = 0, inf where there is none or it lies behind."""
-    disc = b * b - a * c
-    root = xp.sqrt(xp.maximum(disc, xp.zeros_like(disc)))
-    t = (-b - root) / xp.maximum(a, xp.ones_like(a) * 1e-12)
-    return xp.where((disc > 0) & (t > NEAR_M), t, xp.ones_like(t) * float("inf"))
-
-
-def _sphere(xp: ModuleType, o: Array, d: Array) -> Array:
-    return _quadratic(xp, dot(d, d), dot(d, o), dot(o, o) - 1)
-
-
-def _cylinder(xp: ModuleType, o: Array, d: Array) -> Array:
-    dx, dy, dz = d[..., 0], d[..., 1], d[..., 2]
-    side = _quadratic(xp, dx * dx + dz * dz, dx * o[0] + dz * o[2], o[0] * o[0] + o[2] * o[2] - 1)
-    inf = xp.ones_like(side) * float("inf")
-    height = o[1] + xp.where(side < float("inf"), side, xp.zeros_like(side)) * dy
-    side = xp.where(xp.abs(height) <= 1, side, inf)
-    cap = (xp.where(dy < 0, xp.ones_like(dy), -xp.ones_like(dy)) - o[1]) * _reciprocal(xp, dy)
-    px, pz = o[0] + cap * dx, o[2] + cap * dz
-    cap = xp.where((px * px + pz * pz <= 1) & (cap > NEAR_M) & (xp.abs(dy) > 1e-9), cap, inf)
-    return xp.minimum(side, cap)
-
-
-def _plane(xp: ModuleType, o: Array, d: Array) -> Array:
-    t = -o[1] * _reciprocal(xp, d[..., 1])
-    inside = (xp.abs(o[0] + t * d[..., 0]) <= 1) & (xp.abs(o[2] + t * d[..., 2]) <= 1)
-    return xp.where(inside & (t > NEAR_M), t, xp.ones_like(t) * float("inf"))
-
-
-_INTERSECT = {
-    _SHAPE_INDEX[Shape.BOX]: _box,
-    _SHAPE_INDEX[Shape.SPHERE]: _sphere,
-    _SHAPE_INDEX[Shape.CYLINDER]: _cylinder,
-    _SHAPE_INDEX[Shape.PLANE]: _plane,
-}
+def _world_triangles(part: Part) -> Triangles:
+    assert part.vertices is not None
+    assert part.triangles is not None
+    rotation = matrix_from_quaternion(np.array(part.rotation))
+    vertices = (part.vertices * np.array(part.size)) @ rotation.T + np.array(part.position)
+    return vertices.astype(np.float32), part.triangles

@@ -15,8 +15,9 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from model.blockout import MATERIALS, PackedParts, RayHits, cast, dot, trace
+from model.blockout import MATERIALS, PackedParts
 from model.camera import Array, Camera, project
+from model.raycast import RayHits, cast, dot, trace
 
 RAYS_PER_LATENT_PX = 4
 LATENT_PX = 8
@@ -51,7 +52,7 @@ def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
         for index, camera in enumerate(group):
             own = hits.depth[1::_DEPTH_STRIDE, 1::_DEPTH_STRIDE]
             if index != REFERENCE_FRAME and not _same_view(camera, group[REFERENCE_FRAME]):
-                own = trace(np, parts, camera, step_px=RAY_STEP_PX * _DEPTH_STRIDE)[2]
+                own = trace(np, parts, camera, step_px=RAY_STEP_PX * _DEPTH_STRIDE).depth
             depths.append(own)
     return Conditioning(
         rays=np.stack(rays, 1)[None], flow=np.stack(flows, 1)[None], depth=np.stack(depths).astype(np.float32)

@@ -26,7 +26,8 @@ class DrawNormal(Protocol):
 
 def philox_normal(*, seed: int, chunk: int, stage: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """The draws used outside of tests. seed: 0 .. 2**64 - 1. Returns: `shape` float32."""
-    bits = np.random.Philox(key=[seed, _KEY_WORD], counter=[0, 0, stage, chunk])
+    key = np.array([seed, _KEY_WORD], dtype=np.uint64)  # a list would pass large seeds through float64
+    bits = np.random.Philox(key=key, counter=np.array([0, 0, stage, chunk], dtype=np.uint64))
     return np.random.Generator(bits).standard_normal(shape, dtype=np.float32)
 
 

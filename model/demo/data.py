@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.blockout import PackedParts, cast
+from model.blockout import PackedParts
 from model.camera import Camera, quaternion_from_yaw_pitch
 from model.demo.blockouts import BlockoutGenerator
 from model.demo.conditions import SLOTS, STATE_SIZE
 from model.demo.renderer import render
+from model.raycast import cast
 
 FRAME_HEIGHT, FRAME_WIDTH, FPS = 192, 320, 24
 FRAMES_PER_LATENT = 4

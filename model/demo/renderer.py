@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.blockout import MATERIALS, PackedParts, RayHits, cast
+from model.blockout import MATERIALS, PackedParts
 from model.camera import Array, Camera
 from model.conditioning import lamp_glow
 from model.demo.conditions import SLOTS
+from model.raycast import RayHits, cast
 
 _TIMES, _WEATHERS = len(SLOTS["time"]), len(SLOTS["weather"])
 #            sun colour          zenith             horizon            sun direction (to the sun)

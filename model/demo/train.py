@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.stage == "data":
         rows, cols = (FRAME_HEIGHT, FRAME_WIDTH) if options.full else CROP
         kind = "full" if options.full else "crops"
-        render_clips(folder / "clips" / kind, first=options.worker, step=options.workers, count=options.clips,
+        offset = 1_000_000 if options.full else 0  # whole frames show worlds of their own
+        render_clips(folder / "clips" / kind, first=offset + options.worker, step=options.workers,
+                     count=offset + options.clips,
                      latents=CLIP_LATENTS, rows=rows, cols=cols)  # fmt: skip
         return 0
     rates = {"autoencoder": 2e-3, "text": 2e-3, "denoiser": 1e-3}

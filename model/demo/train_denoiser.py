@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.autoencoder import TinyAutoencoder
-from model.blockout import cast
 from model.conditioning import RAY_STEP_PX, REFERENCE_FRAME, flow, ray_features
 from model.demo.data import FRAMES_PER_LATENT, Clip
 from model.demo.network import DemoDenoiser
 from model.demo.training import LossFunction, TrainConfig, train
+from model.raycast import cast
 
 HISTORY_SIZES = (4, 2, 1)
 HISTORY = sum(HISTORY_SIZES)
