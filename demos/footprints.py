@@ -72,9 +72,9 @@ def _points(part: Part) -> NDArray[np.float64]:
     # The polygon goes around the circle, not inside it: nothing may stick out of its outline.
     reach = 0.5 / math.cos(math.pi / _ROUND_SIDES)
     ring = np.stack([reach * np.cos(angle), np.zeros_like(angle), reach * np.sin(angle)], -1)
-    if part.shape is Shape.CYLINDER:
-        return np.concatenate([ring + (0, -0.5, 0), ring + (0, 0.5, 0)]) * size
     poles = np.array([[0, -0.5, 0], [0, 0.5, 0]])
+    if part.shape is Shape.CYLINDER:
+        return np.concatenate([ring + poles[0], ring + poles[1]]) * size
     return np.concatenate([ring, poles]) * size
 
 

@@ -1,7 +1,7 @@
 """The scripted tour without a window: a steady tick, a report, a video and a contact sheet.
 
-While it runs, only references to shown frames are kept; rendering, comparing and encoding wait until it is over, so that
-measuring takes nothing from what is measured.
+While it runs, only references to shown frames are kept; rendering, comparing and encoding wait until it is over, so
+that measuring takes nothing from what is measured.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ def run_headless(options: PlayOptions) -> int:
     with connect(options, clock) as client:
         client.set_scene(world.scene, seed=options.seed)
         session = BridgeSession(client, clock, budget_ms=options.budget_ms)
-        print(f"playing the scripted tour for {seconds:g} s on {client.welcome.model} ({client.welcome.runner})", flush=True)
+        welcome = client.welcome
+        print(f"playing the scripted tour for {seconds:g} s on {welcome.model} ({welcome.runner})", flush=True)
         take = fly(session, world, clock, seconds=seconds, tick_hz=options.tick_hz)
         took_s = (clock.now_us() - session.began_us) / 1e6
         restarts = client.stats().engine_restarts
-        welcome = client.welcome
     pairs, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
     report = build_report(
         session.ledger, welcome, began_us=session.began_us, seconds=took_s, tick_hz=options.tick_hz,

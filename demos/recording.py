@@ -52,10 +52,10 @@ class VideoFile:
         self._written += times
         self._pending.append(self._encoder.submit(_write, self._writer, picture, times))
 
-    def close(self) -> None:
-        """Writes what still waits, and finishes the file."""
-        self._encoder.shutdown(wait=True)
-        self._writer.release()
+    def close(self, *, wait: bool = True) -> None:
+        """Finishes the file, with what still waits for the encoder; on its thread when `wait` is False."""
+        self._encoder.submit(self._writer.release)
+        self._encoder.shutdown(wait=wait)
 
 
 def write_video(path: Path, pictures: Sequence[Picture]) -> None:
@@ -69,7 +69,7 @@ def write_video(path: Path, pictures: Sequence[Picture]) -> None:
 
 def _open(path: Path, size: tuple[int, int]) -> cv2.VideoWriter:
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), VIDEO_FPS, (size[1], size[0]))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), VIDEO_FPS, (size[1], size[0]))
     if not writer.isOpened():
         raise ConfigError(f"record: cannot write a video to {path}; expected a file name that ends in .mp4")
     return writer

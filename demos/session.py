@@ -1,7 +1,7 @@
 """A game's side of the bridge, shared by the window and the headless tour: one exchange a tick, and the count of it.
 
-The protocol is the SDK's business (`bridge.Client`); here is what a game adds: a steady tick, which frame to show, what the
-player's words have done to the pixels shown so far, and numbers for the HUD and the report.
+The protocol is the SDK's business (`bridge.Client`); here is what a game adds: a steady tick, which frame to show, what
+the player's words have done to the pixels shown so far, and numbers for the HUD and the report.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Applied:
     action: str = ""
 
     def see(self, header: bridge.FrameHeader) -> None:
-        """Takes in the header of a frame that is shown. A header tells the text in force; each counts when it changes."""
+        """Takes in the header of a shown frame. It tells the text in force, which counts when it changes."""
         if header.chunk >= 0 and header.action != self.action:
             self.action = header.action
             self.conditions = apply_text(self.conditions, header.action)

@@ -31,12 +31,18 @@ _MEANINGS: dict[tuple[str, str], str] = {
     ("weather", "snow"): "snow snowy snowing snowfall snowstorm snowflakes blizzard winter wintry",
     ("weather", "fog"): "fog foggy mist misty haze hazy",
 }
+_LAMP_WORDS = "lamp lamps light lights lantern lanterns"
+_NEGATING = "no not stop stops without remove cancel enough end over off out dont rid lift anymore"
+_PUTTING_OUT = "kill extinguish disable shut"
+_LIGHTING = "on light glow enable shine start kindle with"
+_LOOKING_BACK = "on off out stops over is anymore"  # "lamps off", "the rain is over"
+
 _SLOT_OF_WORD = {word: slot for slot, words in _MEANINGS.items() for word in words.split()}
-_SLOT_OF_WORD |= dict.fromkeys("lamp lamps light lights lantern lanterns".split(), ("lamps", "on"))
-_NEGATIONS = frozenset("no not stop stops without remove cancel enough end over off out dont rid lift anymore".split())
-_LAMPS_OUT = _NEGATIONS | frozenset("kill extinguish disable shut".split())
-_LAMPS_ON = frozenset("on light glow enable shine start kindle with".split())
-_AFTERTHOUGHTS = frozenset("on off out stops over is anymore".split())  # these look back: "lamps off", "rain is over"
+_SLOT_OF_WORD |= dict.fromkeys(_LAMP_WORDS.split(), ("lamps", "on"))
+_NEGATIONS = frozenset(_NEGATING.split())
+_LAMPS_OUT = _NEGATIONS | frozenset(_PUTTING_OUT.split())
+_LAMPS_ON = frozenset(_LIGHTING.split())
+_AFTERTHOUGHTS = frozenset(_LOOKING_BACK.split())
 _CLAUSE = re.compile(r",|;|\.|\band\b|\bthen\b|\bbut\b")
 _BACK_TO = {"time": "day", "weather": "clear"}
 # "good" and "blue" are weather only beside such a noun: "paint it blue" asks for nothing that the world knows.

@@ -43,7 +43,10 @@ class WalkConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """What a player wants this tick. forward, right: -1..1. turn_left, look_up: -1..1 by keys, plus degrees by mouse."""
+    """What a player wants this tick.
+
+    forward, right: -1..1. turn_left, look_up: -1..1, by keys. The same in degrees: by mouse, on top of it.
+    """
 
     forward: float = 0.0
     right: float = 0.0
@@ -180,7 +183,7 @@ class World:
 
 
 class ReferenceRenderer:
-    """What the world looks like, by the renderer whose pictures the network was trained on. Slow: tens of ms a frame."""
+    """What the world looks like, by the renderer that the network learned from. Slow: tens of ms a frame."""
 
     def __init__(self, blockout: Blockout) -> None:
         self._parts = blockout.pack()
@@ -194,9 +197,7 @@ class ReferenceRenderer:
             position=np.array(camera.position), rotation=np.array(camera.rotation),
             vertical_fov_deg=camera.vertical_fov_deg, height=height, width=width,
         )  # fmt: skip
-        picture: NDArray[np.float32] = render(
-            np, self._parts, view, conditions.vector(), time_s, samples=samples
-        )
+        picture: NDArray[np.float32] = render(np, self._parts, view, conditions.vector(), time_s, samples=samples)
         return np.round(picture * 255).astype(np.uint8)
 
 
