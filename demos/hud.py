@@ -20,6 +20,8 @@ SOURCE_COLOURS = {
     bridge.Source.REPROJECTED: (98, 164, 246),
     bridge.Source.HELD: (238, 148, 92),
 }
+_PLOT_GROUND = (34, 41, 55, 214)
+_LIMIT_COLOUR = (226, 98, 88)
 _LATENCY_COLOUR = (104, 214, 224)
 _AGE_COLOUR = (244, 198, 98)
 _WIDTH_PX, _HEIGHT_PX, _PAD_PX, _ROW_PX = 324, 382, 14, 20
@@ -38,13 +40,28 @@ class Plot:
     limit: float | None = None
 
 
+class Lettering:
+    """Text at one size. It is drawn twice as large and reduced: SDL spaces small letters unevenly."""
+
+    def __init__(self, size_px: int) -> None:
+        self._font = pygame.font.Font(None, 2 * size_px)
+
+    def width_px(self, text: str) -> int:
+        return self._font.size(text)[0] // 2
+
+    def render(self, text: str, colour: tuple[int, int, int]) -> pygame.Surface:
+        """The text on a transparent ground."""
+        large = self._font.render(text, True, colour)
+        return pygame.transform.smoothscale(large, (max(1, large.get_width() // 2), large.get_height() // 2))
+
+
 class Hud:
     """The panel of figures. It redraws itself ten times a second and is pasted in between."""
 
     def __init__(self) -> None:
-        self._text = pygame.font.Font(None, 19)
-        self._small = pygame.font.Font(None, 16)
-        self._big = pygame.font.Font(None, 34)
+        self._text = Lettering(19)
+        self._small = Lettering(16)
+        self._big = Lettering(34)
         self._panel: pygame.Surface | None = None
         self._due_us = 0
 
@@ -59,7 +76,7 @@ class Hud:
         history = list(session.history)
         panel = new_panel((_WIDTH_PX, _HEIGHT_PX))
         y = _PAD_PX
-        rate = self._big.render(f"{session.new_frame_rate.per_second(now_us):.1f}", True, WHITE)
+        rate = self._big.render(f"{session.new_frame_rate.per_second(now_us):.1f}", WHITE)
         panel.blit(rate, (_PAD_PX, y - 2))
         self._write(panel, "network frames/s", (_PAD_PX + rate.get_width() + 8, y + 8), SOFT)
         y = self._shares(panel, history, y + 32)
@@ -92,7 +109,7 @@ class Hud:
         """A bar of where the last seconds' answers came from, and its legend."""
         counts = {source: sum(sample.source is source for sample in history) for source in bridge.Source}
         total, left, width = max(1, len(history)), _PAD_PX, _WIDTH_PX - 2 * _PAD_PX
-        pygame.draw.rect(panel, (255, 255, 255, 28), (left, y, width, 9), border_radius=3)
+        pygame.draw.rect(panel, _PLOT_GROUND, (left, y, width, 9))
         x = float(left)
         for source, count in counts.items():
             span = width * count / total
@@ -100,18 +117,18 @@ class Hud:
             x += span
         y += 15
         legend = {source: f"{source.value} {100 * count / total:.0f}%" for source, count in counts.items()}
-        gap = (width - sum(self._small.size(text)[0] + 12 for text in legend.values())) // 2
+        gap = (width - sum(self._small.width_px(text) + 12 for text in legend.values())) // 2
         at = left
         for source, text in legend.items():
             pygame.draw.circle(panel, SOURCE_COLOURS[source], (at + 4, y + 7), 4)
             self._write(panel, text, (at + 12, y + 1), WHITE, small=True)
-            at += self._small.size(text)[0] + 12 + gap
+            at += self._small.width_px(text) + 12 + gap
         return y + 24
 
     def _row(self, panel: pygame.Surface, name: str, value: str, y: int) -> int:
         self._write(panel, name, (_PAD_PX, y), SOFT)
-        room = _WIDTH_PX - 3 * _PAD_PX - self._text.size(name)[0]
-        while self._text.size(value)[0] > room:
+        room = _WIDTH_PX - 3 * _PAD_PX - self._text.width_px(name)
+        while self._text.width_px(value) > room:
             value = value[:-2].rstrip("…") + "…"
         self._write(panel, value, (_WIDTH_PX - _PAD_PX, y), WHITE, right=True)
         return y + _ROW_PX
@@ -120,11 +137,13 @@ class Hud:
         box = pygame.Rect(_PAD_PX, y + 16, _WIDTH_PX - 2 * _PAD_PX, _PLOT_PX)
         self._write(panel, plot.title, (_PAD_PX, y), plot.colour, small=True)
         self._write(panel, f"{plot.top:.0f}", (_WIDTH_PX - _PAD_PX, y), SOFT, small=True, right=True)
-        pygame.draw.rect(panel, (255, 255, 255, 18), box, border_radius=3)
+        pygame.draw.rect(panel, _PLOT_GROUND, box, border_radius=3)
         if plot.limit is not None:
             height = box.bottom - round(plot.limit / plot.top * box.height)
-            pygame.draw.line(panel, (255, 120, 110, 160), (box.left, height), (box.right - 1, height))
-            self._write(panel, "budget", (box.left + 4, height - 14), (255, 150, 140), small=True)
+            pygame.draw.line(panel, _LIMIT_COLOUR, (box.left, height), (box.right - 1, height))
+            at = _PAD_PX + self._small.width_px(plot.title) + 14
+            pygame.draw.line(panel, _LIMIT_COLOUR, (at, y + 6), (at + 14, y + 6), 2)
+            self._write(panel, f"budget {plot.limit:.1f}", (at + 20, y), SOFT, small=True)
         line = [
             (
                 box.right - (now_us - at_us) / (HISTORY_S * 1e6) * box.width,
@@ -148,7 +167,7 @@ class Hud:
         small: bool = False,
         right: bool = False,
     ) -> None:
-        picture = (self._small if small else self._text).render(text, True, colour)
+        picture = (self._small if small else self._text).render(text, colour)
         panel.blit(picture, (at[0] - (picture.get_width() if right else 0), at[1]))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import bridge
 from bridge.clock import Clock
 from demos.controls import HELP, Controls, View
-from demos.hud import SOFT, WHITE, Hud, new_panel
+from demos.hud import SOFT, WHITE, Hud, Lettering, new_panel
 from demos.minimap import Minimap
 from demos.recording import VideoFile, write_png
 from demos.reference_view import ReferenceView
@@ -49,8 +49,8 @@ class Window:
         pygame.display.set_caption("helios-bridge")
         pygame.font.init()
         pygame.key.stop_text_input()
-        self._text = pygame.font.Font(None, 22)
-        self._small = pygame.font.Font(None, 18)
+        self._text = Lettering(21)
+        self._small = Lettering(18)
         self._hud = Hud()
         aspect = np.tan(np.radians(VERTICAL_FOV_DEG / 2)) * width / height
         self._map = Minimap(world.level, _MAP_PX, float(np.degrees(np.arctan(aspect))))
@@ -166,8 +166,8 @@ class Window:
     def _say(self, note: str, now_us: int) -> None:
         self._note, self._note_until_us = note, now_us + _NOTE_US
 
-    def _centred(self, text: str, y: int, *, font: pygame.font.Font | None = None) -> None:
-        width = (font or self._text).size(text)[0] + 24
+    def _centred(self, text: str, y: int, *, font: Lettering | None = None) -> None:
+        width = (font or self._text).width_px(text) + 24
         self._pill(text, ((self._size_px[0] - width) // 2, y), font=font)
 
     def _pill(
@@ -176,11 +176,11 @@ class Window:
         at: tuple[int, int],
         *,
         dot: tuple[int, int, int] | None = None,
-        font: pygame.font.Font | None = None,
+        font: Lettering | None = None,
         right: bool = False,
     ) -> None:
         """A line of text on a panel, `at` its upper left (or right) corner."""
-        picture = (font or self._text).render(text, True, WHITE if font is None else SOFT)
+        picture = (font or self._text).render(text, WHITE if font is None else SOFT)
         indent = 12 if dot is None else 26
         panel = new_panel((picture.get_width() + indent + 12, 28))
         if dot is not None:
