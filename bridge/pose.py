@@ -25,6 +25,20 @@ class Pose:
     rotation: Array
     vertical_fov_deg: float
 
+    def matrix(self) -> Array:
+        """The rotation as (3, 3), columns are the camera's axes in the world.
+
+        Written out in Python floats: for a single pose numpy's small arrays cost ten times as much.
+        """
+        x, y, z, w = self.rotation.tolist()
+        return np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+
     def same_as(self, other: Pose) -> bool:
         return (
             self.vertical_fov_deg == other.vertical_fov_deg
@@ -80,17 +94,6 @@ def slerp(start: Array, end: Array, fraction: Array) -> Array:
     """Turns from `start` (..., 4) to `end` (..., 4) at constant rate. fraction: (...), 0 gives start, 1 gives end."""
     way = rotation_vector_from_quaternion(multiply(end, conjugate(start)))
     return normalise(multiply(quaternion_from_rotation_vector(way * fraction[..., None]), start))
-
-
-def matrix_from_quaternion(quaternion: Array) -> Array:
-    """quaternion: (..., 4). Returns: (..., 3, 3), columns are the rotated axes."""
-    x, y, z, w = np.moveaxis(quaternion, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def angle_between_deg(left: Array, right: Array) -> float:

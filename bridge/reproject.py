@@ -7,13 +7,14 @@ only the rotation (and a change of the field of view) is corrected, which is exa
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.pose import Pose, matrix_from_quaternion
+from bridge.pose import Pose
 
 # The warp is below a millisecond on one core; waking other cores costs as much and disturbs the engine.
 cv2.setNumThreads(1)
@@ -89,55 +90,64 @@ class Warper:
         Works with inverse depth, so that sky is a plain zero. In the source camera a target ray d at inverse depth w
         meets R d + w t, t being the target camera's place: a homogeneous point, projected by dividing by -z.
         """
-        to_source = matrix_from_quaternion(source.rotation).T
-        turn = (to_source @ matrix_from_quaternion(target.rotation)).astype(np.float32)
-        target_tan = np.float32(np.tan(np.radians(target.vertical_fov_deg) / 2.0))
-        source_tan = np.float32(np.tan(np.radians(source.vertical_fov_deg) / 2.0))
-        ray_x, ray_y = self._ray_x * target_tan, self._ray_y * target_tan
-        far_x = turn[0, 0] * ray_x + turn[0, 1] * ray_y - turn[0, 2]
-        far_y = turn[1, 0] * ray_x + turn[1, 1] * ray_y - turn[1, 2]
-        far_z = turn[2, 0] * ray_x + turn[2, 1] * ray_y - turn[2, 2]
-        map_x, map_y = self._project(far_x, far_y, far_z, source_tan)
+        to_source = source.matrix().T
+        turn = to_source @ target.matrix()
+        target_tan = math.tan(math.radians(target.vertical_fov_deg) / 2.0)
+        source_tan = math.tan(math.radians(source.vertical_fov_deg) / 2.0)
+        # Plain floats beside float32 arrays: the arrays stay float32, and no scalar is boxed by numpy.
+        axes: list[list[float]] = turn.tolist()
+        (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = axes
+        far_x = self._ray_x * (xx * target_tan) + (self._ray_y * (xy * target_tan) - xz)
+        far_y = self._ray_x * (yx * target_tan) + (self._ray_y * (yy * target_tan) - yz)
+        ahead = self._ray_x * (-zx * target_tan) + (self._ray_y * (-zy * target_tan) + zz)
+        focal_px = self._height / 2.0 / source_tan
+        map_x, map_y = self._project(far_x, far_y, ahead, focal_px)
         if depth is None:
             return map_x, map_y
-        offset = (to_source @ (target.position - source.position)).astype(np.float32)
-        # The target camera's forward axis, seen from the source camera: depth along it is what w inverts.
-        forward = -turn[:, 2]
+        to_x, to_y, to_z = (to_source @ (target.position - source.position)).tolist()
+        near: NDArray[np.float32] = np.reciprocal(np.maximum(depth, np.float32(_NEAREST_M)))
         height, width = depth.shape
-        scale_x, scale_y = np.float32(width / self._width), np.float32(height / self._height)
+        scale_x, scale_y = width / self._width, height / self._height
+        centre_x, centre_y = self._width / 2.0 - 0.5, self._height / 2.0 - 0.5
+        # The target's view depth of a point seen at source pixel (u, v), per unit of its source depth, is linear in
+        # u, v and inverse depth: forward axis of the target . (source ray - inverse depth x way to the target).
+        per_u, per_v = -xz / focal_px, yz / focal_px
+        constant = zz - per_u * centre_x - per_v * centre_y
+        per_inverse = xz * to_x + yz * to_y + zz * to_z
         for _ in range(self._config.rounds):
             # Nearest depth sample: blending near and far would invent a surface between them.
-            column = np.clip((map_x + 0.5) * scale_x, 0, width - 1).astype(np.int32)
-            row = np.clip((map_y + 0.5) * scale_y, 0, height - 1).astype(np.int32)
-            inverse = np.float32(1.0) / np.maximum(depth[row, column], np.float32(_NEAREST_M))
-            seen_x = (map_x + 0.5 - self._width / 2.0) * (source_tan * 2.0 / self._height)
-            seen_y = (self._height / 2.0 - 0.5 - map_y) * (source_tan * 2.0 / self._height)
-            # The point found, as the target camera sees it: its view depth per unit of source depth.
-            ahead = (
-                forward[0] * (seen_x - inverse * offset[0])
-                + forward[1] * (seen_y - inverse * offset[1])
-                + forward[2] * (-1.0 - inverse * offset[2])
+            inverse = cv2.remap(
+                near,
+                map_x * scale_x + (0.5 * scale_x - 0.5),
+                map_y * scale_y + (0.5 * scale_y - 0.5),
+                cv2.INTER_NEAREST,
+                borderMode=cv2.BORDER_REPLICATE,
             )
+            ratio = map_x * per_u + (map_y * per_v + constant) + inverse * per_inverse
             # A point beside or behind the target camera gives no direction: it counts as just in front of it.
-            inverse = inverse / np.maximum(ahead, inverse * np.float32(_NEAREST_M) + np.float32(1e-6))
+            inverse = inverse / np.maximum(ratio, inverse * _NEAREST_M + 1e-6)
             map_x, map_y = self._project(
-                far_x + inverse * offset[0], far_y + inverse * offset[1], far_z + inverse * offset[2], source_tan
+                far_x + inverse * to_x, far_y + inverse * to_y, ahead - inverse * to_z, focal_px
             )
         return map_x, map_y
 
     def _project(
-        self, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32], source_tan: np.float32
+        self,
+        x: NDArray[np.float32],
+        y: NDArray[np.float32],
+        ahead: NDArray[np.float32],
+        focal_px: float,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # Behind the source camera there is no pixel; the clamp sends such rays far outside, where the border is.
-        focal = np.float32(self._height / 2.0) / source_tan / np.maximum(-z, np.float32(1e-3))
-        map_x = x * focal + np.float32(self._width / 2.0 - 0.5)
-        map_y = np.float32(self._height / 2.0 - 0.5) - y * focal
-        return map_x.astype(np.float32, copy=False), map_y.astype(np.float32, copy=False)
+        scale = focal_px / np.maximum(ahead, np.float32(1e-3))
+        map_x = x * scale + (self._width / 2.0 - 0.5)
+        map_y = (self._height / 2.0 - 0.5) - y * scale
+        return np.asarray(map_x, np.float32), np.asarray(map_y, np.float32)
 
 
 def coverage(source: Pose, target: Pose, aspect: float) -> float:
     """The share of the target view that the source view saw, by rotation and field of view alone. 0..1."""
-    turn = matrix_from_quaternion(source.rotation).T @ matrix_from_quaternion(target.rotation)
+    turn = source.matrix().T @ target.matrix()
     target_tan = np.tan(np.radians(target.vertical_fov_deg) / 2.0)
     source_tan = np.tan(np.radians(source.vertical_fov_deg) / 2.0)
     rays = _COVERAGE_GRID * np.array([target_tan * aspect, target_tan, 1.0])

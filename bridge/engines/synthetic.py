@@ -20,7 +20,7 @@ from bridge.clock import MonotonicClock
 from bridge.engine import ControlWindow, EngineInfo, FrameChunk, Plan, SessionStart, State
 from bridge.errors import EngineError, EngineUnavailable, StepFailed
 from bridge.messages import SceneUpdate, Shape
-from bridge.pose import matrix_from_quaternion
+from bridge.pose import Pose
 
 ROOM_HALF_M = np.array([20.0, 6.0, 20.0])
 """The room is a box around the origin; its walls are what the pattern is painted on."""
@@ -140,7 +140,7 @@ def render_room(
     tan = math.tan(math.radians(vertical_fov_deg) / 2.0)
     x = ((np.arange(width) + 0.5) / width * 2.0 - 1.0) * tan * width / height
     y = (1.0 - (np.arange(height) + 0.5) / height * 2.0) * tan
-    turn = matrix_from_quaternion(np.asarray(rotation, np.float64)).astype(np.float32)
+    turn = Pose(position=position, rotation=rotation, vertical_fov_deg=vertical_fov_deg).matrix().astype(np.float32)
     across, up, back = turn[:, 0], turn[:, 1], turn[:, 2]
     rays = x[None, :, None].astype(np.float32) * across + y[:, None, None].astype(np.float32) * up - back  # (H, W, 3)
     inside = np.clip(position, -0.98 * ROOM_HALF_M, 0.98 * ROOM_HALF_M).astype(np.float32)

@@ -6,6 +6,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,9 +43,8 @@ class Service:
         assert not self.thread.is_alive(), "the server did not stop"
 
 
-@pytest.fixture
-def start_service() -> Iterator[StartService]:
-    """Starts services: `engine` holds the synthetic engine's settings, the rest is ServeConfig's."""
+@contextmanager
+def _services() -> Iterator[StartService]:
     services: list[Service] = []
 
     def start(
@@ -71,10 +71,27 @@ def start_service() -> Iterator[StartService]:
         assert ready.wait(30), "the engine did not become ready"
         return service
 
-    yield start
+    try:
+        yield start
+    finally:
+        for service in services:
+            service.stop()
     for service in services:
-        service.stop()
         assert service.failures == []
+
+
+@pytest.fixture
+def start_service() -> Iterator[StartService]:
+    """Starts services: `engine` holds the synthetic engine's settings, the rest is ServeConfig's."""
+    with _services() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """One service for a whole file; with room for every client its tests leave behind."""
+    with _services() as start:
+        yield start(max_sessions=64)
 
 
 @pytest.fixture

@@ -57,14 +57,9 @@ class Raw:
 
 
 @pytest.fixture
-def service(start_service: Any) -> Any:
-    return start_service()
-
-
-@pytest.fixture
-def friend(service: Any) -> Iterator[Client]:
+def friend(shared_service: Any) -> Iterator[Client]:
     """A well-behaved player; whatever happens, it is answered as before."""
-    with service.client() as client:
+    with shared_service.client() as client:
         client.step(Camera(position=(0, 0, 0)))
         yield client
         before = client.counts.controls
@@ -76,8 +71,8 @@ def friend(service: Any) -> Iterator[Client]:
 
 
 @pytest.fixture
-def raw(service: Any) -> Iterator[Raw]:
-    peer = Raw(service.address)
+def raw(shared_service: Any) -> Iterator[Raw]:
+    peer = Raw(shared_service.address)
     yield peer
     peer.close()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.metrics import RateMeter, RollingWindow, percentile
+from bridge.messages import Stats
+from bridge.metrics import RateMeter, RollingWindow, SessionMetrics, percentile
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.5, 2.0), (0.51, 3.0), (0.95, 4.0), (1.0, 4.0)])
@@ -37,3 +38,16 @@ def test_rate_falls_to_zero_when_nothing_comes() -> None:
         meter.add(tick * 100_000)
     assert meter.per_second(1_400_000) == pytest.approx(5.0)
     assert meter.per_second(3_000_000) == 0.0
+
+
+def test_session_metrics_leave_the_ledger_alone_and_fill_the_rest() -> None:
+    metrics = SessionMetrics()
+    assert metrics.fill(Stats(controls=3), 0) == Stats(controls=3)
+    for tick in range(1, 101):
+        metrics.server_us.add(0, tick)
+        metrics.chunk_ms.add(0, tick / 2)
+        metrics.client_lateness_us.add(0, -tick)
+    filled = metrics.fill(Stats(controls=3), 0)
+    assert (filled.controls, filled.server_us_p50, filled.server_us_p95) == (3, 50, 95)
+    assert (filled.chunk_ms_p50, filled.chunk_ms_p95) == (25.0, 47.5)
+    assert filled.client_lateness_us_p95 == -6

@@ -1,0 +1,169 @@
+"""One session's answers on a fake clock: no socket, no engine process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bridge.clock import FakeClock
+from bridge.config import ServeConfig
+from bridge.engine import EngineInfo, Plan
+from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Source, Stats
+from bridge.outputs import ControlAccepted
+from bridge.player import Player
+from bridge.supervisor import ChunkMade
+
+INFO = EngineInfo(
+    model="t", runner="t", frame_width=32, frame_height=24, frames_per_chunk=(3,), depth_width=8, depth_height=6,
+    camera_method="none", default_map="t",
+)  # fmt: skip
+PLAN = Plan(frames=3, steps=(1, 2, 3), rung="full")
+MS = 1000
+
+
+class Game:
+    """A player, a clock, and what a server would do with them."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(1_000_000)
+        self.player = Player(config=ServeConfig(fps=25.0), info=INFO, clock=self.clock)
+        self.seq = -1
+
+    def control(self, *, x: float = 0.0, rotation: tuple[float, ...] = (0, 0, 0, 1), **more: Any) -> ControlAccepted:
+        self.seq += 1
+        now_us = self.clock.now_us()
+        control = Control(
+            seq=self.seq, t_us=now_us, position=(x, 0, 0), rotation=rotation, vertical_fov_deg=60.0, **more
+        )  # type: ignore[arg-type]
+        return ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS)
+
+    def tick(self, **control: Any) -> FrameHeader:
+        accepted = self.control(**control)
+        self.player.push(accepted)
+        header, pixels = self.player.answer(accepted, PixelFormat.RGB8, sent=True)
+        assert len(pixels) == 32 * 24 * 3
+        self.pixels = np.frombuffer(pixels, np.uint8).reshape(24, 32, 3)
+        return header
+
+    def chunk(self, *, value: int = 50, slot: int = 0, depth: bool = True) -> bool:
+        """A chunk made in no time, due from now on."""
+        asked = self.player.ask(self.clock.now_us(), self.clock.now_us(), PLAN)
+        made = ChunkMade(
+            world=0, slot=slot, frames=np.full((3, 24, 32, 3), value, np.uint8),
+            depth=np.full((3, 6, 8), 4.0, np.float32) if depth else None, actions=asked.window.actions,
+            stage_ms={"denoise": 5.0},
+        )  # fmt: skip
+        return self.player.deliver(made, self.clock.now_us())
+
+
+@pytest.fixture
+def game() -> Game:
+    return Game()
+
+
+def test_before_the_first_frame_the_answer_is_grey_and_claims_nothing(game: Game) -> None:
+    header = game.tick(action="walk")
+    assert (header.source, header.chunk, header.action, header.steps) == (Source.HELD, -1, "", ())
+    assert np.all(game.pixels == 128)
+
+
+def test_a_frame_is_generated_once_in_its_slot_and_bent_afterwards(game: Game) -> None:
+    game.tick(action="walk")
+    assert game.chunk(value=50)
+    sources = []
+    for _ in range(6):
+        header = game.tick(action="walk")
+        sources.append((header.source, header.chunk, header.index))
+        game.clock.advance_us(20 * MS)
+    generated, bent = Source.GENERATED, Source.REPROJECTED
+    assert sources == [(s, 0, i) for i in range(3) for s in (generated, bent)]
+    assert (header.action, header.steps, header.rung) == ("walk", (1, 2, 3), "full")
+    assert header.stage_ms["denoise"] == 5.0
+    header = game.tick()
+    assert (header.source, header.index) == (bent, 2)
+    stats = game.player.fill_stats(Stats(), game.clock.now_us())
+    assert stats.chunks == 1
+    assert stats.generated_fps == pytest.approx(2 / 0.12)
+
+
+def test_a_bent_frame_shows_the_newest_camera_as_far_as_depth_is_known(game: Game) -> None:
+    game.tick()
+    game.chunk(depth=True)
+    assert game.tick(x=0.3).position == (0.3, 0.0, 0.0)
+    other = Game()
+    other.tick()
+    other.chunk(depth=False)
+    header = other.tick(x=0.3)
+    assert (header.source, header.position) == (Source.REPROJECTED, (0.0, 0.0, 0.0))
+
+
+def test_after_a_teleport_older_chunks_and_the_one_under_way_are_useless(game: Game) -> None:
+    game.tick()
+    game.chunk(value=50, slot=4)
+    before = game.tick()
+    game.player.ask(game.clock.now_us(), game.clock.now_us(), PLAN)
+    accepted = game.control(x=100.0, teleport=True)
+    assert game.player.push(accepted) == [4]
+    header, _ = game.player.answer(accepted, PixelFormat.RGB8, sent=True)
+    assert header.source is Source.HELD
+    assert (header.chunk, header.position) == (before.chunk, before.position)
+    late = ChunkMade(
+        world=0, slot=5, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
+    )
+    assert not game.player.deliver(late, game.clock.now_us())
+    assert game.tick(x=100.0).source is Source.HELD
+    asked = game.player.ask(game.clock.now_us(), game.clock.now_us(), PLAN)
+    assert asked.window.cut
+
+
+def test_frames_are_wanted_while_the_player_plays(game: Game) -> None:
+    player = game.player
+    assert not player.wants_frames(game.clock.now_us())
+    game.tick()
+    assert not player.wants_frames(game.clock.now_us())
+    player.opened = True
+    assert player.wants_frames(game.clock.now_us())
+    player.ask(game.clock.now_us(), game.clock.now_us(), PLAN)
+    assert not player.wants_frames(game.clock.now_us())
+    player.lose()
+    assert player.wants_frames(game.clock.now_us() + 999 * MS)
+    assert not player.wants_frames(game.clock.now_us() + 1000 * MS)
+
+
+def test_what_a_lost_chunk_would_have_applied_comes_again_and_what_was_refused_does_not(game: Game) -> None:
+    game.tick(events=(Event(kind="door", value="opens"),))
+    update = SceneUpdate(seed=1)
+    game.player.timeline.push_scene(update)
+    now_us = game.clock.now_us()
+    first = game.player.ask(now_us, now_us, PLAN)
+    assert first.window.scene_updates == (update,)
+    assert first.window.actions == ("door opens",) * 3
+    game.player.lose()
+    again = game.player.ask(now_us, now_us, PLAN)
+    assert (again.window.scene_updates, again.window.actions) == ((update,), ("door opens",) * 3)
+    assert again.number > first.number
+    game.player.fail(now_us, wait_us=500 * MS)
+    game.player.opened = True
+    assert not game.player.wants_frames(now_us + 499 * MS)
+    assert game.player.wants_frames(now_us + 500 * MS)
+    assert game.player.ask(now_us, now_us, PLAN).window.scene_updates == ()
+
+
+def test_an_answer_that_takes_too_long_says_so(game: Game) -> None:
+    accepted = game.control()
+    game.player.push(accepted)
+    game.clock.advance_us(17 * MS)
+    header, _ = game.player.answer(accepted, PixelFormat.RGB8, sent=True)
+    assert not header.deadline_met
+    assert header.server_us == 17 * MS
+
+
+def test_a_held_picture_follows_the_client_to_another_format(game: Game) -> None:
+    game.tick()
+    accepted = game.control()
+    game.player.push(accepted)
+    header, pixels = game.player.answer(accepted, PixelFormat.JPEG, sent=True)
+    assert header.pixel_format is PixelFormat.JPEG
+    assert bytes(pixels[:2]) == b"\xff\xd8"
