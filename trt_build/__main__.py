@@ -13,7 +13,7 @@ _EXAMPLES = """examples:
   python -m trt_build export --model demo --precision fp32 --out out/demo
   python -m trt_build export --model runs/mine --precision fp32 --store float16 --out out/mine
 """
-_DEMO_LOADER = "model.demo.network:load_graphs"
+_DEMO_LOADER = "model.demo.checkpoint:load_graphs"
 _PRECISIONS = ("fp32",)
 
 

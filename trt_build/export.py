@@ -43,7 +43,7 @@ class ExportError(ModelError):
 
 def export_graph(graph: TorchGraph, path: Path, *, opset: int = OPSET, storage: Storage = Storage.FLOAT32) -> None:
     """Writes one graph for onnxruntime; its inputs and outputs keep their names."""
-    module = graph.module
+    module = graph.module.eval()
     if isinstance(module, DenoiserGraph):
         module = module.in_form(Form.ONNXRUNTIME)
     with warnings.catch_warnings():
@@ -135,7 +135,7 @@ def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
 
 def _dynamic_shapes(graph: TorchGraph) -> dict[str, object]:
     """`dynamic_axes` by forward's own parameter names; a `*rest` parameter takes all inputs that are left."""
-    axes = [dict(graph.dynamic_axes.get(name, {})) or None for name in graph.inputs]
+    axes = [dict(graph.dynamic_axes.get(name, {})) for name in graph.inputs]
     shapes: dict[str, object] = {}
     for parameter in inspect.signature(graph.module.forward).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:

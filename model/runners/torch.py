@@ -60,7 +60,7 @@ class TorchRunner:
         tensors = {name: self._tensor(array) for name, array in inputs.items()}
         try:
             outputs = self._modules[graph].run({**bound, **tensors})
-        except RuntimeError as exc:
+        except (RuntimeError, IndexError, ValueError) as exc:
             raise RunnerError(f"{graph}: torch failed: {exc}") from exc
         return {name: tensor.cpu().numpy().copy() for name, tensor in outputs.items()}
 
