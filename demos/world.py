@@ -89,8 +89,14 @@ class Ground:
 
     def clearance_m(self, x: float, z: float) -> float:
         """How far a point is from the nearest obstacle or the map's edge; negative inside."""
-        edge = self._half_extent_m - max(abs(x), abs(z))
-        return min([edge] + [push_out(obstacle.outline, x, z)[0] for obstacle in self.obstacles])
+        nearest_m = self._half_extent_m - max(abs(x), abs(z))
+        here = np.array([x, z])
+        at_least_m = np.linalg.norm(np.maximum(np.maximum(self._low - here, here - self._high), 0), axis=-1)
+        for index in np.argsort(at_least_m):
+            if at_least_m[index] > max(nearest_m, 0):
+                break
+            nearest_m = min(nearest_m, push_out(self.obstacles[index].outline, x, z)[0])
+        return nearest_m
 
     def walk(self, x: float, z: float, by_x: float, by_z: float) -> tuple[float, float]:
         """Moves a body, sliding along what is in the way."""

@@ -1,0 +1,168 @@
+"""A game's side of the bridge: the tick, the exchange, the ledger."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import bridge
+from bridge.clock import FakeClock
+from bridge.messages import PixelFormat
+from demos.session import SETTLE_S, Applied, BridgeSession, Ticker
+from model.demo.conditions import Conditions
+
+CAMERA = bridge.Camera(position=(0.0, 1.6, 0.0))
+TICK_US = 16_667
+BUDGET_MS = 16.667
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How a control is answered. after_us None: never."""
+
+    after_us: int | None = 2_000
+    source: bridge.Source = bridge.Source.GENERATED
+    key: tuple[int, int] = (0, 0)
+    action: str = ""
+
+
+def _header(seq: int, answer: Answer) -> bridge.FrameHeader:
+    return bridge.FrameHeader(
+        seq=seq, t_us=0, source=answer.source, chunk=answer.key[0], index=answer.key[1], position=(0.0, 1.6, 0.0),
+        rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0, action=answer.action, steps=(1, 1, 1), rung="full",
+        control_age_us=100_000, server_us=1_000, stage_ms={}, deadline_met=True, width=4, height=2,
+        pixel_format=PixelFormat.RGB8,
+    )  # fmt: skip
+
+
+class FakeService:
+    """Answers controls by a script; like the SDK it hands out the newest answer only."""
+
+    def __init__(self, clock: FakeClock, script: list[Answer]) -> None:
+        self._clock = clock
+        self._script = deque(script)
+        self._due: list[tuple[int, int, bridge.Frame]] = []
+        self._seq = -1
+        self._read_seq = -1
+
+    def send(self, camera: bridge.Camera, action: str = "") -> int:
+        self._seq += 1
+        answer = self._script.popleft()
+        if answer.after_us is not None:
+            frame = bridge.Frame(header=_header(self._seq, answer), pixels=np.zeros((2, 4, 3), np.uint8), latency_ms=0)
+            self._due.append((self._clock.now_us() + answer.after_us, self._clock.now_us(), frame))
+        return self._seq
+
+    def receive(self, timeout_s: float = 1.0) -> bridge.Frame:
+        until_us = self._clock.now_us() + round(timeout_s * 1e6)
+        waiting = [due for due in self._due if due[2].seq > self._read_seq]
+        if not waiting or min(due[0] for due in waiting) > until_us:
+            self._clock.sleep_until_us(until_us)
+            raise bridge.ReceiveTimeout("nothing came")
+        self._clock.sleep_until_us(min(due[0] for due in waiting))
+        _, sent_us, frame = max((due for due in waiting if due[0] <= self._clock.now_us()), key=lambda due: due[2].seq)
+        self._read_seq = frame.seq
+        latency_ms = (self._clock.now_us() - sent_us) / 1e3
+        return bridge.Frame(header=frame.header, pixels=frame.pixels, latency_ms=latency_ms)
+
+
+def _run(*script: Answer) -> BridgeSession:
+    clock = FakeClock(1_000_000)
+    session = BridgeSession(FakeService(clock, list(script)), clock, budget_ms=BUDGET_MS)
+    tick = Ticker(clock, 60.0)
+    for _ in script:
+        session.exchange(CAMERA, "", until_us=tick.deadline_us(1.0))
+        tick.next()
+    session.settle()
+    ledger = session.ledger
+    assert ledger.controls == len(script) == ledger.answered + ledger.unanswered
+    assert ledger.answered == sum(ledger.by_source.values()) == ledger.in_budget + ledger.late
+    return session
+
+
+def test_counts_what_was_answered_and_from_where() -> None:
+    sources = [bridge.Source.HELD, bridge.Source.GENERATED, bridge.Source.REPROJECTED, bridge.Source.GENERATED]
+    keys = [(-1, 0), (0, 0), (0, 0), (0, 1)]
+    session = _run(*(Answer(source=source, key=key) for source, key in zip(sources, keys, strict=True)))
+    ledger = session.ledger
+    assert ledger.by_source == {
+        bridge.Source.GENERATED: 2,
+        bridge.Source.REPROJECTED: 1,
+        bridge.Source.HELD: 1,
+    }
+    assert (ledger.in_budget, ledger.late, ledger.unanswered) == (4, 0, 0)
+    assert ledger.latencies_ms == [2.0] * 4
+    assert len(ledger.control_ages_ms) == 3  # grey is no answer to any control
+
+
+def test_network_frames_are_counted_once_each() -> None:
+    """Ten ticks over five frames: 60 Hz of answers are 30 frames a second."""
+    session = _run(*(Answer(key=(0, number // 2)) for number in range(10)))
+    assert session.ledger.new_frames == 5
+    assert session.ledger.generated_fps == pytest.approx(30, rel=0.01)
+
+
+def test_a_late_answer_is_read_with_the_next_tick_and_counted_late() -> None:
+    # 30 ms is in the second tick: it is read there first, then that tick's own answer.
+    session = _run(Answer(after_us=30_000), Answer(after_us=14_000), Answer())
+    assert (session.ledger.in_budget, session.ledger.late, session.ledger.unanswered) == (2, 1, 0)
+    assert session.ledger.latencies_ms[0] == pytest.approx(30.0)
+
+
+def test_an_answer_that_a_newer_one_replaced_is_unanswered() -> None:
+    session = _run(Answer(after_us=18_000), Answer(after_us=1_000), Answer())
+    assert session.ledger.unanswered == 1
+    assert session.newest is not None
+    assert session.newest.seq == 2
+
+
+def test_the_last_answers_are_waited_for_but_not_for_ever() -> None:
+    assert _run(Answer(), Answer(after_us=300_000)).ledger.unanswered == 0
+    assert _run(Answer(), Answer(after_us=round(SETTLE_S * 1e6) + 100_000)).ledger.unanswered == 1
+    assert _run(Answer(), Answer(after_us=None)).ledger.unanswered == 1
+
+
+def test_without_an_answer_the_last_frame_stays_on_show() -> None:
+    session = _run(Answer(key=(3, 1)), Answer(after_us=None))
+    assert session.newest is not None
+    assert (session.newest.header.chunk, session.newest.header.index) == (3, 1)
+
+
+def test_conditions_follow_the_texts_of_shown_frames() -> None:
+    applied = Applied()
+    for chunk, action in [(-1, "let it snow"), (0, ""), (1, "let it rain"), (1, "let it rain"), (2, "lamps on")]:
+        applied.see(_header(0, Answer(key=(chunk, 0), action=action)))
+    assert applied.conditions == Conditions(weather="rain", lamps="on")
+
+
+def test_the_same_text_counts_again_after_another() -> None:
+    applied = Applied()
+    for action in ("let it rain", "clear sky", "", "let it rain"):
+        applied.see(_header(0, Answer(action=action)))
+    assert applied.conditions.weather == "rain"
+
+
+def test_ticks_are_steady() -> None:
+    clock = FakeClock(500)
+    tick = Ticker(clock, 60.0)
+    starts = []
+    for _ in range(60):
+        starts.append(tick.start_us)
+        clock.advance_us(5_000)
+        tick.next()
+    assert starts == [500 + TICK_US * number for number in range(60)]
+    assert tick.dt_s == pytest.approx(1 / 60, rel=1e-3)
+
+
+def test_a_stall_is_not_hurried_after() -> None:
+    clock = FakeClock()
+    tick = Ticker(clock, 60.0)
+    clock.advance_us(1_000_000)
+    tick.next()
+    assert tick.start_us == 1_000_000
+    assert tick.dt_s == 0.25  # the world does not jump by a second
+    tick.next()
+    assert tick.start_us == 1_000_000 + TICK_US
