@@ -49,6 +49,8 @@ def export_graph(graph: TorchGraph, path: Path, *, opset: int = OPSET, storage: 
     with warnings.catch_warnings():
         # torch 2.13's exporter trips over a deprecation of torch's own.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+        # Two inputs that share a length give it one name: that is what `dynamic_axes` asks for.
+        warnings.filterwarnings("ignore", message="# The axis name: .* will not be used", category=UserWarning)
         program = torch.onnx.export(
             module,
             tuple(graph.inputs.values()),

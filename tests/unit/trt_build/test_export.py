@@ -117,6 +117,29 @@ def test_a_model_folder_has_every_graph_and_its_spec(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in lines] == ["a", "b"]
 
 
+def test_inputs_share_a_length_and_a_variadic_forward_takes_the_rest(tmp_path: Path) -> None:
+    from model.runners.torch import TorchGraph
+    from trt_build.export import export_graph
+
+    class Joined(torch.nn.Module):
+        def forward(self, left: Any, right: Any, *memory: Any) -> tuple[Any, ...]:
+            return (left + right, *(m * 2 for m in memory))
+
+    names = ("left", "right", "memory_0", "memory_1")
+    graph = TorchGraph(
+        module=Joined(), inputs={name: torch.randn(3, 2) for name in names},
+        outputs=("sum", "next_memory_0", "next_memory_1"),
+        dynamic_axes={"left": {0: "frames"}, "right": {0: "frames"}, "memory_1": {0: "rows"}},
+    )  # fmt: skip
+    export_graph(graph, tmp_path / "joined.onnx")
+    runner = OrtRunner(tmp_path, threads=1)
+    shapes = [tensor.shape for tensor in runner.graphs["joined"].inputs.values()]
+    assert shapes == [(None, 2), (None, 2), (3, 2), (None, 2)]
+    ones = {name: np.ones((rows, 2), np.float32) for name, rows in zip(names, (5, 5, 3, 7), strict=True)}
+    outputs = runner.run("joined", ones)
+    assert [(array.shape, array[0, 0]) for array in outputs.values()] == [((5, 2), 2), ((3, 2), 2), ((7, 2), 2)]
+
+
 def test_float16_storage_halves_the_file_and_computes_in_float32(tmp_path: Path) -> None:
     from trt_build.export import Storage, export_graph
 
