@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
@@ -21,6 +22,17 @@ _DTYPES = {
     "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(int64)": "int64",
     "tensor(int32)": "int32", "tensor(uint8)": "uint8", "tensor(bool)": "bool",
 }  # fmt: skip
+
+_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    # onnxruntime's own errors share no base below Exception.
+    *(
+        kind
+        for kind in vars(onnxruntime_pybind11_state).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+)
 
 
 class OrtRunner:
@@ -45,7 +57,7 @@ class OrtRunner:
         check_inputs(graph, signature, inputs, bound)
         try:
             outputs = self._sessions[graph].run(None, {**bound, **inputs})
-        except Exception as exc:  # onnxruntime's errors share no base below Exception
+        except _ERRORS as exc:
             raise RunnerError(f"{graph}: onnxruntime failed: {exc}") from exc
         return dict(zip(signature.outputs, outputs, strict=True))
 
@@ -67,7 +79,7 @@ def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(file, options, providers=[_PROVIDER])
-    except Exception as exc:  # onnxruntime's errors share no base below Exception
+    except _ERRORS as exc:
         raise RunnerError(f"{file} does not load: {exc}") from exc
 
 
