@@ -21,6 +21,7 @@ from demos.tour import tour
 from demos.world import ReferenceRenderer, World
 
 DEFAULT_SECONDS = 20.0
+CONNECT_TIMEOUT_S = 15.0  # a service that is loading its model is waited for
 _COMPARED = 160  # frames a run is judged by: a tenth of a second apart in a tour of 20 s
 _SHEET_PAIRS = 12
 _MOST_VIDEO_BYTES = 400 * 2**20  # 90 s at 192x320
@@ -99,9 +100,9 @@ def run_headless(options: PlayOptions) -> int:
 
 
 def connect(options: PlayOptions, clock: Clock) -> bridge.Client:
-    """A session with the service; a service that is just loading its model is waited for."""
+    """A session with the service."""
     return bridge.Client(
-        options.connect, budget_ms=options.budget_ms, tick_hz=options.tick_hz, connect_timeout_s=15.0,
+        options.connect, budget_ms=options.budget_ms, tick_hz=options.tick_hz, connect_timeout_s=CONNECT_TIMEOUT_S,
         name="helios-bridge play", clock=clock,
     )  # fmt: skip
 
