@@ -47,6 +47,18 @@ def test_a_tour_is_played_and_accounted_for(start_service: Any, tmp_path: Path) 
     assert sheet.std() > 20
 
 
+def test_a_service_that_paints_the_truth_is_found_right(
+    start_service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Poses, words and scene of the comparison are those of the picture, or a perfect painter would score badly."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    service = start_service(patience={"factory": "painting_engine:create"}, engine={"width": 80, "height": 48})
+    options = PlayOptions(connect=service.address, headless=True, seconds=5.0, out_dir=tmp_path)
+    assert run_headless(options) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["psnr_db"]["mean"] > 26
+
+
 def test_record_and_report_go_where_they_are_told(start_service: Any, tmp_path: Path) -> None:
     options = PlayOptions(
         connect=start_service().address, headless=True, seconds=0.6, tick_hz=30.0, out_dir=tmp_path / "out",
