@@ -36,7 +36,7 @@ CHUNK_LATENTS = (1, 2, 3)
 
 _RUNNERS = {
     "onnxruntime": ("model.runners.ort:OrtRunner", "onnxruntime", "it is a base dependency: reinstall helios-bridge"),
-    "torch": ("model.demo.torch_runner:create", "torch", "pip install 'helios-bridge[torch]'"),
+    "torch": ("model.demo.checkpoint:create_torch_runner", "torch", "pip install 'helios-bridge[torch]'"),
 }
 _SCENE = "scene_msgpack"
 _encode_parts = msgspec.msgpack.Encoder().encode

@@ -16,11 +16,15 @@ _NARROWEST = 12
 
 
 def build_optimizer(model: nn.Module, *, rate: float, weight_decay: float) -> MuonWithAdamW:
-    """Muon for weights of at least `_NARROWEST` rows and columns, AdamW for embeddings, tables, norms and biases."""
+    """Muon for weights of at least `_NARROWEST` rows and columns, AdamW for embeddings, tables, norms and biases.
+
+    Patch embeddings (3-D convolutions) go to AdamW too: orthogonalising the largest would cost as much as a step.
+    """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for parameter in model.parameters():
-        wide = parameter.ndim >= 2 and min(parameter.shape[0], parameter[0].numel()) >= _NARROWEST
+        wide = 2 <= parameter.ndim <= 4 and min(parameter.shape[0], parameter[0].numel()) >= _NARROWEST
         (matrices if wide and id(parameter) not in embeddings else others).append(parameter)
     return MuonWithAdamW(matrices, others, rate=rate, weight_decay=weight_decay)
 
@@ -49,7 +53,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         momentum = state.setdefault("momentum", torch.zeros_like(gradient))
         momentum.mul_(0.95).add_(gradient)
         flat = (gradient + 0.95 * momentum).flatten(1)
-        return (orthogonalised(flat) * (0.2 * max(flat.shape) ** 0.5)).view_as(gradient)
+        update: Tensor = orthogonalised(flat) * (0.2 * max(flat.shape) ** 0.5)
+        return update.view_as(gradient)
 
     @staticmethod
     def _adamw(gradient: Tensor, state: dict[str, Any]) -> Tensor:
@@ -60,15 +65,16 @@ class MuonWithAdamW(torch.optim.Optimizer):
         state["second"].lerp_(gradient.square(), 0.01)
         first = state["first"] / (1 - 0.9 ** state["step"])
         second = state["second"] / (1 - 0.99 ** state["step"])
-        return first / (second.sqrt() + 1e-8)
+        update: Tensor = first / (second.sqrt() + 1e-8)
+        return update
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
     """The nearest (semi-)orthogonal matrix, roughly: five Newton-Schulz iterations."""
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x: Tensor = matrix.T if tall else matrix
+    x = x / (torch.linalg.norm(x) + 1e-7)
     for _ in range(5):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x

@@ -16,11 +16,11 @@ from model.demo.conditions import SLOTS, STATE_SIZE
 
 LATENT_CHANNELS, CONDITIONING_CHANNELS = 16, 24
 TEXT_TOKENS, TEXT_DIM = 4, 64
-VOCABULARY, WORDS = 4096, 16
+VOCABULARY, WORDS = 2048, 16
 TRANSFORMER = {
     "patch_size": (1, 2, 2), "num_attention_heads": 3, "attention_head_dim": 64,
     "in_channels": LATENT_CHANNELS + CONDITIONING_CHANNELS, "out_channels": LATENT_CHANNELS,
-    "text_dim": TEXT_DIM, "freq_dim": 64, "ffn_dim": 512, "num_layers": 6, "rope_dim": (24, 20, 20),
+    "text_dim": TEXT_DIM, "freq_dim": 64, "ffn_dim": 512, "num_layers": 5, "rope_dim": (24, 20, 20),
     "cross_attn_norm": True, "guidance_cross_attn": True, "zero_history_timestep": True,
     "has_multi_term_memory_patch": True, "is_amplify_history": False,
 }  # fmt: skip
@@ -41,7 +41,7 @@ class Conditioner(nn.Module):
         x = self.per_ray(rays.transpose(1, 2).flatten(0, 1))
         x = functional.silu(self.fold(functional.pixel_unshuffle(x, RAYS_PER_LATENT_PX)))
         x = self.out(torch.cat([x, flow.transpose(1, 2).flatten(0, 1)], 1))
-        return x.unflatten(0, (b, t)).transpose(1, 2)
+        return torch.unflatten(x, 0, (b, t)).transpose(1, 2)
 
 
 class StateEmbedding(nn.Module):
@@ -53,13 +53,13 @@ class StateEmbedding(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         """(B, STATE_SIZE) -> (B, TEXT_TOKENS, TEXT_DIM)."""
-        return self.linear(state).unflatten(1, (TEXT_TOKENS, TEXT_DIM))
+        return torch.unflatten(self.linear(state), 1, (TEXT_TOKENS, TEXT_DIM))
 
 
 class TextReader(nn.Module):
     """Reads an action text: for every slot, is it spoken of, and which value is wanted."""
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.words = nn.Embedding(VOCABULARY, width, padding_idx=0)
         self.place = nn.Parameter(torch.zeros(WORDS, width))

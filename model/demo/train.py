@@ -7,7 +7,7 @@ The recipe, in order (README, "Train the demo model", gives wall-clock times):
     python -m model.demo.train autoencoder --minutes 15
     python -m model.demo.train prepare                            # latents and rays of every clip
     python -m model.demo.train text        --minutes 4
-    python -m model.demo.train denoiser    --minutes 75
+    torchrun --nproc-per-node 2 -m model.demo.train denoiser --minutes 60 --threads 1
     python -m trt_build export --model runs/demo --out model/demo/weights
 """
 
@@ -19,12 +19,11 @@ from pathlib import Path
 
 import torch
 
-from model.autoencoder import DEMO, TinyAutoencoder
 from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, Clip, render_clips
-from model.demo.train_autoencoder import train_autoencoder
+from model.demo.train_autoencoder import TrainedAutoencoder, train_autoencoder
 from model.demo.train_denoiser import DenoiserData, PreparedFolder, latent_statistics, prepare, train_denoiser
 from model.demo.train_text import train_text
-from model.demo.training import TrainConfig, load_ema
+from model.demo.training import TrainConfig, join_processes, load_ema
 
 CROP = (96, 160)
 CLIP_LATENTS = 8
@@ -34,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one stage of the recipe. Returns the exit status."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    join_processes()
     folder = Path(options.resume)
     if options.stage == "data":
         rows, cols = (FRAME_HEIGHT, FRAME_WIDTH) if options.full else CROP
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def prepare_clips(folder: Path) -> None:
     """Writes latents and rays of every clip that has none yet."""
-    autoencoder = TinyAutoencoder(DEMO)
+    autoencoder = TrainedAutoencoder()
     load_ema(folder / "autoencoder", autoencoder)
     for kind in ("crops", "full"):
         prepared = PreparedFolder(folder / "prepared" / kind)

@@ -18,18 +18,19 @@ from torch.nn import functional
 
 from model.autoencoder import TinyAutoencoder
 from model.conditioning import RAY_STEP_PX, REFERENCE_FRAME, flow, ray_features
+from model.demo.checkpoint import HISTORY_SIZES
 from model.demo.data import FRAMES_PER_LATENT, Clip
 from model.demo.network import DemoDenoiser
-from model.demo.training import LossFunction, TrainConfig, train
+from model.demo.training import LossFunction, TrainConfig, own_share, train
 from model.raycast import cast
 
-HISTORY_SIZES = (4, 2, 1)
 HISTORY = sum(HISTORY_SIZES)
 STAGES = 3
 TIMESTEPS = (999, 743, 385)
 START_SIGMA = 0.999
 ORIGINAL_START_SIGMAS = (0.999, 0.666333, 0.333666)
 GAMMA = 1 / 3
+HISTORY_KEPT = 0.55  # the share of steps with history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,26 +120,30 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
             folder.refresh()
         stage = int(rng.choice(STAGES, p=data.stages[which]))
         new = int(rng.choice([3, 2, 1], p=[0.6, 0.25, 0.15]))
+        keep_history, own_stage_before = rng.random() < HISTORY_KEPT, rng.random() < 0.3
+        rng = own_share(rng)
         samples = [_draw(folder, rng, new) for _ in range(data.batch[which])]
         latents, rays, flows, weights = (
             torch.from_numpy(np.stack([s[i] for s in samples])).to(device).float() for i in range(4)
         )
-        kept = weights[:, :1].view(-1, 1, 1, 1, 1)
         latents = (latents - mean) / std
-        conditioning = model.conditioner(rays, flows)
-        history, history_conditioning = latents[:, :, :HISTORY], conditioning[:, :, :HISTORY]
-        present = weights[:, 1 : 1 + HISTORY].view(-1, 1, HISTORY, 1, 1) * kept
-        disturbed = history + _normal(history, rng) * float(rng.uniform(0, 0.25))
-        history = torch.cat([disturbed * present, history_conditioning * present], 1)
-        clean, fresh = latents[:, :, HISTORY:], conditioning[:, :, HISTORY:]
-        text = model.embedding(weights[:, 1 + HISTORY :])
+        fresh = model.conditioner(rays[:, :, HISTORY:], flows[:, :, HISTORY:])
+        clean = latents[:, :, HISTORY:]
+        history = latents.new_zeros(len(samples), 16 + fresh.shape[1], HISTORY, *latents.shape[3:])
+        if keep_history:
+            with torch.no_grad():  # the new frames teach the conditioner enough, at half the cost
+                seen = model.conditioner(rays[:, :, :HISTORY], flows[:, :, :HISTORY])
+            disturbed = latents[:, :, :HISTORY] + _normal(latents[:, :, :HISTORY], rng) * float(rng.uniform(0, 0.25))
+            present = weights[:, :HISTORY].view(-1, 1, HISTORY, 1, 1)
+            history = torch.cat([disturbed, seen], 1) * present
+        text = model.embedding(weights[:, HISTORY:])
         sizes = [_shrunk(clean, 2 ** (STAGES - 1 - s)) for s in range(STAGES)]
         start = _normal(clean, rng)
         for _ in range(STAGES - 1):
             start = _shrunk(start, 2) * 2
         if stage > 0:
             before = sizes[stage - 1]
-            if rng.random() < 0.3:
+            if own_stage_before:
                 with torch.no_grad():
                     first = start if stage == 1 else raise_stage(_disturbed(sizes[0], rng), 1, rng)
                     before = first - START_SIGMA * predict_flow(model, stage - 1, first, fresh, history, text)
@@ -158,9 +163,9 @@ def predict_flow(
 ) -> Tensor:
     """The transformer at one stage. `conditioning` is of full size, `history` (B, 16 + C, HISTORY, h, w) with it."""
     b, _, new = noisy.shape[:3]
-    long, mid, short = history.split(HISTORY_SIZES, 2)
+    long, mid, short = torch.split(history, list(HISTORY_SIZES), 2)
     indices = torch.arange(HISTORY + new, device=noisy.device)[None].expand(b, -1)
-    at_long, at_mid, at_short, at_new = indices.split([*HISTORY_SIZES, new], 1)
+    at_long, at_mid, at_short, at_new = torch.split(indices, [*HISTORY_SIZES, new], 1)
     inputs = torch.cat([noisy, _shrunk(conditioning, 2 ** (STAGES - 1 - stage))], 1)
     result: Tensor = model.transformer(
         hidden_states=inputs, timestep=torch.full((b,), TIMESTEPS[stage], device=noisy.device),
@@ -182,12 +187,13 @@ def raise_stage(before: Tensor, stage: int, rng: np.random.Generator) -> Tensor:
     covariance = (1 + GAMMA + 1e-8) * torch.eye(4, dtype=torch.float64) - GAMMA
     factor = torch.linalg.cholesky(covariance).float().to(large.device)
     z = torch.from_numpy(rng.standard_normal((b, c, t, h // 2, w // 2, 4), dtype=np.float32)).to(large.device)
-    noise = (z @ factor.T).unflatten(-1, (2, 2)).permute(0, 1, 2, 3, 5, 4, 6).reshape(b, c, t, h, w)
-    return alpha * large + beta * noise
+    noise: Tensor = (z @ factor.T).unflatten(-1, (2, 2)).permute(0, 1, 2, 3, 5, 4, 6).reshape(b, c, t, h, w)
+    raised: Tensor = alpha * large + beta * noise
+    return raised
 
 
 def _draw(folder: PreparedFolder, rng: np.random.Generator, new: int) -> list[NDArray[np.floating]]:
-    """latents, rays and flow of HISTORY + new latent frames, and a vector: history kept, presence of each, conditions.
+    """latents, rays and flow of HISTORY + new latent frames, and a vector: presence of history frames, conditions.
 
     Missing frames are zeros. The new frames show one set of conditions, as a chunk does.
     """
@@ -203,8 +209,7 @@ def _draw(folder: PreparedFolder, rng: np.random.Generator, new: int) -> list[ND
         part = np.array(array[:, at], dtype=np.float32)
         part[:, ~valid] = 0
         parts.append(part)
-    kept = np.float32(rng.random() < 0.55)
-    weights = np.concatenate([[kept], valid[:HISTORY].astype(np.float32), clip.weights[start]])
+    weights = np.concatenate([valid[:HISTORY].astype(np.float32), clip.weights[start]])
     return [*parts, weights.astype(np.float32)]
 
 
