@@ -22,45 +22,47 @@ from demos.world import ReferenceRenderer, World
 
 DEFAULT_SECONDS = 20.0
 CONNECT_TIMEOUT_S = 15.0  # a service that is loading its model is waited for
-_COMPARED = 160  # frames a run is judged by: a tenth of a second apart in a tour of 20 s
+_MOST_COMPARED = 240  # frames a run is judged by, at least half as many in a run of any length
 _SHEET_PAIRS = 12
 _MOST_VIDEO_BYTES = 400 * 2**20  # 90 s at 192x320
 
 
 @dataclass(slots=True, kw_only=True)
 class Take:
-    """What was kept of a run. film: the frame on show, VIDEO_FPS times a second. shots: every n-th new answer."""
+    """What was kept of a run. film: the frame on show, VIDEO_FPS times a second, if `keeps_film`.
 
-    every: int
+    shots: every n-th new answer of the network's, spread evenly over the run however long it is.
+    """
+
+    keeps_film: bool
     film: list[bridge.Frame] = field(default_factory=list)
     shots: list[Shot] = field(default_factory=list)
     _film_bytes: int = 0
+    _every: int = 1
     _answers: int = 0
     _last: bridge.Frame | None = None
-
-    @staticmethod
-    def of(seconds: float, tick_hz: float) -> Take:
-        """Sized so that about _COMPARED frames are compared."""
-        return Take(every=max(1, round(seconds * tick_hz / _COMPARED)))
 
     def see(self, session: BridgeSession, at_s: float, world_time_s: float) -> None:
         """Looks at what is on show at a tick, `at_s` after the start."""
         frame = session.newest
         if frame is None:
             return
-        if len(self.film) <= at_s * VIDEO_FPS and self._film_bytes < _MOST_VIDEO_BYTES:
+        if self.keeps_film and len(self.film) <= at_s * VIDEO_FPS and self._film_bytes < _MOST_VIDEO_BYTES:
             self.film.append(frame)
             self._film_bytes += frame.pixels.nbytes
-        if frame is not self._last and frame.header.chunk >= 0:
-            self._last = frame
-            if self._answers % self.every == 0:
-                self.shots.append(Shot(frame=frame, conditions=session.applied.conditions, time_s=world_time_s))
-            self._answers += 1
+        if frame is self._last or frame.header.chunk < 0:
+            return
+        self._last = frame
+        if self._answers % self._every == 0:
+            self.shots.append(Shot(frame=frame, conditions=session.applied.conditions, time_s=world_time_s))
+        self._answers += 1
+        if len(self.shots) > _MOST_COMPARED:
+            self.shots, self._every = self.shots[::2], 2 * self._every
 
 
 def fly(session: BridgeSession, world: World, clock: Clock, *, seconds: float, tick_hz: float) -> Take:
     """Plays the tour: the loop of a game without a player."""
-    take = Take.of(seconds, tick_hz)
+    take = Take(keeps_film=True)
     tick = Ticker(clock, tick_hz)
     while tick.elapsed_s < seconds:
         point = tour(tick.elapsed_s)

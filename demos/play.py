@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from bridge.clock import MonotonicClock
@@ -47,13 +48,14 @@ def play(options: PlayOptions) -> int:
     """The game loop. Each tick: input, the game's own step, one exchange with the bridge, a picture."""
     clock = MonotonicClock()
     world = World.load()
-    with connect(options, clock) as client:
+    with ExitStack() as stack:
+        client = stack.enter_context(connect(options, clock))
         client.set_scene(world.scene, seed=options.seed)  # the level's grey-box, once; from here on camera and text
         session = BridgeSession(client, clock, budget_ms=options.budget_ms)
-        window = Window(world, client.welcome, clock, options.out_dir)
+        window = stack.enter_context(closing(Window(world, client.welcome, clock, options.out_dir)))
         if options.record is not None:
             window.toggle_recording(options.record)
-        take = Take.of(options.seconds or 60.0, options.tick_hz)
+        take = Take(keeps_film=False)
         tick = Ticker(clock, options.tick_hz)
         while window.is_open and (options.seconds is None or tick.elapsed_s < options.seconds):
             intent = window.controls.read(world.walk)
@@ -70,7 +72,6 @@ def play(options: PlayOptions) -> int:
             if options.report is not None:
                 take.see(session, tick.elapsed_s, world.time_s)
             tick.next()
-        window.close()
         session.settle()
         stats, took_s = client.stats(), tick.elapsed_s
     if options.report is not None:

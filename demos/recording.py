@@ -67,8 +67,16 @@ def write_video(path: Path, pictures: Sequence[Picture]) -> None:
     writer.release()
 
 
+def make_folder_for(path: Path) -> None:
+    """Raises: ConfigError: the folder that `path` is to be in cannot be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"cannot make the folder {path.parent}: {exc.strerror}") from exc
+
+
 def _open(path: Path, size: tuple[int, int]) -> cv2.VideoWriter:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_for(path)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), VIDEO_FPS, (size[1], size[0]))
     if not writer.isOpened():
         raise ConfigError(f"record: cannot write a video to {path}; expected a file name that ends in .mp4")
@@ -111,7 +119,7 @@ def contact_sheet(pairs: Sequence[Pair], *, columns: int = 4) -> Picture:
 
 def write_png(path: Path, picture: Picture) -> None:
     """Raises: ConfigError: the file cannot be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_for(path)
     if not cv2.imwrite(str(path), picture[:, :, ::-1]):
         raise ConfigError(f"cannot write a picture to {path}")
 

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bridge
+from bridge.errors import ConfigError
 from bridge.metrics import percentile
+from demos.recording import make_folder_for
 from demos.session import Ledger
 from demos.world import ReferenceRenderer
 from model.demo.conditions import Conditions
@@ -98,8 +100,12 @@ _SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 def write_report(path: Path, report: Json) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    """Raises: ConfigError: the file cannot be written."""
+    make_folder_for(path)
+    try:
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(f"report: cannot write {path}: {exc.strerror}") from exc
 
 
 def summary(report: Json) -> str:

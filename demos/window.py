@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ class Window:
         self._map = Minimap(world.level, _MAP_PX, float(np.degrees(np.arctan(aspect))))
         self._reference = ReferenceView(ReferenceRenderer(world.level.blockout), clock)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
+        self._saving: deque[tuple[Path, Future[None]]] = deque()
         self._video: VideoFile | None = None
         self._video_began_us = 0
         self._opened_us = clock.now_us()
@@ -76,15 +78,22 @@ class Window:
         self._paint_words(session, world, now_us)
         if self.controls.wants_picture:
             self.controls.wants_picture = False
-            self._save_picture(now_us)
+            self._save_picture()
+        self._say_what_was_saved(now_us)
         if self.controls.wants_record_toggle:
             self.controls.wants_record_toggle = False
-            self.toggle_recording(self._free_name("recording", "mp4"))
+            try:
+                self.toggle_recording(self._free_name("recording", "mp4"))
+            except bridge.ConfigError as exc:
+                self._say(str(exc), now_us)
         self._record(now_us)
         pygame.display.flip()
 
     def toggle_recording(self, path: Path) -> None:
-        """Starts a recording of the window, or ends the one that runs."""
+        """Starts a recording of the window, or ends the one that runs.
+
+        Raises: ConfigError: the file cannot be written.
+        """
         now_us = self._clock.now_us()
         if self._video is None:
             width, height = self._size_px
@@ -190,10 +199,15 @@ class Window:
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def _save_picture(self, now_us: int) -> None:
+    def _save_picture(self) -> None:
         path = self._free_name("screenshot", "png")
-        self._disk.submit(write_png, path, self._contents())
-        self._say(f"saved {path}", now_us)
+        self._saving.append((path, self._disk.submit(write_png, path, self._contents())))
+
+    def _say_what_was_saved(self, now_us: int) -> None:
+        while self._saving and self._saving[0][1].done():
+            path, job = self._saving.popleft()
+            error = job.exception()
+            self._say(f"saved {path}" if error is None else str(error), now_us)
 
     def _record(self, now_us: int) -> None:
         at_s = (now_us - self._video_began_us) / 1e6
@@ -207,7 +221,8 @@ class Window:
         return np.frombuffer(pygame.image.tobytes(self._screen, "RGB"), np.uint8).reshape(height, width, 3)
 
     def _free_name(self, stem: str, suffix: str) -> Path:
+        under_way = [path for path, _ in self._saving]
         number = 1
-        while (path := self._out_dir / f"{stem}-{number:03d}.{suffix}").exists():
+        while (path := self._out_dir / f"{stem}-{number:03d}.{suffix}").exists() or path in under_way:
             number += 1
         return path

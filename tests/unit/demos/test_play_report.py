@@ -13,7 +13,6 @@ import bridge
 from bridge.config import ServeConfig
 from bridge.errors import ConfigError
 from bridge.messages import PixelFormat
-from demos.headless import Take
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, VideoFile, contact_sheet, write_png, write_video
 from demos.report import PSNR_CAP_DB, build_report, cpu_name, psnr_db, summary, write_report
@@ -110,14 +109,15 @@ def test_a_recording_keeps_to_its_rate(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nosuch"):
         write_video(tmp_path / "a.nosuch", [np.zeros((8, 8, 3), np.uint8)])
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot make the folder"):
+        write_report(tmp_path / "file" / "r.json", {})
+    (tmp_path / "r.json").mkdir()
+    with pytest.raises(ConfigError, match=r"cannot write .*r\.json"):
+        write_report(tmp_path / "r.json", {})
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ConfigError, match=r"folder\.png"):
         write_png(tmp_path / "folder.png", np.zeros((8, 8, 3), np.uint8))
-
-
-def test_a_take_spreads_what_it_compares() -> None:
-    assert Take.of(30.0, 60.0).every == 11
-    assert Take.of(0.5, 60.0).every == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ import pytest
 import bridge
 from bridge.clock import FakeClock
 from bridge.messages import PixelFormat
+from demos.headless import Take, fly
 from demos.session import SETTLE_S, Applied, BridgeSession, Ticker
+from demos.tour import tour
+from demos.world import World
 from model.demo.conditions import Conditions
 
 CAMERA = bridge.Camera(position=(0.0, 1.6, 0.0))
@@ -166,3 +169,48 @@ def test_a_stall_is_not_hurried_after() -> None:
     assert tick.dt_s == 0.25  # the world does not jump by a second
     tick.next()
     assert tick.start_us == 1_000_000 + TICK_US
+
+
+def test_a_flight_sends_the_tour_and_keeps_what_was_shown() -> None:
+    clock, sent = FakeClock(5_000_000), []
+
+    class Service(FakeService):
+        def send(self, camera: bridge.Camera, action: str = "") -> int:
+            sent.append((clock.now_us(), camera, action))
+            return super().send(camera, action)
+
+    script = [Answer(key=(number // 2, 0)) for number in range(70)]
+    session = BridgeSession(Service(clock, script), clock, budget_ms=BUDGET_MS)
+    take = fly(session, World.load(), clock, seconds=1.0, tick_hz=60.0)
+    assert 60 <= len(sent) <= 61
+    for at_us, camera, action in sent:
+        point = tour((at_us - 5_000_000) / 1e6)
+        assert camera == point.view.camera
+        assert action == point.action
+    assert len(take.film) == 24
+    assert session.ledger.answered == len(sent) == len(take.shots)
+
+
+def test_a_take_of_any_length_keeps_frames_from_all_of_it() -> None:
+    session = BridgeSession(FakeService(FakeClock(), []), FakeClock(), budget_ms=BUDGET_MS)
+    take = Take(keeps_film=False)
+    for number in range(5_000):
+        header = _header(number, Answer(source=bridge.Source.REPROJECTED))
+        session.newest = bridge.Frame(header=header, pixels=np.zeros((2, 4, 3), np.uint8), latency_ms=1.0)
+        take.see(session, number / 60, number / 60)
+        take.see(session, number / 60, number / 60)  # still the same frame: not compared twice
+    seqs = [shot.frame.seq for shot in take.shots]
+    assert 120 <= len(seqs) <= 240
+    assert len(set(np.diff(seqs).tolist())) == 1
+    assert seqs[0] == 0
+    assert seqs[-1] > 4_900
+    assert take.film == []
+
+
+def test_grey_frames_are_not_compared() -> None:
+    session = BridgeSession(FakeService(FakeClock(), []), FakeClock(), budget_ms=BUDGET_MS)
+    header = _header(0, Answer(source=bridge.Source.HELD, key=(-1, 0)))
+    session.newest = bridge.Frame(header=header, pixels=np.zeros((2, 4, 3), np.uint8), latency_ms=1.0)
+    take = Take(keeps_film=True)
+    take.see(session, 0.0, 0.0)
+    assert (len(take.film), take.shots) == (1, [])
