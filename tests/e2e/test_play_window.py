@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -45,6 +46,17 @@ def _wait_for(what: str, look: Callable[[], T | None]) -> T:
     raise AssertionError(f"{what}: not within {PATIENCE_S:g} s")
 
 
+def _end(process: subprocess.Popen[Any]) -> None:
+    """Ends a process and everything it started, by force if asking does not help."""
+    process.terminate()
+    try:
+        process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise AssertionError(f"{process.args} did not end when told to") from None
+
+
 class Game:
     """A game in its window."""
 
@@ -58,6 +70,7 @@ class Game:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def xdotool(self, *words: str) -> str:
@@ -106,13 +119,12 @@ def display() -> Iterator[str]:
     """A virtual display on a number that the X server picks."""
     read_end, write_end = os.pipe()
     command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x800x24", "-nolisten", "tcp"]
-    server = subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL, start_new_session=True)
     os.close(write_end)
     with os.fdopen(read_end) as numbers:
         number = numbers.readline().strip()
     yield f":{number}"
-    server.terminate()
-    server.wait(10)
+    _end(server)
 
 
 @pytest.fixture
@@ -122,9 +134,7 @@ def game(display: str, tmp_path: Path) -> Iterator[Game]:
         game.wait_until_open()
         yield game
     finally:
-        if game.process.poll() is None:
-            game.process.terminate()
-        game.process.communicate(timeout=20)
+        _end(game.process)
 
 
 def _change(before: Picture, after: Picture, where: tuple[slice, slice]) -> float:
