@@ -12,7 +12,7 @@ import numpy as np
 from model.blockout import MATERIALS, Blockout, Part, Shape
 from model.camera import quaternion_from_yaw_pitch
 
-_FLOORS = ("grass", "stone", "tiles", "planks", "sand", "brick", "slate")
+_FLOORS = ("grass", "grass", "grass", "stone", "tiles", "planks", "sand", "brick", "slate")
 _WALLS = ("plaster", "stone", "brick", "planks", "tiles", "metal", "slate")
 _ANY = tuple(m for m in MATERIALS if m != "lamp")
 

@@ -53,19 +53,19 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.stage == "text":
         train_text(config, options.device)
     elif options.stage == "prepare":
-        prepare_clips(folder)
+        prepare_clips(folder, worker=options.worker, workers=options.workers)
     else:
         train_denoiser(denoiser_data(folder, full_share=options.full_share), config, options.device)
     return 0
 
 
-def prepare_clips(folder: Path) -> None:
-    """Writes latents and rays of every clip that has none yet."""
+def prepare_clips(folder: Path, *, worker: int, workers: int) -> None:
+    """Writes latents and rays of every clip that has none yet; worker n of m takes each m-th."""
     autoencoder = TrainedAutoencoder()
     load_ema(folder / "autoencoder", autoencoder)
     for kind in ("crops", "full"):
         prepared = PreparedFolder(folder / "prepared" / kind)
-        for path in sorted((folder / "clips" / kind).glob("clip_*.npz")):
+        for path in sorted((folder / "clips" / kind).glob("clip_*.npz"))[worker::workers]:
             if path.stem not in prepared.names:
                 prepared.write(path.stem, prepare(Clip.load(path), autoencoder))
         prepared.refresh()
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, help="peak learning rate (default: the stage's own)")
     parser.add_argument("--clips", type=int, default=800, help="data: how many clips there are to be")
     parser.add_argument("--full", action="store_true", help="data: whole frames instead of crops")
-    parser.add_argument("--worker", type=int, default=0, help="data: which of --workers processes this is")
+    parser.add_argument("--worker", type=int, default=0, help="data, prepare: which of --workers processes this is")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--full-share", type=float, default=0.15, help="denoiser: share of steps on whole frames")
     return parser
