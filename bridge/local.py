@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from types import TracebackType
 
 from bridge.config import ServeConfig
@@ -28,6 +29,8 @@ class LocalService:
         ]  # fmt: skip
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.address = self._wait_until_listening()
+        self._log = threading.Thread(target=self._pass_on_log, name="service-log", daemon=True)
+        self._log.start()
 
     def __enter__(self) -> LocalService:
         return self
@@ -39,10 +42,11 @@ class LocalService:
         """Ends the service; by force when it does not stop by itself."""
         self._process.terminate()
         try:
-            self._process.communicate(timeout=patience_s)
+            self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+        self._log.join()
 
     def _wait_until_listening(self) -> str:
         assert self._process.stdout is not None
@@ -53,3 +57,10 @@ class LocalService:
             said = line.strip() or said
         self._process.wait()
         raise EngineUnavailable(f"the service did not start: {said.removeprefix('helios-bridge: ')}")
+
+    def _pass_on_log(self) -> None:
+        """What the service says while it runs goes where our own errors go; an unread pipe would stop it."""
+        assert self._process.stdout is not None
+        with self._process.stdout as log:
+            for line in log:
+                sys.stderr.write(line)

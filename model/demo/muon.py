@@ -24,6 +24,8 @@ def build_optimizer(model: nn.Module, *, rate: float, weight_decay: float) -> Mu
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
         wide = 2 <= parameter.ndim <= 4 and min(parameter.shape[0], parameter[0].numel()) >= _NARROWEST
         (matrices if wide and id(parameter) not in embeddings else others).append(parameter)
     return MuonWithAdamW(matrices, others, rate=rate, weight_decay=weight_decay)

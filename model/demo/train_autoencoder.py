@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from model.autoencoder import DEMO, TinyAutoencoder
 from model.demo.data import Clip
-from model.demo.training import LossFunction, TrainConfig, own_share, train
+from model.demo.prepared import PreparedFolder
+from model.demo.training import LossFunction, TrainConfig, load_ema, own_share, train
 
 CROP, FRAMES, BATCH = 64, 8, 10
+DECODER_LATENTS, DECODER_BATCH = 3, 2
 LATENT_NOISE = 0.05  # the denoiser's small errors must not become visible
 
 
@@ -36,8 +38,45 @@ def train_autoencoder(clips: Path, config: TrainConfig, device: str) -> None:
     train(config, model, reconstruction_loss(clips, device))
 
 
+def train_decoder(clips: Path, prepared: PreparedFolder, autoencoder: Path, config: TrainConfig, device: str) -> None:
+    """Goes on with the decoder alone, on the latents that the denoiser was trained on."""
+    model = TrainedAutoencoder()
+    load_ema(autoencoder, model)
+    for parameter in model.decoder.parameters():
+        parameter.requires_grad = True
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert isinstance(model, TrainedAutoencoder)
+        rng = own_share(rng)
+        frames, latents = [], []
+        for name in rng.choice(prepared.names, DECODER_BATCH):
+            start = int(rng.integers(0, prepared.read(name).latents.shape[1] - DECODER_LATENTS + 1))
+            latents.append(prepared.read(name).latents[:, start : start + DECODER_LATENTS])
+            pixels = Clip.load(clips / f"{name}.npz").frames
+            frames.append(pixels[4 * start : 4 * (start + DECODER_LATENTS)])
+        wanted = torch.from_numpy(np.stack(frames)).to(device).permute(0, 1, 4, 2, 3).float() / 255
+        given = torch.from_numpy(np.stack(latents).astype(np.float32)).to(device).transpose(1, 2)
+        noise = torch.from_numpy(rng.standard_normal(given.shape, dtype=np.float32)).to(device)
+        out, _ = model.decode(given + noise * float(rng.uniform(0, 2 * LATENT_NOISE)))
+        return picture_loss(out, wanted)
+
+    train(config, model, loss_of)
+
+
+def picture_loss(out: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    """L1 and squared error, vivid pixels counting more, and the error of edges; (N, T, 3, H, W) in [0, 1]."""
+    vivid = 1 + 4 * (wanted.amax(2, keepdim=True) - wanted.amin(2, keepdim=True))
+    error = out - wanted
+    edges = functional.l1_loss(out.diff(dim=-1), wanted.diff(dim=-1)) + functional.l1_loss(
+        out.diff(dim=-2), wanted.diff(dim=-2)
+    )
+    loss = (vivid * (error.abs() + 4 * error.square())).mean() + 0.5 * edges
+    return {"loss": loss, "psnr": -10 * torch.log10(error.square().mean().detach())}
+
+
 def reconstruction_loss(clips: Path, device: str) -> LossFunction:
-    """L1 and squared error, vivid pixels counting more, and the error of edges, over random crops of clips."""
+    """`picture_loss` and the tone head's error, over random crops of clips."""
     paths = sorted(clips.glob("clip_*.npz"))
     if not paths:
         raise FileNotFoundError(f"no clips in {clips}: run `python -m model.demo.train data` first")
@@ -54,16 +93,10 @@ def reconstruction_loss(clips: Path, device: str) -> LossFunction:
             rng.standard_normal(latents.shape, dtype=np.float32) * (rng.random() < 0.7)
         ).to(device)
         out, _ = model.decode(noisy)
-        vivid = 1 + 4 * (frames.amax(2, keepdim=True) - frames.amin(2, keepdim=True))
-        error = out - frames
-        mse = error.square().mean()
-        edges = functional.l1_loss(out.diff(dim=-1), frames.diff(dim=-1)) + functional.l1_loss(
-            out.diff(dim=-2), frames.diff(dim=-2)
-        )
         tones = functional.avg_pool3d(frames.transpose(1, 2), (4, 8, 8)).transpose(1, 2).flatten(0, 1)
         tone_error = functional.l1_loss(model.tone(noisy.flatten(0, 1)), tones)
-        loss = (vivid * (error.abs() + 4 * error.square())).mean() + 0.5 * edges + tone_error
-        return {"loss": loss, "psnr": -10 * torch.log10(mse.detach()), "tone": tone_error.detach()}
+        losses = picture_loss(out, frames)
+        return {**losses, "loss": losses["loss"] + tone_error, "tone": tone_error.detach()}
 
     return loss_of
 
