@@ -126,7 +126,7 @@ def draw_conditions(rng: np.random.Generator, latents: int) -> NDArray[np.float3
     chosen = {slot: int(rng.integers(len(values))) for slot, values in SLOTS.items()}
     if rng.random() < 0.25:
         chosen["weather"] = 0
-    change_at = int(rng.integers(1, latents)) if rng.random() < 0.33 else latents
+    change_at = int(rng.integers(1, max(2, latents))) if rng.random() < 0.33 else latents
     rows = []
     for i in range(latents):
         if i == change_at:

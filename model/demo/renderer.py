@@ -90,7 +90,8 @@ def shade(
     """Colours (h, w, 3) in [0, 1] for rays that were cast."""
     w = np.asarray(weights, dtype=np.float64)
     look = w[:_TIMES] @ _TIME_LOOKS
-    sun_scale, overcast, fog_per_m, wet, snow = w[_TIMES : _TIMES + _WEATHERS] @ _WEATHER_LOOKS
+    mixed = w[_TIMES : _TIMES + _WEATHERS] @ _WEATHER_LOOKS
+    sun_scale, overcast, fog_per_m, wet, snow = (float(value) for value in mixed)
     lamps_on, night = float(w[-1]), float(w[_TIMES - 1])
     sun_colour, zenith, horizon = look[0:3] * sun_scale, look[3:6], look[6:9]
     sun = look[9:12] / np.linalg.norm(look[9:12])

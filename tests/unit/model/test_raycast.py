@@ -128,7 +128,7 @@ def test_tiles_miss_nothing():
     for _ in range(6):
         parts = BlockoutGenerator(rng).draw().pack()
         rotation = quaternion_from_yaw_pitch(rng.uniform(0, 6.28), rng.uniform(-0.5, 0.5))
-        camera = look(rng.uniform(-4, 4, 3) + [0, 4.2, 0], rotation, size=(24, 40), fov=70)
+        camera = look(rng.uniform(-4, 4, 3) + np.array([0, 4.2, 0]), rotation, size=(24, 40), fov=70)
         hits = cast(np, parts, camera, step_px=1)
         directions = ray_directions(camera, 1)
         for y, x in rng.integers((0, 0), (24, 40), (40, 2)):

@@ -1,0 +1,92 @@
+"""The command line as a user meets it: real processes, exit codes, one clear line for a mistake."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge.client import Client
+from bridge.client_core import Camera
+from bridge.local import LISTENING
+
+COMMAND = [sys.executable, "-m", "bridge"]
+
+
+def run(*arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+@pytest.mark.parametrize("command", ["serve", "play", "bench", "doctor"])
+def test_every_command_has_help_with_examples(command):
+    told = run(command, "--help")
+    assert told.returncode == 0
+    assert f"helios-bridge {command}" in told.stdout.split("examples:")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["serve", "--bind", "nonsense"], "expected tcp://HOST:PORT"),
+        (["serve", "--model", "/no/such/folder"], "expected 'demo' or a folder"),
+        (["serve", "--fps", "0"], "fps: got 0"),
+        (["serve", "--max-sessions", "0"], "max_sessions: got 0"),
+        (["play", "--connect", "127.0.0.1:5599"], "expected tcp://HOST:PORT"),
+        (["play", "--headless", "--model", "/no/such/folder"], "expected 'demo' or a folder"),
+        (["play", "--connect", "tcp://127.0.0.1:9", "--headless", "--seconds", "-1"], "seconds: got -1"),
+        (["doctor", "--runner", "abacus"], "invalid choice"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments, expected):
+    told = run(*arguments)
+    assert told.returncode != 0
+    assert expected in told.stderr
+    assert "Traceback" not in told.stderr + told.stdout
+
+
+def test_a_taken_port_is_said_so():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        told = run("serve", "--model", "synthetic", "--bind", f"tcp://127.0.0.1:{taken.getsockname()[1]}")
+    assert told.returncode == 2
+    assert len(told.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_serve_stops_cleanly(ending):
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--model", "synthetic", "--bind", "tcp://127.0.0.1:*"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    address = process.stdout.readline().removeprefix(LISTENING).strip()
+    with Client(address) as client:
+        assert client.step(Camera(position=(0, 1.6, 0)), timeout_s=5).pixels.shape == (192, 320, 3)
+    process.send_signal(ending)
+    _, errors = process.communicate(timeout=15)
+    assert process.returncode == 0
+    assert errors == ""
+
+
+def test_doctor_makes_a_frame_and_says_what_is_here():
+    told = run("doctor", "--model", "synthetic")
+    assert told.returncode == 0, told.stdout
+    for name in ("python", "cpu", "gpu", "can use onnxruntime", "can use tensorrt", "free port", "one frame"):
+        assert f"\n{name} " in f"\n{told.stdout}"
+
+
+def test_bench_transport_writes_its_rows(tmp_path: Path):
+    report = tmp_path / "transport.json"
+    told = run("bench", "transport", "--report", str(report), timeout_s=120)
+    assert told.returncode == 0, told.stderr
+    rows = json.loads(report.read_text())["rows"]
+    assert {(row["transport"], row["format"]) for row in rows} == {
+        (transport, pixels) for transport in ("tcp", "ipc") for pixels in ("rgb8", "jpeg")
+    }
+    assert all(0 < row["p50"] <= row["p99"] for row in rows)

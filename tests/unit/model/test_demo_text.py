@@ -1,0 +1,103 @@
+"""Action texts: the phrase generator, and what the shipped reader makes of phrasings written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import model.demo
+from model.demo.conditions import SLOTS, STATE_SIZE, Conditions
+from model.demo.phrases import draw_phrase
+from model.runners.ort import OrtRunner
+from model.spec import Graph, read_spec
+from model.text import WordHashTokenizer
+
+WEIGHTS = Path(model.demo.__file__).parent / "weights"
+NOON = Conditions()
+STORM = Conditions(time="night", weather="rain", lamps="on")
+
+#  before, text, after
+HAND_WRITTEN = [
+    (NOON, "make it night", Conditions(time="night")),
+    (NOON, "Night, please!", Conditions(time="night")),
+    (NOON, "it is midnight", Conditions(time="night")),
+    (NOON, "let the evening come", Conditions(time="dusk")),
+    (NOON, "give me a sunset", Conditions(time="dusk")),
+    (NOON, "make it rain", Conditions(weather="rain")),
+    (NOON, "start raining", Conditions(weather="rain")),
+    (NOON, "rain, please", Conditions(weather="rain")),
+    (NOON, "I'd like some rain", Conditions(weather="rain")),
+    (NOON, "let it snow", Conditions(weather="snow")),
+    (NOON, "a blizzard starts", Conditions(weather="snow")),
+    (NOON, "bring on the fog", Conditions(weather="fog")),
+    (NOON, "make it misty", Conditions(weather="fog")),
+    (NOON, "turn the lamps on", Conditions(lamps="on")),
+    (NOON, "lights on", Conditions(lamps="on")),
+    (NOON, "light the lanterns", Conditions(lamps="on")),
+    (NOON, "make it night and turn on the lamps", Conditions(time="night", lamps="on")),
+    (NOON, "a snowy evening", Conditions(time="dusk", weather="snow")),
+    (NOON, "rain at night", Conditions(time="night", weather="rain")),
+    (STORM, "stop the rain", Conditions(time="night", lamps="on")),
+    (STORM, "no more rain", Conditions(time="night", lamps="on")),
+    (STORM, "it stops raining", Conditions(time="night", lamps="on")),
+    (STORM, "clear sky", Conditions(time="night", lamps="on")),
+    (STORM, "lights out", Conditions(time="night", weather="rain")),
+    (STORM, "switch the lamps off", Conditions(time="night", weather="rain")),
+    (STORM, "make it day", Conditions(weather="rain", lamps="on")),
+    (STORM, "the morning comes", Conditions(weather="rain", lamps="on")),
+    (STORM, "snow instead of rain", Conditions(time="night", weather="snow", lamps="on")),
+    (STORM, "", STORM),
+    (STORM, "hello there", STORM),
+    (STORM, "open the door", STORM),
+    (STORM, "walk to the tower", STORM),
+    (STORM, "xyzzy plugh", STORM),
+    (STORM, "who are you", STORM),
+]
+
+
+@pytest.fixture(scope="module")
+def read():
+    spec, runner = read_spec(WEIGHTS), OrtRunner(WEIGHTS, threads=1)
+    tokenize = WordHashTokenizer(vocabulary=spec.text_vocabulary, tokens=spec.text_words)
+
+    def reader(before: Conditions, text: str) -> Conditions:
+        state = before.vector()[None]
+        return Conditions.from_vector(
+            runner.run(Graph.TEXT_ENCODER, {"tokens": tokenize(text), "state": state})["next_state"][0]
+        )
+
+    yield reader
+    runner.close()
+
+
+def test_phrasings_written_by_hand(read):
+    wrong = [(text, read(before, text)) for before, text, after in HAND_WRITTEN if read(before, text) != after]
+    assert len(wrong) <= 0.1 * len(HAND_WRITTEN), wrong
+
+
+def test_drawn_phrases_are_read_as_meant(read):
+    rng = np.random.default_rng(99)
+    right = 0
+    for _ in range(200):
+        text, wish = draw_phrase(rng)
+        wanted = NOON
+        for slot, value in wish.items():
+            wanted = wanted.replace(slot, value)
+        right += read(NOON, text) == wanted
+    assert right >= 190
+
+
+def test_no_text_changes_nothing_for_every_state(read):
+    for time in SLOTS["time"]:
+        for weather in SLOTS["weather"]:
+            now = Conditions(time=time, weather=weather, lamps="on")
+            assert read(now, "") == now
+
+
+def test_conditions_and_their_vector():
+    vector = STORM.vector()
+    assert vector.shape == (STATE_SIZE,)
+    assert vector.sum() == len(SLOTS)
+    assert Conditions.from_vector(vector) == STORM
