@@ -25,7 +25,10 @@ from model.demo.muon import build_optimizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """`peak_rate` is reached after `warmup_steps`; over the last third of `minutes` the rate falls to a hundredth."""
+    """Training ends after `minutes`, or at step `last_step` if that comes first.
+
+    `peak_rate` is reached after `warmup_steps`; over the last third of `minutes` the rate falls to a hundredth.
+    """
 
     folder: Path
     minutes: float
@@ -35,6 +38,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     ema_decay: float = 0.998
     save_every_s: float = 120.0
+    last_step: int = 10**9
 
 
 LossFunction = Callable[[nn.Module, np.random.Generator], dict[str, Tensor]]
@@ -52,7 +56,10 @@ def train(config: TrainConfig, model: nn.Module, loss_of: LossFunction) -> nn.Mo
     started = saved = time.monotonic()
     history: list[dict[str, float]] = []
     recent: dict[str, float] = {}
-    while (elapsed := _of_first_process(time.monotonic() - started)) < config.minutes * 60:
+    while step < config.last_step:
+        elapsed = _of_first_process(time.monotonic() - started)
+        if elapsed >= config.minutes * 60:
+            break
         progress = elapsed / (config.minutes * 60)
         fall = 1.0 if progress < 2 / 3 else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress * 3 - 2)))
         for group in optimizer.param_groups:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from bridge.engine import ControlWindow, Engine, Plan, SessionStart, State
+from bridge.engines.helios import create as create_helios
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.errors import EngineError
 from bridge.frames import RingLayout
 from bridge.messages import Part, PartMove, SceneUpdate, Shape
 
 ENGINES: dict[str, Callable[[], Engine]] = {
+    "helios": lambda: create_helios(model="demo", runner="onnxruntime", threads=1),
     "synthetic": lambda: SyntheticEngine(SyntheticConfig(width=64, height=48, frames_per_chunk=(2, 5))),
 }
 
