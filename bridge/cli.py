@@ -24,6 +24,9 @@ from bridge.local import FREE_PORT, LISTENING, LocalService
 from bridge.server import Server
 
 _GAME = "demos.play:run"
+_GAME_FPS = 30.0
+"""The demo game's own service: at 60 ticks a second every frame is on show for two, at 24 for two or three in turn."""
+
 _EXAMPLES = {
     "serve": "helios-bridge serve\n  helios-bridge serve --bind tcp://127.0.0.1:7000 --model demo --fps 24",
     "play": "helios-bridge play\n  helios-bridge play --headless --tour --seconds 30 --report r.json --record tour.mp4",
@@ -133,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, "serve a model to game engines")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to listen on (default: %(default)s, loopback)")
     _add_model(serve)
-    _add_service(serve)
+    _add_service(serve, fps=24.0)
 
     play = _command(commands, "play", _play, "walk through the demo world")
     play.add_argument("--connect", metavar="ADDR", help="a running service (default: starts one and stops it)")
@@ -142,13 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--record", type=Path, metavar="FILE.mp4", help="write what was shown as a video")
     _add_run(play, seconds=None)
     _add_model(play)
-    _add_service(play)
+    _add_service(play, fps=_GAME_FPS)
 
     bench = _command(commands, "bench", _bench, "measure the transport, or a whole tour")
     bench.add_argument("what", choices=["transport", "play"])
     _add_run(bench, seconds=20.0)
     _add_model(bench)
-    _add_service(bench)
+    _add_service(bench, fps=_GAME_FPS)
 
     doctor = _command(commands, "doctor", _doctor, "what this machine has, for a bug report")
     _add_model(doctor)
@@ -172,8 +175,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runner", default="auto", choices=RUNNERS, help="what runs the network")
 
 
-def _add_service(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fps", type=float, default=24.0, help="frames a second of the model's video")
+def _add_service(parser: argparse.ArgumentParser, *, fps: float) -> None:
+    parser.add_argument("--fps", type=float, default=fps, help="frames a second of the model's video (%(default)s)")
     parser.add_argument("--max-sessions", type=int, default=4)
     with contextlib.suppress(argparse.ArgumentError):  # play and bench have it among the options of a run
         parser.add_argument("--seed", type=int, default=0, help="of the model's noise")

@@ -39,7 +39,8 @@ def run(folder, last_step=300) -> nn.Linear:
 def test_training_goes_down_and_writes_its_run(tmp_path):
     ema = run(tmp_path)
     assert float((ema.weight - WANTED).square().mean()) < 0.05
-    rows = list(csv.DictReader((tmp_path / "losses.csv").open()))
+    with (tmp_path / "losses.csv").open() as table:
+        rows = list(csv.DictReader(table))
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert (tmp_path / "losses.png").exists()
     np.testing.assert_array_equal(load_ema(tmp_path, small()).weight.numpy(), ema.weight.detach().numpy())
