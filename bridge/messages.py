@@ -278,9 +278,9 @@ class Stats(Struct, frozen=True, kw_only=True):
     """Server: the session's ledger. controls = answered + dropped + refused + waiting;
     answered = generated + reprojected + held.
 
-    late: answers sent after their deadline. dropped: controls whose answer a newer one replaced while the client
-    had no credit. refused: controls answered by an ERROR. waiting: controls not yet due. sessions, engine_restarts:
-    of the whole server.
+    late: answers sent after their deadline. dropped: controls that a newer one replaced while the client had no
+    credit, or whose frame could not be handed over. refused: controls answered by an ERROR. waiting: 1 while the newest
+    control waits for credit. sessions, engine_restarts: of the whole server.
     """
 
     controls: Count = 0

@@ -178,11 +178,8 @@ class Player:
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def answer(self, accepted: ControlAccepted, pixel_format: PixelFormat, *, sent: bool) -> tuple[FrameHeader, Buffer]:
-        """The answer to a control, with the pose it shows in our axes.
-
-        sent: False when it will wait for credit, and so may never be seen.
-        """
+    def answer(self, accepted: ControlAccepted, pixel_format: PixelFormat) -> tuple[FrameHeader, Buffer]:
+        """The answer to a control, to be sent at once, with the pose it shows in our axes."""
         control, now_us = accepted.control, self._clock.now_us()
         camera = _pose_of(control)
         frame = self.store.newest_due(now_us)
@@ -200,9 +197,9 @@ class Player:
         else:
             picture = self._bend(decision.frame, decision.source, camera, pixel_format)
             stage_ms = dict(decision.frame.chunk.stage_ms)
-            if sent and (self._shown is None or decision.frame.key > self._shown):
+            if self._shown is None or decision.frame.key > self._shown:
+                self._shown = decision.frame.key
                 self._metrics.generated.add(now_us)
-            self._shown = max(self._shown or (-1, -1), decision.frame.key)
         self._last = picture
         end_us = self._clock.now_us()
         stage_ms["answer"] = (end_us - now_us) / 1e3

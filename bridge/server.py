@@ -228,8 +228,9 @@ class Server:
 
     def _on_control(self, session: Session, player: Player, accepted: ControlAccepted) -> None:
         self._release(player.push(accepted))
-        header, pixels = player.answer(accepted, session.pixel_format, sent=session.has_credit)
-        self._send_all(self._lobby.settle(session, session.answer(header, pixels, self._clock.now_us())))
+        if session.has_credit:
+            header, pixels = player.answer(accepted, session.pixel_format)
+            self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
         if player.world is None and not player.refused:
             self._open_world(player)
 

@@ -17,7 +17,7 @@ from typing import Final
 from bridge.axes import client_from_ours, ours_from_client
 from bridge.codec import Buffer
 from bridge.config import ServeConfig
-from bridge.delivery import Delivery, ReadyFrame
+from bridge.delivery import Delivery
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
     MAX_PARTS,
@@ -90,7 +90,7 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[MessageType, SessionState]]] = 
 class Session:
     """One client's session. Not thread-safe; owned by the I/O loop.
 
-    Every control is answered once: by a FRAME, or by an ERROR when it was refused, or not at all when a newer answer
+    Every control is answered once: by a FRAME, or by an ERROR when it was refused, or not at all when a newer control
     took its place while the client had no credit (counted as dropped).
     """
 
@@ -101,7 +101,6 @@ class Session:
         self.session_id = session_id
         self.resume_token = resume_token
         self.pixel_format = PixelFormat.RGB8
-        self.hello: Hello | None = None
         self._offer = offer
         self._config = config
         self._heard_us = now_us
@@ -110,6 +109,7 @@ class Session:
         self._last_seq = -1
         self._mesh_bytes_of_part: dict[int, int] | None = None  # None: the default map
         self._strikes = 0
+        self._budget_us = 0
         self._delivery = Delivery()
 
     # -- what comes in ---------------------------------------------------------------------------------------------
@@ -163,18 +163,17 @@ class Session:
 
     @property
     def has_credit(self) -> bool:
-        """False: an answer given now would wait in the slot, so its pixels need no encoding yet."""
+        """False: the newest control waits, and an answer to it need not be made."""
         return self._delivery.has_credit
 
-    def answer(self, header: FrameHeader, pixels: Buffer, now_us: int) -> list[Output]:
-        """Answers the control `header.seq` with a pose in our axes; older controls still waiting are dropped.
+    def answer(self, header: FrameHeader, pixels: Buffer) -> list[Output]:
+        """Answers the control `header.seq` with a pose in our axes.
 
-        Without credit the frame waits in the slot (`pixels` is kept until then) and replaces the one there. A control
-        that waits no more (dropped, or from before a resume) is ignored.
+        Nothing is sent without credit, nor for a control that waits no more (dropped, or from before a resume).
         """
-        if self.state is not SessionState.ACTIVE:
+        if self.state is not SessionState.ACTIVE or not self._delivery.answer(header):
             return []
-        return self._send_frame(self._delivery.offer(ReadyFrame(header=header, pixels=pixels), now_us))
+        return [Send(message=self._to_client.frame(header), pixels=pixels)]
 
     def not_delivered(self, header: FrameHeader) -> None:
         """Takes back a FRAME that the transport could not hand over: it counts as dropped, its credit is free again."""
@@ -237,12 +236,11 @@ class Session:
             text = f"pixel_formats: got {', '.join(hello.pixel_formats)}, this server has {', '.join(offered)}"
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, text, fatal=True)
         resumed = self.state is SessionState.LOST
-        self.hello = hello
         self.pixel_format = usable[0]
         self._to_ours = ours_from_client(hello.axes, hello.units_per_metre)
         self._to_client = client_from_ours(hello.axes, hello.units_per_metre)
         self._delivery.credit = min(hello.credit, self._config.max_credit)
-        self._delivery.budget_us = hello.budget_us
+        self._budget_us = hello.budget_us
         self._pinged_us = now_us
         offer = self._offer
         welcome = Welcome(
@@ -281,9 +279,7 @@ class Session:
         self._last_seq = control.seq
         self._delivery.acknowledge(control.frame_received_seq)
         self._delivery.accept(control.seq)
-        deadline_us = now_us + self._delivery.budget_us
-        accepted = ControlAccepted(control=ours, received_us=now_us, deadline_us=deadline_us)
-        return [*self._send_frame(self._delivery.release(now_us)), accepted]
+        return [ControlAccepted(control=ours, received_us=now_us, deadline_us=now_us + self._budget_us)]
 
     def _on_scene(self, update: SceneUpdate) -> list[Output]:
         """Checks what one message alone cannot show: ids, and the session's totals."""
@@ -294,7 +290,8 @@ class Session:
                 text = "SCENE: the default map cannot be changed; send a first blockout with replace = true"
                 raise RemoteProtocolError(ErrorCode.UNKNOWN_PART, text)
             return [SceneAccepted(update=ours)]
-        parts = {key: size for key, size in known.items() if key not in set(update.remove)}
+        gone = frozenset(update.remove)
+        parts = {key: size for key, size in known.items() if key not in gone}
         parts.update((part.id, len(part.vertices) + len(part.triangles)) for part in update.add)
         if len(parts) > MAX_PARTS:
             text = f"SCENE: {len(parts)} parts in this session, expected at most {MAX_PARTS}"
@@ -313,11 +310,6 @@ class Session:
         return [SceneAccepted(update=ours)]
 
     # -- helpers ---------------------------------------------------------------------------------------------------
-
-    def _send_frame(self, frame: ReadyFrame | None) -> list[Output]:
-        if frame is None:
-            return []
-        return [Send(message=self._to_client.frame(frame.header), pixels=frame.pixels)]
 
     def _refuse(self, error: RemoteProtocolError, in_reply_to: str, seq: int) -> list[Output]:
         if self.state is SessionState.CLOSED:

@@ -95,7 +95,7 @@ class TinyServer:
                 case ControlAccepted() as accepted if self.answer:
                     assert one.session is not None
                     header, pixels = frame_for(accepted)
-                    answers = one.session.answer(header, pixels, self._clock.now_us())
+                    answers = one.session.answer(header, pixels)
                     self._act(self.lobby.settle(one.session, answers))
                 case SceneAccepted() as scene:
                     self.scenes.append(scene)

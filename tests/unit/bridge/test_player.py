@@ -42,7 +42,7 @@ class Game:
     def tick(self, **control: Any) -> FrameHeader:
         accepted = self.control(**control)
         self.player.push(accepted)
-        header, pixels = self.player.answer(accepted, PixelFormat.RGB8, sent=True)
+        header, pixels = self.player.answer(accepted, PixelFormat.RGB8)
         assert len(pixels) == 32 * 24 * 3
         self.pixels = np.frombuffer(pixels, np.uint8).reshape(24, 32, 3)
         return header
@@ -106,7 +106,7 @@ def test_after_a_teleport_older_chunks_and_the_one_under_way_are_useless(game: G
     game.player.ask(game.clock.now_us(), game.clock.now_us(), PLAN)
     accepted = game.control(x=100.0, teleport=True)
     assert game.player.push(accepted) == [4]
-    header, _ = game.player.answer(accepted, PixelFormat.RGB8, sent=True)
+    header, _ = game.player.answer(accepted, PixelFormat.RGB8)
     assert header.source is Source.HELD
     assert (header.chunk, header.position) == (before.chunk, before.position)
     late = ChunkMade(
@@ -155,7 +155,7 @@ def test_an_answer_that_takes_too_long_says_so(game: Game) -> None:
     accepted = game.control()
     game.player.push(accepted)
     game.clock.advance_us(17 * MS)
-    header, _ = game.player.answer(accepted, PixelFormat.RGB8, sent=True)
+    header, _ = game.player.answer(accepted, PixelFormat.RGB8)
     assert not header.deadline_met
     assert header.server_us == 17 * MS
 
@@ -164,6 +164,6 @@ def test_a_held_picture_follows_the_client_to_another_format(game: Game) -> None
     game.tick()
     accepted = game.control()
     game.player.push(accepted)
-    header, pixels = game.player.answer(accepted, PixelFormat.JPEG, sent=True)
+    header, pixels = game.player.answer(accepted, PixelFormat.JPEG)
     assert header.pixel_format is PixelFormat.JPEG
     assert bytes(pixels[:2]) == b"\xff\xd8"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge import codec, delivery, messages, session
+from bridge import codec, messages, session
 from bridge.codec import MAX_BODY_BYTES, decode, encode
 from bridge.config import ServeConfig
 from bridge.errors import ErrorCode
@@ -94,7 +94,9 @@ def default_of(field: msgspec.inspect.Field) -> str:
     if field.required:
         return "required"
     default: Any = field.default
-    default = {None: "nil", True: "true", False: "false", "": '""', b"": "empty", (): "[]"}.get(default, default)
+    if isinstance(default, bool):  # before the look-up: 0 and 1 equal them
+        return "true" if default else "false"
+    default = {None: "nil", "": '""', b"": "empty", (): "[]"}.get(default, default)
     if isinstance(default, Axes):
         return default.value
     if isinstance(default, tuple):
@@ -157,7 +159,6 @@ def test_limits_are_the_codes() -> None:
         "metres from the origin": f"{messages.MAX_POSITION_M:g}",
         "error of a quaternion's length": f"{codec.QUATERNION_TOLERANCE:g}",
         "frames under way": f"{messages.MAX_CREDIT}",
-        "controls waiting": f"{delivery.MAX_WAITING}",
         "refused messages in a row": f"{session.MAX_STRIKES}",
         "heartbeat_us": f"{config.heartbeat_us}",
         "missed heartbeats": f"{config.missed_heartbeats}",
@@ -225,7 +226,7 @@ class Answerer(threading.Thread):
             elif isinstance(one.output, ControlAccepted) and one.session is not None:
                 self.controls.append(one.output.control)
                 self.socket.send(one.peer, encode(messages.Ping(t_us=1)))
-                answers = one.session.answer(grey_frame(one.output.control), bytes(24), 0)
+                answers = one.session.answer(grey_frame(one.output.control), bytes(24))
                 self.act(self.lobby.settle(one.session, answers))
 
 
