@@ -7,6 +7,7 @@ a frame bent to its camera, as in a game. Figures are for this machine, now.
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,10 @@ def bench_transport(report: Path | None) -> int:
 def measure_all() -> Iterator[dict[str, object]]:
     """tcp and ipc (where the system has it), raw and JPEG."""
     with tempfile.TemporaryDirectory() as folder:
-        for transport, bind in (("tcp", FREE_PORT), ("ipc", f"ipc://{folder}/bridge.sock")):
+        binds = {"tcp": FREE_PORT}
+        if sys.platform != "win32":
+            binds["ipc"] = f"ipc://{folder}/bridge.sock"
+        for transport, bind in binds.items():
             with LocalService(ServeConfig(bind=bind, model="synthetic", max_sessions=1)) as service:
                 for pixel_format in ("rgb8", "jpeg"):
                     yield {"transport": transport, "format": pixel_format, **measure(service.address, pixel_format)}
