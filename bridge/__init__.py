@@ -5,7 +5,7 @@ service (server.py, worker.py, engines/) is reached by name: `helios-bridge serv
 """
 
 from bridge.client import Client
-from bridge.client_core import Camera, Counts, Frame
+from bridge.client_core import Answer, Camera, Counts, Frame
 from bridge.errors import (
     BridgeError,
     ConfigError,
@@ -25,6 +25,7 @@ from bridge.errors import (
 from bridge.messages import Axes, Control, Event, FrameHeader, Part, PartMove, Shape, Source, Stats, Welcome
 
 __all__ = [
+    "Answer",
     "Axes",
     "BridgeError",
     "Camera",

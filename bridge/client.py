@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
-from bridge.client_core import Camera, ClientCore, Counts, Frame
+from bridge.client_core import Answer, Camera, ClientCore, Counts, Frame
 from bridge.clock import Clock, MonotonicClock
 from bridge.codec import decode, encode, encode_checked
 from bridge.config import DEFAULT_ADDRESS
@@ -177,8 +177,15 @@ class Client:
 
     @property
     def counts(self) -> Counts:
-        """This side's ledger: controls sent, answered, refused, unanswered, in budget, late."""
+        """This side's ledger: controls sent, answered (by source, in budget or late), refused and unanswered."""
         return self._core.counts
+
+    def take_answers(self) -> list[Answer]:
+        """Every FRAME read since the last call, oldest first, without pixels: for figures about all of them.
+
+        `poll` returns the newest alone. At most 1024 are kept, the newest.
+        """
+        return self._core.take_answers()
 
     @property
     def errors(self) -> Sequence[ErrorMessage]:

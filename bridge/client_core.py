@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -53,14 +53,10 @@ class Camera:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """One answer. pixels: (H, W, 3) uint8 RGB, row 0 at the top, read-only; it stays valid as long as it is kept.
-
-    latency_ms: from sending the control to reading its answer.
-    """
+class Answer:
+    """What one FRAME said, without its pixels. latency_ms: from sending the control to reading its answer."""
 
     header: FrameHeader
-    pixels: NDArray[np.uint8]
     latency_ms: float
 
     @property
@@ -77,19 +73,34 @@ class Frame:
         return self.header.control_age_us / 1e3 + max(0.0, self.latency_ms - self.header.server_us / 1e3)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame(Answer):
+    """An answer to be shown. pixels: (H, W, 3) uint8 RGB, row 0 at the top, read-only, valid as long as it is kept."""
+
+    pixels: NDArray[np.uint8]
+
+
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """Every control sent is answered, refused or (so far) unanswered; every answer is in budget or late."""
+    """Every control sent is answered by a FRAME or (so far) unanswered; every answer has a source, and is in budget or
+    late. A FRAME counts when it arrives, whether a newer one keeps it from being returned or not.
+
+    refused: the unanswered controls that the server answered with an ERROR.
+    """
 
     controls: int = 0
-    answered: int = 0
     refused: int = 0
     in_budget: int = 0
     late: int = 0
+    by_source: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
+
+    @property
+    def answered(self) -> int:
+        return sum(self.by_source.values())
 
     @property
     def unanswered(self) -> int:
-        return self.controls - self.answered - self.refused
+        return self.controls - self.answered
 
 
 class ClientCore:
@@ -103,6 +114,7 @@ class ClientCore:
         self._hello = hello
         self._next_seq = 0
         self._sent_us: OrderedDict[int, int] = OrderedDict()
+        self._answers: deque[Answer] = deque(maxlen=_MAX_PENDING)
         self._newest: Frame | None = None
         self._newest_seq = -1
         self._returned_seq = -1
@@ -175,6 +187,12 @@ class ClientCore:
         self._returned_seq = self._newest.seq
         return self._newest
 
+    def take_answers(self) -> list[Answer]:
+        """Every FRAME since the last call, oldest first; at most the newest 1024."""
+        answers = list(self._answers)
+        self._answers.clear()
+        return answers
+
     def _on_welcome(self, welcome: Welcome) -> None:
         if self.welcome is not None and not welcome.resumed:
             raise SessionClosed("the server no longer has this session; open a new one")
@@ -185,7 +203,8 @@ class ClientCore:
     def _on_frame(self, header: FrameHeader, decoded: Decoded, now_us: int) -> None:
         latency_us = now_us - self._sent_us.pop(header.seq, header.t_us)
         self._lateness_us = latency_us - self._hello.budget_us
-        self.counts.answered += 1
+        self._answers.append(Answer(header=header, latency_ms=latency_us / 1e3))
+        self.counts.by_source[header.source] += 1
         if self._lateness_us <= 0:
             self.counts.in_budget += 1
         else:

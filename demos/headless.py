@@ -17,11 +17,12 @@ from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, contact_sheet, write_png, write_video
 from demos.report import Json, Shot, build_report, psnr_db, summary, write_report
 from demos.session import BridgeSession, Ticker
-from demos.tour import tour
+from demos.tour import follow
 from demos.world import ReferenceRenderer, World
 
 DEFAULT_SECONDS = 20.0
 CONNECT_TIMEOUT_S = 15.0  # a service that is loading its model is waited for
+_CREDIT = 4  # frames: a machine that stalls for less than four ticks leaves no control without an answer
 _MOST_COMPARED = 240  # frames a run is judged by, at least half as many in a run of any length
 _SHEET_PAIRS = 12
 _MOST_VIDEO_BYTES = 400 * 2**20  # 90 s at 192x320
@@ -65,10 +66,7 @@ def fly(session: BridgeSession, world: World, clock: Clock, *, seconds: float, t
     take = Take(keeps_film=True)
     tick = Ticker(clock, tick_hz)
     while tick.elapsed_s < seconds:
-        point = tour(tick.elapsed_s)
-        world.place(point.view, tick.dt_s)
-        if point.action != world.action:
-            world.say(point.action)
+        follow(world, tick.elapsed_s, tick.dt_s)
         session.exchange(world.view.camera, world.action, until_us=tick.deadline_us(1.0))
         take.see(session, tick.elapsed_s, world.time_s)
         tick.next()
@@ -94,7 +92,7 @@ def run_headless(options: PlayOptions) -> int:
         restarts = client.stats().engine_restarts
     pairs, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
     report = build_report(
-        session.ledger, welcome, began_us=session.began_us, seconds=took_s, tick_hz=options.tick_hz,
+        session.counts, session.figures, welcome, began_us=session.began_us, seconds=took_s, tick_hz=options.tick_hz,
         budget_ms=options.budget_ms, psnrs_db=psnrs, engine_restarts=restarts,
     )  # fmt: skip
     finish(options, take, pairs, report)
@@ -105,7 +103,7 @@ def connect(options: PlayOptions, clock: Clock) -> bridge.Client:
     """A session with the service."""
     return bridge.Client(
         options.connect, budget_ms=options.budget_ms, tick_hz=options.tick_hz, connect_timeout_s=CONNECT_TIMEOUT_S,
-        name="helios-bridge play", clock=clock,
+        name="helios-bridge play", credit=_CREDIT, clock=clock,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from demos.headless import Take, compare, connect, run_headless
 from demos.options import PlayOptions as PlayOptions
 from demos.report import build_report, summary, write_report
 from demos.session import BridgeSession, Ticker
-from demos.tour import tour
+from demos.tour import follow
 from demos.world import ReferenceRenderer, World
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -60,7 +60,7 @@ def play(options: PlayOptions) -> int:
         while window.is_open and (options.seconds is None or tick.elapsed_s < options.seconds):
             intent = window.controls.read(world.walk)
             if options.tour:
-                follow_tour(world, tick)
+                follow(world, tick.elapsed_s, tick.dt_s)
             else:
                 world.step(intent, tick.dt_s)
             while window.controls.said:
@@ -77,20 +77,12 @@ def play(options: PlayOptions) -> int:
     if options.report is not None:
         _, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
         report = build_report(
-            session.ledger, client.welcome, began_us=session.began_us, seconds=took_s, tick_hz=options.tick_hz,
-            budget_ms=options.budget_ms, psnrs_db=psnrs, engine_restarts=stats.engine_restarts,
+            session.counts, session.figures, client.welcome, began_us=session.began_us, seconds=took_s,
+            tick_hz=options.tick_hz, budget_ms=options.budget_ms, psnrs_db=psnrs, engine_restarts=stats.engine_restarts,
         )  # fmt: skip
         write_report(options.report, report)
         print(summary(report))
     return 0
-
-
-def follow_tour(world: World, tick: Ticker) -> None:
-    """Moves the player along the scripted tour and says its texts."""
-    point = tour(tick.elapsed_s)
-    world.place(point.view, tick.dt_s)
-    if point.action != world.action:
-        world.say(point.action)
 
 
 def _open_display() -> str | None:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bridge
+from bridge.doctor import cpu_name
 from bridge.errors import ConfigError
 from bridge.metrics import percentile
 from demos.recording import make_folder_for
-from demos.session import Ledger
+from demos.session import Figures
 from demos.world import ReferenceRenderer
 from model.demo.conditions import Conditions
 
@@ -51,7 +52,8 @@ def psnr_db(shown: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
 
 
 def build_report(
-    ledger: Ledger,
+    counts: bridge.Counts,
+    figures: Figures,
     welcome: bridge.Welcome,
     *,
     began_us: int,
@@ -62,19 +64,20 @@ def build_report(
     engine_restarts: int,
 ) -> Json:
     """The report of a run that began at `began_us` and took `seconds`. Figures that nothing was seen of are null."""
-    latencies, ages, psnrs = (sorted(v) for v in (ledger.latencies_ms, ledger.control_ages_ms, psnrs_db))
-    by_source = {source.value: count for source, count in ledger.by_source.items()}
-    first_us = ledger.first_new_us
+    latencies, ages, psnrs = (sorted(v) for v in (figures.latencies_ms, figures.control_ages_ms, psnrs_db))
+    by_source = {source.value: count for source, count in counts.by_source.items()}
+    first_us = figures.first_new_us
     return {
-        "controls": ledger.controls,
-        "answered": ledger.answered,
-        "unanswered": ledger.unanswered,
-        "in_budget": ledger.in_budget,
-        "late": ledger.late,
+        "controls": counts.controls,
+        "answered": counts.answered,
+        "unanswered": counts.unanswered,
+        "refused": counts.refused,
+        "in_budget": counts.in_budget,
+        "late": counts.late,
         **by_source,
-        "sources": {name: _rounded(count / max(1, ledger.answered), 4) for name, count in by_source.items()},
-        "generated_fps": _rounded(ledger.generated_fps, 2),
-        "distinct_generated_frames": ledger.new_frames,
+        "sources": {name: _rounded(count / max(1, counts.answered), 4) for name, count in by_source.items()},
+        "generated_fps": _rounded(figures.generated_fps, 2),
+        "distinct_generated_frames": figures.new_frames,
         "first_frame_s": None if first_us is None else _rounded((first_us - began_us) / 1e6, 3),
         "seconds": _rounded(seconds, 2),
         "tick_hz": tick_hz,
@@ -90,7 +93,7 @@ def build_report(
         "runner": welcome.runner,
         "frame_size": [welcome.frame_width, welcome.frame_height],
         "engine_restarts": engine_restarts,
-        "cpu": cpu_name(),
+        "cpu": f"{cpu_name()} ({usable_cores()} cores)",
         "python": platform.python_version(),
         "commit": commit(),
     }
@@ -122,17 +125,9 @@ def summary(report: Json) -> str:
     )
 
 
-def cpu_name() -> str:
-    """The processor's name and how many of its cores this process may use."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = models[0] if models else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name} ({cores} cores)"
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def commit() -> str:

@@ -7,6 +7,7 @@ the player's words have done to the pixels shown so far, and numbers for the HUD
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,6 +27,11 @@ class FrameSource(Protocol):
     def send(self, camera: bridge.Camera, action: str = "") -> int: ...
 
     def receive(self, timeout_s: float = 1.0) -> bridge.Frame: ...
+
+    def take_answers(self) -> list[bridge.Answer]: ...
+
+    @property
+    def counts(self) -> bridge.Counts: ...
 
 
 class Ticker:
@@ -69,33 +75,21 @@ class Applied:
     action: str = ""
 
     def see(self, header: bridge.FrameHeader) -> None:
-        """Takes in the header of a shown frame. It tells the text in force, which counts when it changes."""
+        """Takes in an answer's header. It tells the text in force, which counts when it changes."""
         if header.chunk >= 0 and header.action != self.action:
             self.action = header.action
             self.conditions = apply_text(self.conditions, header.action)
 
 
 @dataclass(slots=True, kw_only=True)
-class Ledger:
-    """Every control is answered or not; every answer is in budget or late, and comes from one source."""
+class Figures:
+    """What a run's report tells beyond the client's own counts: times of every answer, and the frames shown."""
 
-    controls: int = 0
-    in_budget: int = 0
-    late: int = 0
-    by_source: dict[bridge.Source, int] = field(default_factory=lambda: dict.fromkeys(bridge.Source, 0))
     latencies_ms: list[float] = field(default_factory=list)
     control_ages_ms: list[float] = field(default_factory=list)
     new_frames: int = 0
     first_new_us: int | None = None
     last_new_us: int | None = None
-
-    @property
-    def answered(self) -> int:
-        return sum(self.by_source.values())
-
-    @property
-    def unanswered(self) -> int:
-        return self.controls - self.answered
 
     @property
     def generated_fps(self) -> float:
@@ -119,10 +113,12 @@ class BridgeSession:
     """One game's conversation with a service. Not thread-safe.
 
     newest: the frame to show, None before the first answer. applied: the conditions that its pixels should show.
+    counts: the client's account of controls and answers.
     """
 
     def __init__(self, client: FrameSource, clock: Clock, *, budget_ms: float) -> None:
-        self.ledger = Ledger()
+        self.counts = client.counts
+        self.figures = Figures()
         self.applied = Applied()
         self.newest: bridge.Frame | None = None
         self.history: deque[Sample] = deque()
@@ -137,7 +133,6 @@ class BridgeSession:
     def exchange(self, camera: bridge.Camera, action: str, *, until_us: int) -> bridge.Frame | None:
         """One tick: sends a control, and waits for its answer until `until_us`. Returns: the frame to show."""
         self._last_seq = self._client.send(camera, action)
-        self.ledger.controls += 1
         self._collect(until_us)
         return self.newest
 
@@ -146,35 +141,38 @@ class BridgeSession:
         self._collect(self._clock.now_us() + round(SETTLE_S * 1e6))
 
     def _collect(self, until_us: int) -> None:
-        while self.newest is None or self.newest.seq < self._last_seq:
-            try:
-                frame = self._client.receive(timeout_s=max(0.0, (until_us - self._clock.now_us()) / 1e6))
-            except bridge.ReceiveTimeout:
-                return  # shown late, with the next tick
-            self._count(frame)
+        with suppress(bridge.ReceiveTimeout):  # what is late is shown with the next tick
+            while self.newest is None or self.newest.seq < self._last_seq:
+                left_s = max(0.0, (until_us - self._clock.now_us()) / 1e6)
+                self._show(self._client.receive(timeout_s=left_s))
+        for answer in self._client.take_answers():
+            self._note(answer)
 
-    def _count(self, frame: bridge.Frame) -> None:
-        now_us, header, ledger = self._clock.now_us(), frame.header, self.ledger
+    def _show(self, frame: bridge.Frame) -> None:
+        now_us, figures = self._clock.now_us(), self.figures
         self.newest = frame
-        self.applied.see(header)
-        ledger.by_source[header.source] += 1
-        if frame.latency_ms <= self.budget_ms:
-            ledger.in_budget += 1
-        else:
-            ledger.late += 1
-        ledger.latencies_ms.append(frame.latency_ms)
-        if header.chunk >= 0:
-            ledger.control_ages_ms.append(frame.age_ms)
-        key = (header.chunk, header.index)
-        if header.chunk >= 0 and key > self._newest_key:
+        key = (frame.header.chunk, frame.header.index)
+        if frame.header.chunk >= 0 and key > self._newest_key:
             self._newest_key = key
             self.new_frame_rate.add(now_us)
-            ledger.new_frames += 1
-            ledger.first_new_us = now_us if ledger.first_new_us is None else ledger.first_new_us
-            ledger.last_new_us = now_us
-        age_ms = frame.age_ms if header.chunk >= 0 else 0.0
+            figures.new_frames += 1
+            figures.first_new_us = now_us if figures.first_new_us is None else figures.first_new_us
+            figures.last_new_us = now_us
+
+    def _note(self, answer: bridge.Answer) -> None:
+        """Takes in an answer, shown or overtaken by a newer one."""
+        now_us, painted = self._clock.now_us(), answer.header.chunk >= 0
+        self.applied.see(answer.header)
+        self.figures.latencies_ms.append(answer.latency_ms)
+        if painted:
+            self.figures.control_ages_ms.append(answer.age_ms)
         self.history.append(
-            Sample(at_us=now_us, latency_ms=frame.latency_ms, control_age_ms=age_ms, source=header.source)
+            Sample(
+                at_us=now_us,
+                latency_ms=answer.latency_ms,
+                control_age_ms=answer.age_ms if painted else 0.0,
+                source=answer.header.source,
+            )
         )
         while self.history[0].at_us < now_us - HISTORY_S * 1e6:
             self.history.popleft()

@@ -1,4 +1,4 @@
-"""The scripted tour: a pure function of time. Walking, turning on the spot, strafing past pillars, and action texts.
+"""The scripted tour, a pure function of time: walking, turning on the spot, strafing past pillars, and action texts.
 
 Keyframes are joined by monotone cubics (Fritsch and Carlson 1980): between two keyframes nothing overshoots, so what
 stands still in two of them stands still, and the path keeps to the boxes that its keyframes span. The path closes, so
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.world import EYE_HEIGHT_M, Viewpoint
+from demos.world import EYE_HEIGHT_M, Viewpoint, World
 
 # seconds, x, z (metres), yaw (degrees left of -Z), pitch (degrees up)
 _KEYFRAMES = np.array([
@@ -108,3 +108,11 @@ def tour(time_s: float) -> TourPoint:
         pitch_rad=math.radians(pitch_deg),
     )
     return TourPoint(view=view, action=[text for from_s, text in _TEXTS if from_s <= at_s][-1])
+
+
+def follow(world: World, time_s: float, dt_s: float) -> None:
+    """Moves the player to where the tour is, and says its texts."""
+    point = tour(time_s)
+    world.place(point.view, dt_s)
+    if point.action != world.action:
+        world.say(point.action)

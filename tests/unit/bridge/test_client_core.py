@@ -76,7 +76,7 @@ def answer(core: ClientCore, seq: int, now_us: int, **changed: Any) -> None:
         height=1,
         pixel_format=PixelFormat.RGB8,
     )
-    take(core, msgspec.structs.replace(header, **changed), now_us, bytes([seq, 1, 2, 3, 4, 5]))
+    take(core, msgspec.structs.replace(header, **changed), now_us, bytes([seq % 256, 1, 2, 3, 4, 5]))
 
 
 def send(core: ClientCore, now_us: int) -> int:
@@ -123,6 +123,34 @@ def test_only_the_newest_frame_is_returned_and_only_once() -> None:
     assert core.counts.answered == 3
 
 
+def test_every_answer_is_counted_and_told_of_whether_it_is_returned_or_not() -> None:
+    core = opened()
+    for tick in range(4):
+        send(core, tick * 10_000)
+    for seq, source in enumerate([Source.HELD, Source.GENERATED, Source.REPROJECTED]):
+        answer(core, seq, 20_000, source=source)
+    frame = core.take_newest()
+    assert frame is not None
+    assert frame.seq == 2
+    counts = core.counts
+    assert counts.by_source == {Source.GENERATED: 1, Source.REPROJECTED: 1, Source.HELD: 1}
+    assert (counts.controls, counts.answered, counts.unanswered) == (4, 3, 1)
+    assert (counts.in_budget, counts.late) == (2, 1)
+    told = core.take_answers()
+    assert [(one.seq, one.source, one.latency_ms) for one in told] == [
+        (0, Source.HELD, 20.0), (1, Source.GENERATED, 10.0), (2, Source.REPROJECTED, 0.0),
+    ]  # fmt: skip
+    assert core.take_answers() == []
+
+
+def test_answers_that_nobody_asks_for_do_not_pile_up() -> None:
+    core = opened()
+    for tick in range(1_100):
+        answer(core, send(core, tick), tick)
+    told = core.take_answers()
+    assert (len(told), told[-1].seq) == (1024, 1_099)
+
+
 def test_pixels_cannot_be_written() -> None:
     core = opened()
     send(core, 0)
@@ -152,7 +180,7 @@ def test_unanswered_is_what_is_left() -> None:
         send(core, tick)
     answer(core, 1, 5)
     take(core, ErrorMessage(code=ErrorCode.BAD_SEQUENCE, text="", seq=2, in_reply_to="CONTROL"))
-    assert (core.counts.controls, core.counts.answered, core.counts.refused, core.counts.unanswered) == (4, 1, 1, 2)
+    assert (core.counts.controls, core.counts.answered, core.counts.refused, core.counts.unanswered) == (4, 1, 1, 3)
     assert [error.seq for error in core.errors] == [2]
 
 

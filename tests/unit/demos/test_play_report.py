@@ -15,8 +15,8 @@ from bridge.errors import ConfigError
 from bridge.messages import PixelFormat
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, VideoFile, contact_sheet, write_png, write_video
-from demos.report import PSNR_CAP_DB, build_report, cpu_name, psnr_db, summary, write_report
-from demos.session import Ledger
+from demos.report import PSNR_CAP_DB, build_report, psnr_db, summary, usable_cores, write_report
+from demos.session import Figures
 
 WELCOME = bridge.Welcome(
     version_major=1, version_minor=0, server="s", session_id="", resume_token="", resumed=False, last_seq=-1,
@@ -26,20 +26,23 @@ WELCOME = bridge.Welcome(
 )  # fmt: skip
 
 
-def _report(ledger: Ledger, psnrs_db: list[float]) -> dict[str, object]:
+def _report(counts: bridge.Counts, figures: Figures, psnrs_db: list[float]) -> dict[str, object]:
     return build_report(
-        ledger, WELCOME, began_us=1_000_000, seconds=2.0, tick_hz=60.0, budget_ms=16.667, psnrs_db=psnrs_db,
+        counts, figures, WELCOME, began_us=1_000_000, seconds=2.0, tick_hz=60.0, budget_ms=16.667, psnrs_db=psnrs_db,
         engine_restarts=1,
     )  # fmt: skip
 
 
 def test_holds_every_figure_asked_for() -> None:
-    ledger = Ledger(controls=10, in_budget=7, late=1, latencies_ms=[1.0] * 7 + [40.0], control_ages_ms=[90.0, 110.0])
-    ledger.by_source |= {bridge.Source.GENERATED: 3, bridge.Source.REPROJECTED: 4, bridge.Source.HELD: 1}
-    ledger.new_frames, ledger.first_new_us, ledger.last_new_us = 25, 1_500_000, 2_500_000
-    report = _report(ledger, [20.0, 22.0])
+    counts = bridge.Counts(controls=10, refused=1, in_budget=7, late=1)
+    counts.by_source |= {bridge.Source.GENERATED: 3, bridge.Source.REPROJECTED: 4, bridge.Source.HELD: 1}
+    figures = Figures(
+        latencies_ms=[1.0] * 7 + [40.0], control_ages_ms=[90.0, 110.0], new_frames=25, first_new_us=1_500_000,
+        last_new_us=2_500_000,
+    )  # fmt: skip
+    report = _report(counts, figures, [20.0, 22.0])
     assert report["controls"] == 10
-    assert (report["answered"], report["unanswered"]) == (8, 2)
+    assert (report["answered"], report["unanswered"], report["refused"]) == (8, 2, 1)
     assert (report["generated"], report["reprojected"], report["held"]) == (3, 4, 1)
     assert (report["in_budget"], report["late"]) == (7, 1)
     assert report["generated_fps"] == 24.0
@@ -53,12 +56,12 @@ def test_holds_every_figure_asked_for() -> None:
 
 
 def test_a_run_without_a_single_answer_still_reports(tmp_path: Path) -> None:
-    report = _report(Ledger(controls=5), [])
+    report = _report(bridge.Counts(controls=5), Figures(), [])
     write_report(tmp_path / "deep" / "r.json", report)
     read = json.loads((tmp_path / "deep" / "r.json").read_text())
     assert (read["unanswered"], read["generated_fps"], read["psnr_db"]["mean"]) == (5, 0.0, None)
     assert read["latency_ms"] == {"p50": None, "p95": None, "p99": None}
-    assert "cores" in cpu_name()
+    assert read["cpu"].endswith(f"({usable_cores()} cores)")
 
 
 def test_psnr() -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import bridge
+from bridge.client_core import ClientCore
 from bridge.clock import FakeClock
-from bridge.messages import PixelFormat
+from bridge.codec import Decoded
+from bridge.messages import Hello, PixelFormat
 from demos.headless import Take, fly
 from demos.session import SETTLE_S, Applied, BridgeSession, Ticker
 from demos.tour import tour
@@ -42,34 +44,43 @@ def _header(seq: int, answer: Answer) -> bridge.FrameHeader:
 
 
 class FakeService:
-    """Answers controls by a script; like the SDK it hands out the newest answer only."""
+    """Answers controls by a script, through the SDK's own core."""
 
     def __init__(self, clock: FakeClock, script: list[Answer]) -> None:
         self._clock = clock
         self._script = deque(script)
-        self._due: list[tuple[int, int, bridge.Frame]] = []
-        self._seq = -1
-        self._read_seq = -1
+        self._due: list[tuple[int, bridge.FrameHeader]] = []
+        self._core = ClientCore(
+            Hello(version_major=1, version_minor=0, client="test", budget_us=round(BUDGET_MS * 1e3))
+        )
+
+    @property
+    def counts(self) -> bridge.Counts:
+        return self._core.counts
+
+    def take_answers(self) -> list[bridge.Answer]:
+        return self._core.take_answers()
 
     def send(self, camera: bridge.Camera, action: str = "") -> int:
-        self._seq += 1
-        answer = self._script.popleft()
+        now_us, answer = self._clock.now_us(), self._script.popleft()
+        control = self._core.control(camera, action, (), now_us, teleport=False)
+        self._core.sent(control)
         if answer.after_us is not None:
-            frame = bridge.Frame(header=_header(self._seq, answer), pixels=np.zeros((2, 4, 3), np.uint8), latency_ms=0)
-            self._due.append((self._clock.now_us() + answer.after_us, self._clock.now_us(), frame))
-        return self._seq
+            self._due.append((now_us + answer.after_us, _header(control.seq, answer)))
+        return control.seq
 
     def receive(self, timeout_s: float = 1.0) -> bridge.Frame:
         until_us = self._clock.now_us() + round(timeout_s * 1e6)
-        waiting = [due for due in self._due if due[2].seq > self._read_seq]
-        if not waiting or min(due[0] for due in waiting) > until_us:
+        if not self._due or self._due[0][0] > until_us:
             self._clock.sleep_until_us(until_us)
             raise bridge.ReceiveTimeout("nothing came")
-        self._clock.sleep_until_us(min(due[0] for due in waiting))
-        _, sent_us, frame = max((due for due in waiting if due[0] <= self._clock.now_us()), key=lambda due: due[2].seq)
-        self._read_seq = frame.seq
-        latency_ms = (self._clock.now_us() - sent_us) / 1e3
-        return bridge.Frame(header=frame.header, pixels=frame.pixels, latency_ms=latency_ms)
+        self._clock.sleep_until_us(self._due[0][0])
+        while self._due and self._due[0][0] <= self._clock.now_us():
+            decoded = Decoded(message=self._due.pop(0)[1], pixels=bytes(24))
+            self._core.receive(decoded, self._clock.now_us())
+        frame = self._core.take_newest()
+        assert frame is not None
+        return frame
 
 
 def _run(*script: Answer) -> BridgeSession:
@@ -80,9 +91,9 @@ def _run(*script: Answer) -> BridgeSession:
         session.exchange(CAMERA, "", until_us=tick.deadline_us(1.0))
         tick.next()
     session.settle()
-    ledger = session.ledger
-    assert ledger.controls == len(script) == ledger.answered + ledger.unanswered
-    assert ledger.answered == sum(ledger.by_source.values()) == ledger.in_budget + ledger.late
+    counts = session.counts
+    assert counts.controls == len(script) == counts.answered + counts.unanswered
+    assert counts.answered == counts.in_budget + counts.late == len(session.figures.latencies_ms)
     return session
 
 
@@ -90,42 +101,53 @@ def test_counts_what_was_answered_and_from_where() -> None:
     sources = [bridge.Source.HELD, bridge.Source.GENERATED, bridge.Source.REPROJECTED, bridge.Source.GENERATED]
     keys = [(-1, 0), (0, 0), (0, 0), (0, 1)]
     session = _run(*(Answer(source=source, key=key) for source, key in zip(sources, keys, strict=True)))
-    ledger = session.ledger
-    assert ledger.by_source == {
+    assert session.counts.by_source == {
         bridge.Source.GENERATED: 2,
         bridge.Source.REPROJECTED: 1,
         bridge.Source.HELD: 1,
     }
-    assert (ledger.in_budget, ledger.late, ledger.unanswered) == (4, 0, 0)
-    assert ledger.latencies_ms == [2.0] * 4
-    assert len(ledger.control_ages_ms) == 3  # grey is no answer to any control
+    assert (session.counts.in_budget, session.counts.late, session.counts.unanswered) == (4, 0, 0)
+    assert session.figures.latencies_ms == [2.0] * 4
+    assert len(session.figures.control_ages_ms) == 3  # grey is no answer to any control
 
 
 def test_network_frames_are_counted_once_each() -> None:
     """Ten ticks over five frames: 60 Hz of answers are 30 frames a second."""
     session = _run(*(Answer(key=(0, number // 2)) for number in range(10)))
-    assert session.ledger.new_frames == 5
-    assert session.ledger.generated_fps == pytest.approx(30, rel=0.01)
+    assert session.figures.new_frames == 5
+    assert session.figures.generated_fps == pytest.approx(30, rel=0.01)
 
 
 def test_a_late_answer_is_read_with_the_next_tick_and_counted_late() -> None:
     # 30 ms is in the second tick: it is read there first, then that tick's own answer.
     session = _run(Answer(after_us=30_000), Answer(after_us=14_000), Answer())
-    assert (session.ledger.in_budget, session.ledger.late, session.ledger.unanswered) == (2, 1, 0)
-    assert session.ledger.latencies_ms[0] == pytest.approx(30.0)
+    assert (session.counts.in_budget, session.counts.late, session.counts.unanswered) == (2, 1, 0)
+    assert session.figures.latencies_ms[0] == pytest.approx(30.0)
 
 
-def test_an_answer_that_a_newer_one_replaced_is_unanswered() -> None:
-    session = _run(Answer(after_us=18_000), Answer(after_us=1_000), Answer())
-    assert session.ledger.unanswered == 1
+def test_answers_read_together_all_count_and_the_newest_is_shown() -> None:
+    """A service that stalls answers three controls at once: none of them is unanswered, two are late."""
+    stalled = (
+        Answer(after_us=45_000, key=(0, 0), action="let it rain"),
+        Answer(after_us=45_000 - TICK_US, key=(0, 1), source=bridge.Source.REPROJECTED, action="lamps on"),
+        Answer(after_us=45_000 - 2 * TICK_US, key=(0, 2), action=""),
+    )
+    session = _run(*stalled)
+    counts = session.counts
+    assert (counts.unanswered, counts.in_budget, counts.late) == (0, 1, 2)
+    assert (counts.by_source[bridge.Source.GENERATED], counts.by_source[bridge.Source.REPROJECTED]) == (2, 1)
+    assert session.figures.latencies_ms == pytest.approx([45.0, 28.333, 11.666])
+    assert len(session.history) == 3
     assert session.newest is not None
     assert session.newest.seq == 2
+    assert session.figures.new_frames == 1  # the other two were never on show
+    assert session.applied.conditions == Conditions(weather="rain", lamps="on")  # but the network has read their texts
 
 
 def test_the_last_answers_are_waited_for_but_not_for_ever() -> None:
-    assert _run(Answer(), Answer(after_us=300_000)).ledger.unanswered == 0
-    assert _run(Answer(), Answer(after_us=round(SETTLE_S * 1e6) + 100_000)).ledger.unanswered == 1
-    assert _run(Answer(), Answer(after_us=None)).ledger.unanswered == 1
+    assert _run(Answer(), Answer(after_us=300_000)).counts.unanswered == 0
+    assert _run(Answer(), Answer(after_us=round(SETTLE_S * 1e6) + 100_000)).counts.unanswered == 1
+    assert _run(Answer(), Answer(after_us=None)).counts.unanswered == 1
 
 
 def test_without_an_answer_the_last_frame_stays_on_show() -> None:
@@ -188,7 +210,7 @@ def test_a_flight_sends_the_tour_and_keeps_what_was_shown() -> None:
         assert camera == point.view.camera
         assert action == point.action
     assert len(take.film) == 24
-    assert session.ledger.answered == len(sent) == len(take.shots)
+    assert session.counts.answered == len(sent) == len(take.shots)
 
 
 def test_a_take_of_any_length_keeps_frames_from_all_of_it() -> None:
