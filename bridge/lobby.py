@@ -146,8 +146,9 @@ class Lobby:
 
     def _settle(self, peer: bytes, session: Session, outputs: list[Output]) -> list[Addressed]:
         for output in outputs:
-            if isinstance(output, Lost | Closed):
-                self._of_peer.pop(peer, None)
+            # Its connection may carry another session by now: who was lost may say HELLO anew instead of resuming.
+            if isinstance(output, Lost | Closed) and self._of_peer.get(peer) is session:
+                del self._of_peer[peer]
             if isinstance(output, Closed):
                 self._of_id.pop(session.session_id, None)
                 self._peer_of_id.pop(session.session_id, None)

@@ -193,10 +193,11 @@ class Session:
         return [Lost(reason=reason)]
 
     def close(self, reason: str) -> list[Output]:
-        """The server ends it."""
+        """The server ends it. Who is lost was told so already, and BYE would end what else its connection carries."""
         if self.state is SessionState.CLOSED:
             return []
-        return [Send(message=Bye(reason=reason)), *self._close(reason)]
+        farewell: list[Output] = [Send(message=Bye(reason=reason))] if self.state is SessionState.ACTIVE else []
+        return [*farewell, *self._close(reason)]
 
     @property
     def ledger(self) -> Stats:

@@ -1,11 +1,12 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from bridge.config import ServeConfig
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.lobby import Addressed, Lobby
-from bridge.messages import Busy, Bye, Control, ErrorMessage, Hello, Message, Ping, Welcome
+from bridge.messages import Busy, Bye, Control, ErrorMessage, Hello, Message, Ping, Pong, Welcome
 from bridge.outputs import Closed, ControlAccepted, Lost, Opened, Send, ServerOffer
 from bridge.session import Session, SessionState
 
@@ -96,8 +97,28 @@ def test_a_lost_session_makes_room_when_it_must() -> None:
     assert isinstance(lobby.unreachable(b"a", 1)[0].output, Lost)
     assert len(lobby) == 2
     outputs = lobby.receive(b"c", HELLO, 2)
-    assert [type(one.output) for one in outputs] == [Send, Closed, Send, Opened]
+    assert [type(one.output) for one in outputs] == [Closed, Send, Opened]
     assert len(lobby) == 2
+
+
+@pytest.mark.parametrize("end", ["expiry", "room"])
+def test_a_lost_session_ends_without_touching_the_one_that_its_connection_carries_now(end: str) -> None:
+    lobby = new_lobby()
+    old = session_of(lobby.receive(b"a", HELLO, 0))
+    lobby.tick(60_000_000)
+    assert old.state is SessionState.LOST
+    new = session_of(lobby.receive(b"a", HELLO, 60_000_001))
+    assert new is not old
+    if end == "expiry":
+        lobby.receive(b"a", Pong(t_us=0), 70_000_000)
+        ended = lobby.tick(70_000_001)
+    else:
+        ended = lobby.receive(b"c", HELLO, 60_000_002)
+    assert old.state is SessionState.CLOSED
+    assert [message for peer, message in sent(ended) if peer == b"a"] == []
+    (accepted,) = lobby.receive(b"a", CONTROL, 70_000_002)
+    assert accepted.session is new
+    assert isinstance(accepted.output, ControlAccepted)
 
 
 def test_a_lost_session_is_resumed_under_another_routing_id() -> None:
