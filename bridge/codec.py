@@ -1,42 +1,33 @@
-"""Bytes to messages and back: framing, limits and meaning of single messages. No I/O, no state.
+"""Bytes to messages and back: framing, limits and types of single messages. No I/O, no state.
 
 Hostile bytes meet limits before they meet code: part count and sizes first, then msgpack with its own maxima, then
-depth and text lengths, then msgspec's types and bounds, then what types cannot say (unit quaternions, sound meshes).
+depth and text lengths, then msgspec's types and bounds, then what types cannot say (meaning.py).
 Whatever is wrong leaves here as RemoteProtocolError with a code. Which message is allowed when is session.py's matter.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
-import numpy as np
 
 from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from bridge.meaning import check_meaning
 from bridge.messages import (
     MAX_FRAME_SIDE_PX,
     MAX_PARTS,
-    MAX_POSITION_M,
     MAX_TEXT_BYTES,
-    MAX_UNITS_PER_METRE,
     PROTOCOL_MAGIC,
     STRUCT_OF_TYPE,
     TYPE_OF_STRUCT,
-    Control,
     FrameHeader,
     Message,
     MessageType,
-    Part,
-    PartMove,
     PixelFormat,
-    Quat,
-    SceneUpdate,
-    Shape,
 )
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -44,7 +35,6 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 MAX_DEPTH: Final = 8  # the deepest message, SCENE, needs 4
 MAX_SCENE_BYTES: Final = 4 * 2**20
 MAX_PIXELS_BYTES: Final = 3 * MAX_FRAME_SIDE_PX**2
-QUATERNION_TOLERANCE: Final = 1e-2
 _MAX_ARRAY: Final = 16 * MAX_PARTS
 _MAX_CONTAINERS: Final = 16 * MAX_PARTS  # a full SCENE has 5 a part; 4 MiB of "[]" would be 270 MB of lists
 _KIB: Final = 1024
@@ -121,7 +111,7 @@ def decode(parts: Sequence[Buffer]) -> Decoded:
         body = _unpack(kind, parts[2])
         _check_shape(kind, body)
         message: Message = msgspec.convert(body, STRUCT_OF_TYPE[kind], builtin_types=(bytes,))
-        message = _check_meaning(message)
+        message = check_meaning(message)
         if isinstance(message, FrameHeader):
             _check_pixels(message, parts[3])
             return Decoded(message=message, pixels=parts[3])
@@ -204,24 +194,23 @@ def _check_shape(kind: MessageType, body: dict[object, object]) -> None:
             if isinstance(listed, list) and len(listed) > MAX_PARTS:
                 text = f"SCENE: {name} has {len(listed)} entries, expected at most {MAX_PARTS}"
                 raise RemoteProtocolError(ErrorCode.TOO_MANY_PARTS, text)
-    level: list[Iterable[object]] = [body.keys(), body.values()]
+    level: list[Iterable[Any]] = [body.keys(), body.values()]
     depth = 1
     while level:
         if depth > MAX_DEPTH:
             text = f"{kind.name}: lists and maps nested more than {MAX_DEPTH} deep"
             raise RemoteProtocolError(ErrorCode.TOO_DEEP, text)
-        deeper: list[Iterable[object]] = []
+        deeper: list[Iterable[Any]] = []
         for values in level:
             for value in values:
                 of = type(value)
                 if of is str:
-                    if len(cast("str", value)) * 4 > MAX_TEXT_BYTES:
-                        _check_text(kind, cast("str", value))
+                    if len(value) * 4 > MAX_TEXT_BYTES:
+                        _check_text(kind, value)
                 elif of is list:
-                    deeper.append(cast("list[object]", value))
+                    deeper.append(value)
                 elif of is dict:
-                    deeper.append(cast("dict[object, object]", value).keys())
-                    deeper.append(cast("dict[object, object]", value).values())
+                    deeper += (value.keys(), value.values())
         level = deeper
         depth += 1
 
@@ -249,74 +238,6 @@ def _got(body: object, complaint: str) -> str:
 def _seq_of(kind: MessageType, body: dict[object, object]) -> int:
     seq = body.get("seq") if kind is MessageType.CONTROL else None
     return seq if type(seq) is int and 0 <= seq < 2**53 else -1
-
-
-def _check_meaning(message: Message) -> Message:
-    if isinstance(message, Control | FrameHeader):
-        rotation = _unit(message.rotation, "rotation")
-        if rotation is not message.rotation:
-            return msgspec.structs.replace(message, rotation=rotation)
-    elif isinstance(message, SceneUpdate):
-        return _check_scene(message)
-    return message
-
-
-def _unit(q: Quat, name: str) -> Quat:
-    """`q` with length 1. A quaternion that is off by more than a rounding is a mistake worth telling."""
-    norm = math.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
-    error = abs(norm - 1.0)
-    if error <= 1e-12:
-        return q
-    if not error <= QUATERNION_TOLERANCE:
-        text = f"{name}: a quaternion of length {norm:.4g}, expected 1 (order x, y, z, w)"
-        raise RemoteProtocolError(ErrorCode.BAD_ROTATION, text)
-    return (q[0] / norm, q[1] / norm, q[2] / norm, q[3] / norm)
-
-
-def _check_scene(update: SceneUpdate) -> SceneUpdate:
-    add = tuple(_check_part(part) for part in update.add)
-    move = tuple(_moved(move) for move in update.move)
-    if len({part.id for part in add}) != len(add):
-        raise RemoteProtocolError(ErrorCode.INVALID_FIELD, "SCENE: add names one part id twice")
-    return msgspec.structs.replace(update, add=add, move=move)
-
-
-def _moved(move: PartMove) -> PartMove:
-    rotation = _unit(move.rotation, f"part {move.id}: rotation")
-    return move if rotation is move.rotation else msgspec.structs.replace(move, rotation=rotation)
-
-
-def _check_part(part: Part) -> Part:
-    # A plane's thickness is ignored; which axis that is depends on the client's axes, so two extents must be positive.
-    needed = 2 if part.shape is Shape.PLANE else 3
-    if sum(extent > 0 for extent in part.size) < needed:
-        text = f"part {part.id}: size {part.size}, expected extents above 0"
-        raise RemoteProtocolError(ErrorCode.INVALID_FIELD, text)
-    if part.shape is Shape.MESH:
-        _check_mesh(part)
-    elif part.vertices or part.triangles:
-        raise RemoteProtocolError(ErrorCode.BAD_MESH, f"part {part.id}: a {part.shape.value} has no vertices")
-    rotation = _unit(part.rotation, f"part {part.id}: rotation")
-    return part if rotation is part.rotation else msgspec.structs.replace(part, rotation=rotation)
-
-
-def _check_mesh(part: Part) -> None:
-    def refuse(text: str) -> RemoteProtocolError:
-        return RemoteProtocolError(ErrorCode.BAD_MESH, f"part {part.id}: {text}")
-
-    if not part.vertices or len(part.vertices) % 12:
-        raise refuse(f"{len(part.vertices)} bytes of vertices, expected float32 triples of 12 bytes")
-    if not part.triangles or len(part.triangles) % 12:
-        raise refuse(f"{len(part.triangles)} bytes of triangles, expected uint32 triples of 12 bytes")
-    vertices = np.frombuffer(part.vertices, dtype="<f4").reshape(-1, 3).astype(np.float64)  # (N, 3)
-    triangles = np.frombuffer(part.triangles, dtype="<u4").reshape(-1, 3)  # (M, 3)
-    if not bool((np.abs(vertices) <= MAX_POSITION_M * MAX_UNITS_PER_METRE).all()):
-        raise refuse("a vertex is not finite or too far away")
-    if int(triangles.max()) >= len(vertices):
-        raise refuse(f"a triangle names vertex {int(triangles.max())} of {len(vertices)}")
-    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
-    if not bool((np.cross(b - a, c - a) != 0).any()):
-        raise refuse("every triangle is degenerate")
 
 
 def _check_pixels(header: FrameHeader, pixels: Buffer) -> None:

@@ -231,6 +231,23 @@ def test_a_sound_mesh_passes() -> None:
     assert message.add[0].vertices == TRIANGLE
 
 
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"triangles": struct.pack("<6I", 0, 1, 2, 0, 1, 3)}, "part 5: a triangle names vertex 3 of 3"),
+        ({"vertices": TRIANGLE[:-4] + struct.pack("<f", math.nan)}, "part 5: a vertex is not finite"),
+        ({"triangles": struct.pack("<3I", 2, 2, 2)}, "part 5: every triangle is degenerate"),
+    ],
+)
+def test_among_many_meshes_the_bad_one_is_named(changed: dict[str, Any], text: str) -> None:
+    quad = {**MESH, "vertices": TRIANGLE + TRIANGLE, "triangles": struct.pack("<6I", 0, 1, 2, 3, 4, 5)}
+    sound = [{**(quad if number % 2 else MESH), "id": number} for number in range(10) if number != 5]
+    assert isinstance(decode(scene(*sound)).message, SceneUpdate)
+    error = refusal(scene(*sound[:5], {**MESH, "id": 5, **changed}, *sound[5:]))
+    assert error.code is ErrorCode.BAD_MESH
+    assert text in error.text
+
+
 def test_a_plane_needs_no_thickness() -> None:
     flat = {"id": 1, "shape": "plane", "position": [0, 0, 0], "size": [5, 0, 5]}
     assert isinstance(decode(scene(flat)).message, SceneUpdate)

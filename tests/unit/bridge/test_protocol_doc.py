@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge import codec, messages, session
+from bridge import codec, meaning, messages, session
 from bridge.codec import MAX_BODY_BYTES, decode, encode
 from bridge.config import ServeConfig
 from bridge.errors import ErrorCode
@@ -157,7 +157,7 @@ def test_limits_are_the_codes() -> None:
         "bytes of a session's meshes": f"{messages.MAX_SESSION_MESH_BYTES}",
         "events of a control": f"{messages.MAX_EVENTS}",
         "metres from the origin": f"{messages.MAX_POSITION_M:g}",
-        "error of a quaternion's length": f"{codec.QUATERNION_TOLERANCE:g}",
+        "error of a quaternion's length": f"{meaning.QUATERNION_TOLERANCE:g}",
         "frames under way": f"{messages.MAX_CREDIT}",
         "refused messages in a row": f"{session.MAX_STRIKES}",
         "heartbeat_us": f"{config.heartbeat_us}",
