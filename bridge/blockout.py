@@ -49,8 +49,14 @@ class Blockout:
             if self._parts is not None:
                 self._parts.pop(part.id, None)
 
+    def whole(self) -> SceneUpdate:
+        """One update in place of all that led to this."""
+        prompt = self._prompt or None
+        if self._parts is None:
+            return SceneUpdate(prompt=prompt, seed=self._seed)
+        return SceneUpdate(prompt=prompt, seed=self._seed, replace=True, add=tuple(self._parts.values()))
+
     def start(self) -> SessionStart:
         """A world that begins with all of this."""
-        parts = None if self._parts is None else tuple(self._parts.values())
-        scene = None if parts is None else SceneUpdate(replace=True, add=parts)
+        scene = None if self._parts is None else self.whole()
         return SessionStart(seed=self._seed, prompt=self._prompt, scene=scene)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from bridge import pose as rotations
 from bridge.engine import ControlWindow
-from bridge.messages import SceneUpdate
+from bridge.messages import MAX_TEXT_BYTES, SceneUpdate
 from bridge.pose import Pose
 
 Array = NDArray[np.float64]
+
+_MOST_EVENTS = 64  # that wait for a chunk; more make no text that a model could follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ class ControlTimeline:
 
     def push(self, control: TimedControl, events: tuple[str, ...] = ()) -> bool:
         """Adds the newest control and says whether it is a cut. One for the same moment replaces the older one."""
-        self._events.extend(events)
+        self._events = [*self._events, *events][-_MOST_EVENTS:]
         newest = self.newest
         cut = control.cut or (newest is not None and self._is_jump(newest, control))
         if newest is not None and control.time_us <= newest.time_us:
@@ -123,6 +125,10 @@ class ControlTimeline:
         while self._controls[0].time_us < oldest_us:
             self._controls.popleft()
         return cut
+
+    @property
+    def scenes_waiting(self) -> int:
+        return len(self._scene_updates)
 
     def push_scene(self, update: SceneUpdate) -> None:
         self._scene_updates.append(update)
@@ -143,7 +149,7 @@ class ControlTimeline:
         positions, quaternions, fov_deg, indices = self._poses_at(times_us)
         known = list(self._controls)
         events = "; ".join(self._events)
-        actions = tuple("; ".join(filter(None, (known[index].action, events))) for index in indices)
+        actions = tuple(_joined(known[index].action, events) for index in indices)
         window = ControlWindow(
             positions=positions,
             rotations=quaternions,
@@ -161,7 +167,7 @@ class ControlTimeline:
     def give_back(self, window: ControlWindow) -> None:
         """Puts what the newest window would have applied in front of what has come since."""
         self._scene_updates[:0] = window.scene_updates
-        self._events[:0] = self._events_taken
+        self._events = [*self._events_taken, *self._events][-_MOST_EVENTS:]
         self._events_taken = []
         self._cut_pending |= window.cut
 
@@ -224,6 +230,12 @@ class ControlTimeline:
             _clamp_length(velocity, self._config.max_speed_m_per_s),
             _clamp_length(turn_rate, np.radians(self._config.max_turn_rate_deg_per_s)),
         )
+
+
+def _joined(action: str, events: str) -> str:
+    """What the model is told: at most as long as a FRAME's header can tell it back."""
+    text = "; ".join(filter(None, (action, events)))
+    return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
 
 
 def _clamp_length(vectors: Array, longest: float) -> Array:

@@ -19,7 +19,7 @@ from bridge.config import ServeConfig
 from bridge.control import ClientClock, ControlTimeline, TimedControl
 from bridge.engine import ControlWindow, EngineInfo, Plan
 from bridge.frames import FrameRef, FrameStore, StoredChunk, encode_pixels
-from bridge.messages import Control, Event, FrameHeader, PixelFormat, Source, Stats
+from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Source, Stats
 from bridge.metrics import SessionMetrics
 from bridge.outputs import ControlAccepted
 from bridge.pacing import PacingConfig, decide
@@ -28,6 +28,7 @@ from bridge.reproject import Warper
 from bridge.supervisor import ChunkMade
 
 GREY = 128
+MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends five to twenty a chunk
 IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no new chunks
 
 
@@ -105,6 +106,17 @@ class Player:
         )
         self._metrics.client_lateness_us.add(accepted.received_us, control.lateness_us)
         return self.store.clear() if cut else []
+
+    def change_scene(self, update: SceneUpdate) -> None:
+        """Takes a scene update in. It goes out with the next chunk, or with the world when there is none yet."""
+        self.blockout.apply(update)
+        if self.world is None:
+            return
+        self.timeline.push_scene(update)
+        if self.timeline.scenes_waiting > MOST_SCENES:
+            # What a client can make us keep is bounded: one whole blockout stands for all that led to it.
+            self.timeline.drop_scenes()
+            self.timeline.push_scene(self.blockout.whole())
 
     def wants_frames(self, now_us: int) -> bool:
         """True while the player plays and the engine can go on with the world."""

@@ -51,7 +51,7 @@ from bridge.transport import Poller, RouterSocket, SendResult
 
 SERVER_NAME = "helios-bridge"
 CAPABILITIES = ("reproject", "scene", "stats", "resume")
-_MESSAGES_A_TURN = 64  # then the engine and the clock get a look, however busy the socket is
+_TURN_US = 4_000  # of messages; then the engine and the clock get a look, however busy the socket is
 _CHUNKS_A_SESSION = 3
 _LONGEST_WAIT_US = 1_000_000
 _BYE_MS = 100  # how long stopping waits for BYE to leave; on a live connection it is well under one
@@ -147,11 +147,11 @@ class Server:
         """Waits for something to happen, and deals with it."""
         starts_us = self._start.at_us if self._start is not None else None
         self._poller.wait(self._wait_us(starts_us, self._lobby.next_tick_us, self._supervisor.next_timeout_us))
-        for _ in range(_MESSAGES_A_TURN):
-            received = self._router.receive()
-            if received is None:
-                break
+        turn_ends_us = self._clock.now_us() + _TURN_US
+        while (received := self._router.receive()) is not None:
             self._on_bytes(*received)
+            if self._clock.now_us() >= turn_ends_us:
+                break
         for event in self._supervisor.poll():
             self._on_engine(event)
         self._send_all(self._lobby.tick(self._clock.now_us()))
@@ -174,7 +174,8 @@ class Server:
         except Exception:
             # The process's top loop: a mistake of ours in one client's message must not end everyone's game.
             _log.exception("message.failed peer=%s", peer.hex())
-            error = RemoteProtocolError(ErrorCode.INTERNAL, "the service failed on this message; see its log")
+            text = "the service failed on this message; see its log"
+            error = RemoteProtocolError(ErrorCode.INTERNAL, text, fatal=True)
             self._send_all(self._lobby.refuse(peer, error, now_us))
 
     def _send_all(self, addressed: Iterable[Addressed]) -> None:
@@ -197,18 +198,16 @@ class Server:
         player = self._players.get(session.session_id)
         if isinstance(output, Opened) and player is None:
             self._players[session.session_id] = Player(config=self._config, info=self._info, clock=self._clock)
-            _log.info("session.open session=%s client=%s", session.session_id[:8], output.hello.client)
+            _log.info("session.open session=%s client=%r", session.session_id[:8], output.hello.client)
         if player is None:
             return
         match output:
             case ControlAccepted():
                 self._on_control(session, player, output)
             case SceneAccepted(update=update):
-                player.blockout.apply(update)
+                player.change_scene(update)
                 if player.world is None:
                     self._open_world(player)
-                else:
-                    player.timeline.push_scene(update)
             case ResetAccepted(reset=reset):
                 player.blockout.apply_reset(reset)
                 self._close_world(player)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bridge.control import ClientClock, ControlTimeline, TimedControl, TimelineConfig
-from bridge.messages import SceneUpdate
+from bridge.messages import MAX_TEXT_BYTES, SceneUpdate
 from bridge.pose import Pose, angle_between_deg, quaternion_from_rotation_vector
 
 TICK_US = 16_667
@@ -155,6 +155,27 @@ def test_scene_updates_and_events_are_handed_out_once_in_order_and_can_be_given_
     assert again.actions == ("walk; door opens; bell",) * 2
     last = timeline.take_window(start_us=60_000, frames=2, fps=24)
     assert (last.scene_updates, last.actions) == ((), ("walk", "walk"))
+
+
+def test_what_the_model_is_told_fits_a_frames_header() -> None:
+    timeline = ControlTimeline()
+    for number in range(500):
+        timeline.push(control(number, pose(), action="é" * 1000), ("ü" * 700, f"event {number}"))
+    (told,) = timeline.take_window(start_us=0, frames=1, fps=24).actions
+    assert len(told.encode()) == MAX_TEXT_BYTES
+    assert told.startswith("é" * 1000 + "; ü")
+
+
+def test_events_that_no_chunk_takes_are_bounded_and_the_newest_stay() -> None:
+    timeline = ControlTimeline()
+    for number in range(500):
+        timeline.push(control(number, pose()), (f"e{number}",))
+    first = timeline.take_window(start_us=0, frames=1, fps=24)
+    assert first.actions[0].split("; ") == [f"e{number}" for number in range(436, 500)]
+    timeline.push(control(500, pose()), ("e500",))
+    timeline.give_back(first)
+    again = timeline.take_window(start_us=0, frames=1, fps=24)
+    assert again.actions[0].split("; ") == [f"e{number}" for number in range(437, 501)]
 
 
 def test_old_controls_are_forgotten() -> None:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from bridge.blockout import Blockout
 from bridge.clock import FakeClock
 from bridge.config import ServeConfig
 from bridge.engine import EngineInfo, Plan
-from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Source, Stats
+from bridge.messages import (
+    Control,
+    Event,
+    FrameHeader,
+    Part,
+    PartMove,
+    PixelFormat,
+    SceneUpdate,
+    Shape,
+    Source,
+    Stats,
+)
 from bridge.outputs import ControlAccepted
-from bridge.player import Player
+from bridge.player import MOST_SCENES, Player
 from bridge.supervisor import ChunkMade
 
 INFO = EngineInfo(
@@ -149,6 +162,27 @@ def test_what_a_lost_chunk_would_have_applied_comes_again_and_what_was_refused_d
     assert not game.player.wants_frames(now_us + 499 * MS)
     assert game.player.wants_frames(now_us + 500 * MS)
     assert game.player.ask(now_us, now_us, PLAN).window.scene_updates == ()
+
+
+def test_scenes_that_no_chunk_takes_are_bounded_and_sum_up_to_the_same(game: Game) -> None:
+    game.tick()
+    game.player.world = 3
+    box = Part(id=0, shape=Shape.BOX, position=(0.0, 0.0, 0.0))
+    game.player.change_scene(SceneUpdate(prompt="night", replace=True, add=(box,)))
+    for number in range(1, 200):
+        more = msgspec.structs.replace(box, id=number)
+        game.player.change_scene(
+            SceneUpdate(add=(more,), move=(PartMove(id=number, position=(1.0, 0.0, 0.0)),), remove=(number - 2,))
+        )
+    now_us = game.clock.now_us()
+    updates = game.player.ask(now_us, now_us, PLAN).window.scene_updates
+    assert len(updates) <= MOST_SCENES
+    replayed = Blockout(seed=0, prompt="")
+    for update in updates:
+        replayed.apply(update)
+    assert replayed.start() == game.player.blockout.start()
+    assert [part.id for part in replayed.whole().add] == [198, 199]
+    assert replayed.whole().prompt == "night"
 
 
 def test_an_answer_that_takes_too_long_says_so(game: Game) -> None:
