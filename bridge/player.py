@@ -18,6 +18,7 @@ from bridge.codec import Buffer
 from bridge.config import ServeConfig
 from bridge.control import ClientClock, ControlTimeline, TimedControl
 from bridge.engine import ControlWindow, EngineInfo, Plan
+from bridge.engine_events import ChunkMade
 from bridge.frames import FrameRef, FrameStore, StoredChunk, encode_pixels
 from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Source, Stats
 from bridge.metrics import SessionMetrics
@@ -25,7 +26,6 @@ from bridge.outputs import ControlAccepted
 from bridge.pacing import PacingConfig, decide
 from bridge.pose import Pose
 from bridge.reproject import Warper
-from bridge.supervisor import ChunkMade
 
 GREY = 128
 MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends five to twenty a chunk

@@ -18,6 +18,16 @@ from bridge.clock import Clock, MonotonicClock
 from bridge.codec import Buffer, decode, encode
 from bridge.config import ServeConfig
 from bridge.engine import EngineInfo
+from bridge.engine_events import (
+    ChunkFailed,
+    ChunkMade,
+    EngineDown,
+    EngineEvent,
+    EngineGivenUp,
+    EngineUp,
+    WorldOpened,
+    WorldRefused,
+)
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.link import EngineConfig
 from bridge.lobby import Addressed, Lobby
@@ -36,17 +46,7 @@ from bridge.outputs import (
 from bridge.player import Player
 from bridge.scheduler import Playhead, Scheduler, SchedulerConfig, Start
 from bridge.session import Session, SessionState
-from bridge.supervisor import (
-    ChunkFailed,
-    ChunkMade,
-    EngineDown,
-    EngineEvent,
-    EngineGivenUp,
-    EngineSupervisor,
-    EngineUp,
-    WorldOpened,
-    WorldRefused,
-)
+from bridge.supervisor import EngineSupervisor
 from bridge.transport import Poller, RouterSocket, SendResult
 
 SERVER_NAME = "helios-bridge"

@@ -9,14 +9,20 @@ from __future__ import annotations
 import enum
 import logging
 import queue
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bridge.clock import Clock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart, State
+from bridge.engine_events import (
+    ChunkFailed,
+    ChunkMade,
+    EngineDown,
+    EngineEvent,
+    EngineGivenUp,
+    EngineUp,
+    WorldOpened,
+    WorldRefused,
+)
 from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
 from bridge.frames import SharedFrameRing
 from bridge.link import Ended, EngineConfig, Inbox, Link, Wake
@@ -36,62 +42,6 @@ from bridge.worker import (
 )
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineUp:
-    """A process is ready; worlds of an earlier one go on in it."""
-
-    info: EngineInfo
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineDown:
-    """The process is gone and will be replaced. `lost`: the world whose step died with it."""
-
-    reason: str
-    lost: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineGivenUp:
-    """No engine process can be had."""
-
-    error: EngineError | ConfigError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorldOpened:
-    world: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorldRefused:
-    """The engine cannot show this world, or keeps dying over it; it is forgotten."""
-
-    world: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ChunkMade:
-    """`frames` (N, H, W, 3) and `depth` (N, h, w) are views of ring slot `slot`, valid until it is released."""
-
-    world: int
-    slot: int
-    frames: NDArray[np.uint8]
-    depth: NDArray[np.float32] | None
-    actions: tuple[str, ...]
-    stage_ms: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkFailed:
-    world: int
-    text: str
-
-
-EngineEvent = EngineUp | EngineDown | EngineGivenUp | WorldOpened | WorldRefused | ChunkMade | ChunkFailed
 
 
 class _Phase(enum.Enum):
@@ -115,6 +65,12 @@ class _InFlight:
     since_us: int
 
 
+@dataclass(slots=True)
+class _Opening:
+    world: int
+    since_us: int
+
+
 class EngineSupervisor:
     """Owns the engine process, the ring, and the newest state of every world."""
 
@@ -128,7 +84,7 @@ class EngineSupervisor:
         self._ring: SharedFrameRing | None = None
         self._info: EngineInfo | None = None
         self._in_flight: _InFlight | None = None
-        self._opening: dict[int, int] = {}
+        self._opening: _Opening | None = None
         self._kill_reason = ""
         self._failed_starts = 0
         self._backoff_us = config.first_backoff_us
@@ -156,8 +112,7 @@ class EngineSupervisor:
         world = self._next_world
         self._next_world += 1
         self._worlds[world] = _World(start=start)
-        if self._phase is _Phase.READY:
-            self._send_open(world)
+        self._open_next()
         return world
 
     def forget(self, world: int) -> None:
@@ -190,7 +145,7 @@ class EngineSupervisor:
             return None
         if self._phase is _Phase.STARTING:
             return self._started_us + self._config.start_timeout_us
-        busy_since_us = [*self._opening.values(), *([self._in_flight.since_us] if self._in_flight else [])]
+        busy_since_us = [busy.since_us for busy in (self._opening, self._in_flight) if busy is not None]
         if self._phase is _Phase.READY and busy_since_us:
             return min(busy_since_us) + self._config.step_timeout_us
         return None
@@ -232,25 +187,23 @@ class EngineSupervisor:
         self._started_us = self._clock.now_us()
         self._link = Link(self._config, self._inbox, self._wake)
 
-    def _send_open(self, world: int) -> None:
-        self._opening[world] = self._clock.now_us()
-        self._link.send(Open(world=world, start=self._worlds[world].start))
+    def _open_next(self) -> None:
+        """Begins the oldest world that has not begun. One at a time: whoever opens many shall not keep steps waiting,
+        and of worlds that are forgotten in quick succession most are never begun."""
+        if self._phase is not _Phase.READY or self._opening is not None:
+            return
+        for world, known in self._worlds.items():
+            if known.state is None:
+                self._opening = _Opening(world=world, since_us=self._clock.now_us())
+                self._link.send(Open(world=world, start=known.start))
+                return
 
     def _on_word(self, word: Report | Ended) -> list[EngineEvent]:
         match word:
             case Ready():
                 return self._on_ready(word.info)
-            case Began():
-                self._opening.pop(word.world, None)
-                if word.world not in self._worlds:
-                    return []
-                self._worlds[word.world].state = word.state
-                return [WorldOpened(world=word.world)]
-            case Refused():
-                self._opening.pop(word.world, None)
-                if self._worlds.pop(word.world, None) is None:
-                    return []
-                return [WorldRefused(world=word.world, text=word.text)]
+            case Began() | Refused():
+                return self._on_opened(word)
             case Made():
                 return self._on_made(word)
             case Failed():
@@ -278,12 +231,24 @@ class EngineSupervisor:
         self._failed_starts = 0
         self._link.send(Attach(layout=self._ring.layout))
         for world, known in self._worlds.items():
-            if known.state is None:
-                self._send_open(world)
-            else:
+            if known.state is not None:
                 self._link.send(Adopt(world=world, state=known.state))
+        self._open_next()
         _log.info("engine.up model=%s runner=%s pid=%s", info.model, info.runner, self._link.process.pid)
         return [EngineUp(info=info)]
+
+    def _on_opened(self, word: Began | Refused) -> list[EngineEvent]:
+        self._opening = None
+        known = self._worlds.get(word.world)
+        events: list[EngineEvent] = []
+        if known is not None and isinstance(word, Began):
+            known.state = word.state
+            events = [WorldOpened(world=word.world)]
+        elif known is not None and isinstance(word, Refused):
+            del self._worlds[word.world]
+            events = [WorldRefused(world=word.world, text=word.text)]
+        self._open_next()
+        return events
 
     def _on_made(self, made: Made) -> list[EngineEvent]:
         assert self._ring is not None, "a step needs the ring"
@@ -316,17 +281,16 @@ class EngineSupervisor:
                 text = f"engine: the process ended {self._failed_starts} times while starting ({reason}); see its log"
                 return self._give_up(EngineUnavailable(text))
         stepping, self._in_flight = self._in_flight, None
-        opening, self._opening = list(self._opening), {}
+        opening, self._opening = self._opening, None
         if stepping is not None:
             self.release(stepping.slot)
         self._phase = _Phase.WAITING
         self._again_us = self._clock.now_us() + self._backoff_us
         _log.warning("engine.down reason=%s again_ms=%d", reason, self._backoff_us // 1000)
         self._backoff_us = min(2 * self._backoff_us, self._config.longest_backoff_us)
-        lost = None if stepping is None else stepping.world
-        events: list[EngineEvent] = [EngineDown(reason=reason, lost=lost)]
+        events: list[EngineEvent] = [EngineDown(reason=reason)]
         # Whoever was being worked on may be the reason; after a few times it is, and the others shall live.
-        for world in ([stepping.world] if stepping is not None else []) + opening[:1]:
+        for world in [busy.world for busy in (stepping, opening) if busy is not None]:
             known = self._worlds.get(world)
             if known is not None:
                 known.deaths += 1

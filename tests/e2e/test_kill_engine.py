@@ -14,16 +14,10 @@ import pytest
 from bridge import Camera, Frame, Source
 from bridge.clock import MonotonicClock
 from bridge.engine import ControlWindow, Plan, SessionStart
+from bridge.engine_events import ChunkMade, EngineDown, EngineEvent, EngineUp, WorldOpened
 from bridge.engines.synthetic import CRASH_ACTION, FAIL_ACTION, HANG_ACTION, render_room
 from bridge.link import EngineConfig
-from bridge.supervisor import (
-    ChunkMade,
-    EngineDown,
-    EngineEvent,
-    EngineSupervisor,
-    EngineUp,
-    WorldOpened,
-)
+from bridge.supervisor import EngineSupervisor
 from bridge.transport import Poller
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")

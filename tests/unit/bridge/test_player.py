@@ -12,6 +12,7 @@ from bridge.blockout import Blockout
 from bridge.clock import FakeClock
 from bridge.config import ServeConfig
 from bridge.engine import EngineInfo, Plan
+from bridge.engine_events import ChunkMade
 from bridge.messages import (
     Control,
     Event,
@@ -26,7 +27,6 @@ from bridge.messages import (
 )
 from bridge.outputs import ControlAccepted
 from bridge.player import MOST_SCENES, Player
-from bridge.supervisor import ChunkMade
 
 INFO = EngineInfo(
     model="t", runner="t", frame_width=32, frame_height=24, frames_per_chunk=(3,), depth_width=8, depth_height=6,

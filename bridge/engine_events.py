@@ -1,0 +1,67 @@
+"""What the engine process's supervisor tells the server: plain values, made by supervisor.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.engine import EngineInfo
+from bridge.errors import ConfigError, EngineError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineUp:
+    """A process is ready; worlds of an earlier one go on in it."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineDown:
+    """The process is gone and will be replaced; what it was doing is lost."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineGivenUp:
+    """No engine process can be had."""
+
+    error: EngineError | ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldOpened:
+    world: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldRefused:
+    """The engine cannot show this world, or keeps dying over it; it is forgotten."""
+
+    world: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChunkMade:
+    """`frames` (N, H, W, 3) and `depth` (N, h, w) are views of ring slot `slot`, valid until it is released."""
+
+    world: int
+    slot: int
+    frames: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None
+    actions: tuple[str, ...]
+    stage_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkFailed:
+    world: int
+    text: str
+
+
+EngineEvent = EngineUp | EngineDown | EngineGivenUp | WorldOpened | WorldRefused | ChunkMade | ChunkFailed

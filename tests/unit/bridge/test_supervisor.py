@@ -1,0 +1,149 @@
+"""The supervisor against a scripted engine process: no process, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bridge import supervisor as module
+from bridge.clock import FakeClock
+from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
+from bridge.engine_events import EngineDown, EngineUp, WorldOpened, WorldRefused
+from bridge.link import Ended, EngineConfig, Inbox, Wake
+from bridge.supervisor import EngineSupervisor
+from bridge.worker import Adopt, Began, Command, Forget, Open, Ready, Refused, Report, Step
+
+INFO = EngineInfo(
+    model="t", runner="t", frame_width=4, frame_height=2, frames_per_chunk=(2,), depth_width=2, depth_height=1,
+    camera_method="none", default_map="t",
+)  # fmt: skip
+START = SessionStart(seed=0, prompt="", scene=None)
+STATE = {"n": np.array(1)}
+PLAN = Plan(frames=2, steps=(1,), rung="full")
+WINDOW = ControlWindow(
+    positions=np.zeros((2, 3)), rotations=np.tile([0.0, 0.0, 0.0, 1.0], (2, 1)), vertical_fov_deg=np.full(2, 60.0),
+    actions=("", ""), scene_updates=(), cut=False, newest_control_t_us=0,
+)  # fmt: skip
+
+
+class Process:
+    """Stands for `Link`: keeps what it is sent, says what a test tells it to."""
+
+    newest: Process
+
+    def __init__(self, config: EngineConfig, inbox: Inbox, wake: Wake) -> None:
+        self.inbox = inbox
+        self.sent: list[Command] = []
+        self.killed = False
+        self.process = SimpleNamespace(pid=1)
+        Process.newest = self
+
+    def send(self, command: Command) -> None:
+        self.sent.append(command)
+
+    def say(self, word: Report | Ended) -> None:
+        self.inbox.put((self, word))  # type: ignore[arg-type]
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def finish(self, patience_s: float) -> None:
+        pass
+
+    def opened(self) -> list[int]:
+        return [command.world for command in self.sent if isinstance(command, Open)]
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineSupervisor]:
+    monkeypatch.setattr(module, "Link", Process)
+    made = EngineSupervisor(EngineConfig(slots=2, world_attempts=2, first_backoff_us=1000), FakeClock())
+    Process.newest.say(Ready(info=INFO))
+    assert made.poll() == [EngineUp(info=INFO)]
+    yield made
+    made.stop()
+
+
+def revive(supervisor: EngineSupervisor) -> None:
+    clock = supervisor._clock
+    assert isinstance(clock, FakeClock)
+    clock.advance_us(10_000_000)
+    supervisor.poll()
+    Process.newest.say(Ready(info=INFO))
+    assert supervisor.poll() == [EngineUp(info=INFO)]
+
+
+def test_worlds_are_opened_one_at_a_time_in_order(supervisor: EngineSupervisor) -> None:
+    process = Process.newest
+    worlds = [supervisor.open(START) for _ in range(3)]
+    assert process.opened() == worlds[:1]
+    process.say(Began(world=worlds[0], state=STATE))
+    assert supervisor.poll() == [WorldOpened(world=worlds[0])]
+    assert process.opened() == worlds[:2]
+    process.say(Refused(world=worlds[1], text="no"))
+    assert supervisor.poll() == [WorldRefused(world=worlds[1], text="no")]
+    assert process.opened() == worlds
+
+
+def test_a_client_that_begins_anew_without_end_opens_two_worlds(supervisor: EngineSupervisor) -> None:
+    process = Process.newest
+    for _ in range(1000):
+        supervisor.forget(supervisor.open(START))
+    last = supervisor.open(START)
+    assert len(process.opened()) == 1
+    process.say(Began(world=process.opened()[0], state=STATE))
+    assert supervisor.poll() == []
+    assert process.opened()[1:] == [last]
+
+
+def test_a_fresh_process_adopts_what_had_begun_and_opens_the_rest(supervisor: EngineSupervisor) -> None:
+    begun, waiting, gone = (supervisor.open(START) for _ in range(3))
+    Process.newest.say(Began(world=begun, state=STATE))
+    supervisor.poll()
+    supervisor.forget(gone)
+    assert Forget(world=gone) in Process.newest.sent
+    Process.newest.say(Ended("killed"))
+    assert supervisor.poll() == [EngineDown(reason="killed")]
+    assert not supervisor.step(begun, WINDOW, PLAN)
+    revive(supervisor)
+    adopted = [command.world for command in Process.newest.sent if isinstance(command, Adopt)]
+    assert (adopted, Process.newest.opened()) == ([begun], [waiting])
+
+
+def test_a_world_whose_opening_kills_the_process_is_refused_and_the_next_is_opened(
+    supervisor: EngineSupervisor,
+) -> None:
+    bad, good = supervisor.open(START), supervisor.open(START)
+    Process.newest.say(Ended("crash"))
+    assert supervisor.poll() == [EngineDown(reason="crash")]
+    revive(supervisor)
+    assert Process.newest.opened() == [bad]
+    Process.newest.say(Ended("crash"))
+    assert [type(event) for event in supervisor.poll()] == [EngineDown, WorldRefused]
+    revive(supervisor)
+    assert Process.newest.opened() == [good]
+
+
+def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(supervisor: EngineSupervisor) -> None:
+    clock = supervisor._clock
+    assert isinstance(clock, FakeClock)
+    world = supervisor.open(START)
+    Process.newest.say(Began(world=world, state=STATE))
+    supervisor.poll()
+    for _ in range(3):  # more often than there are slots
+        assert supervisor.step(world, WINDOW, PLAN)
+        assert not supervisor.step(world, WINDOW, PLAN)
+        assert isinstance(Process.newest.sent[-1], Step)
+        clock.advance_us(20_000_000)
+        supervisor.poll()
+        assert Process.newest.killed
+        Process.newest.say(Ended("signal"))
+        assert supervisor.poll()[0] == EngineDown(reason="hung")
+        revive(supervisor)
+        if world not in supervisor._worlds:  # two deaths over it are enough
+            world = supervisor.open(START)
+            Process.newest.say(Began(world=world, state=STATE))
+            supervisor.poll()
