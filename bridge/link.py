@@ -61,7 +61,7 @@ class Wake:
     def set(self) -> None:
         try:
             self._write.send(b"\0")
-        except (BlockingIOError, OSError):
+        except OSError:
             return  # full: a wake-up is already pending; closed: nobody listens any more
 
     def clear(self) -> None:
@@ -111,8 +111,14 @@ class Link:
             self._thread.join(5.0)
 
     def _live(self) -> None:
-        _start_with_threads(self.process, self._config.threads)
-        self._theirs.close()
+        try:
+            _start_with_threads(self.process, self._config.threads)
+        except OSError as exc:  # no memory, too many processes: the supervisor tries again later
+            self._ours.close()
+            self._post(Ended(f"it cannot be started: {exc}"))
+            return
+        finally:
+            self._theirs.close()
         writer = threading.Thread(target=_write_commands, args=(self._ours, self._outbox), daemon=True)
         writer.start()
         try:
