@@ -17,7 +17,15 @@ from bridge.client_core import Answer, Camera, ClientCore, Counts, Frame
 from bridge.clock import Clock, MonotonicClock
 from bridge.codec import decode, encode, encode_checked
 from bridge.config import DEFAULT_ADDRESS
-from bridge.errors import ConfigError, ConnectTimeout, PeerLost, ReceiveTimeout, RemoteProtocolError, SessionClosed
+from bridge.errors import (
+    ConfigError,
+    ConnectTimeout,
+    PeerLost,
+    ReceiveTimeout,
+    RemoteProtocolError,
+    SessionClosed,
+    SessionError,
+)
 from bridge.messages import (
     VERSION_MAJOR,
     VERSION_MINOR,
@@ -111,7 +119,8 @@ class Client:
     def poll(self) -> Frame | None:
         """The newest frame that was not returned yet, or None. Never blocks.
 
-        Raises: SessionClosed, RemoteProtocolError: the session is over, or the server refused a scene.
+        Raises: SessionClosed, SessionBusy: the session is over, or could not be resumed. PeerLost: the service is gone.
+            RemoteProtocolError: the server refused a scene, or ended the session for a mistake.
         """
         self._check_open()
         self._drain()
@@ -233,8 +242,8 @@ class Client:
         while (parts := self._socket.receive()) is not None:
             try:
                 replies = self._core.receive(decode(parts), self._clock.now_us())
-            except (SessionClosed, RemoteProtocolError) as exc:
-                if isinstance(exc, SessionClosed) or exc.fatal:
+            except (SessionError, RemoteProtocolError) as exc:
+                if isinstance(exc, SessionError) or exc.fatal:
                     self._close_socket()
                 raise
             for reply in replies:

@@ -119,7 +119,7 @@ class ClientCore:
         self._newest_seq = -1
         self._returned_seq = -1
         self._lateness_us = 0
-        self._resuming = False
+        self._resumed_from_seq: int | None = None  # the first control after HELLO, while WELCOME is awaited
 
     def hello(self) -> Hello:
         """Opens the session, or resumes it once WELCOME has told its token."""
@@ -197,7 +197,7 @@ class ClientCore:
         if self.welcome is not None and not welcome.resumed:
             raise SessionClosed("the server no longer has this session; open a new one")
         self.welcome = welcome
-        self._resuming = False
+        self._resumed_from_seq = None
         self._next_seq = max(self._next_seq, welcome.last_seq + 1)
 
     def _on_frame(self, header: FrameHeader, decoded: Decoded, now_us: int) -> None:
@@ -221,9 +221,10 @@ class ClientCore:
             self.counts.refused += 1
             self._sent_us.pop(error.seq, None)
         if error.fatal and error.code in _RESUMABLE and self.welcome is not None:
-            if self._resuming:
+            # What was under way before HELLO is refused as well; if later controls are, HELLO never arrived.
+            if self._resumed_from_seq is not None and error.seq < self._resumed_from_seq:
                 return []
-            self._resuming = True
+            self._resumed_from_seq = self._next_seq
             log.info("client.resume session=%s", self.welcome.session_id)
             return [self.hello()]
         if error.fatal or error.in_reply_to in ("HELLO", "SCENE", "RESET"):

@@ -24,7 +24,7 @@ from bridge.errors import (
     SessionClosed,
 )
 from bridge.lobby import Addressed, Lobby
-from bridge.messages import FrameHeader, PixelFormat, Source
+from bridge.messages import Busy, FrameHeader, PixelFormat, Source
 from bridge.outputs import ControlAccepted, SceneAccepted, Send, ServerOffer, StatsAsked
 from bridge.transport import Poller, RouterSocket
 
@@ -248,6 +248,18 @@ def test_a_server_that_says_bye_closes_the_client(server: TinyServer) -> None:
     with Client(server.address) as client:
         server.later(lambda: server.lobby.close("stopping"))
         with pytest.raises(SessionClosed, match="stopping"):
+            client.receive()
+        with pytest.raises(SessionClosed):
+            client.send(Camera(position=(0.0, 0.0, 0.0)))
+
+
+def test_a_resume_that_finds_no_room_closes_the_client(server: TinyServer) -> None:
+    with Client(server.address) as client:
+        client.step(Camera(position=(0.0, 0.0, 0.0)))
+        (session,) = server.lobby
+        busy = Send(message=Busy(text="full"))
+        server.later(lambda: [Addressed(peer=server.lobby.peer_of(session), session=None, output=busy)])
+        with pytest.raises(SessionBusy, match="full"):
             client.receive()
         with pytest.raises(SessionClosed):
             client.send(Camera(position=(0.0, 0.0, 0.0)))

@@ -219,6 +219,16 @@ def test_an_expired_session_is_resumed_with_its_token_once() -> None:
     assert len(take(core, stray)) == 1
 
 
+def test_a_hello_that_was_lost_is_said_again() -> None:
+    core = opened()
+    send(core, 0)
+    refused = ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text="", fatal=True, seq=0, in_reply_to="CONTROL")
+    assert len(take(core, refused)) == 1
+    after = send(core, 1)  # behind HELLO on the same connection: a server that refuses it has not seen HELLO
+    assert len(take(core, msgspec.structs.replace(refused, seq=after))) == 1
+    assert take(core, msgspec.structs.replace(refused, seq=after)) == []
+
+
 def test_a_server_that_forgot_the_session_ends_it() -> None:
     core = opened()
     take(core, ErrorMessage(code=ErrorCode.SESSION_EXPIRED, text="", fatal=True))
