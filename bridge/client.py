@@ -46,6 +46,7 @@ from bridge.messages import (
 from bridge.transport import DealerSocket, Poller, SendResult
 
 _RETRY_US = 2000
+_PATIENCE_US = 3_000_000  # a broken connection is made anew in 0.1 s; a server gives a silent client up after as long
 _BYE_MS = 100  # how long closing may wait for BYE to leave; on a live connection it is well under one
 
 
@@ -96,6 +97,7 @@ class Client:
         self._poller = Poller()
         self._poller.watch(self._socket)
         self._closed = False
+        self._unsent_since_us: int | None = None
         try:
             self.welcome: Welcome = self._handshake(address, connect_timeout_s)
         except BaseException:
@@ -107,20 +109,28 @@ class Client:
     def send(self, camera: Camera, action: str = "", events: Sequence[Event] = (), *, teleport: bool = False) -> int:
         """Sends one control and returns its seq. Never blocks.
 
+        While the connection is broken controls are lost, and count as unanswered; it is made anew by itself.
         Raises: LocalProtocolError: a value is out of bounds (NaN, a quaternion not of length 1, a text too long).
-            PeerLost: the service is gone.
+            PeerLost: the service has been gone for seconds.
         """
         self._check_open()
-        control = self._core.control(camera, action, events, self._clock.now_us(), teleport=teleport)
-        self._send(control)
+        now_us = self._clock.now_us()
+        control = self._core.control(camera, action, events, now_us, teleport=teleport)
+        if self._socket.send(encode_checked(control)) is SendResult.SENT:
+            self._unsent_since_us = None
+        elif self._unsent_since_us is None:
+            self._unsent_since_us = now_us
+        elif now_us - self._unsent_since_us >= _PATIENCE_US:
+            text = f"the service has taken no message for {_PATIENCE_US / 1e6:g} s: it stopped, or the network is down"
+            raise PeerLost(text)
         self._core.sent(control)
         return control.seq
 
     def poll(self) -> Frame | None:
         """The newest frame that was not returned yet, or None. Never blocks.
 
-        Raises: SessionClosed, SessionBusy: the session is over, or could not be resumed. PeerLost: the service is gone.
-            RemoteProtocolError: the server refused a scene, or ended the session for a mistake.
+        Raises: SessionClosed, SessionBusy: the session is over, or could not be resumed. RemoteProtocolError: the
+            server refused a scene, or ended the session for a mistake.
         """
         self._check_open()
         self._drain()
@@ -247,8 +257,7 @@ class Client:
                     self._close_socket()
                 raise
             for reply in replies:
-                if self._socket.send(encode(reply)) is not SendResult.SENT:
-                    raise PeerLost("the service does not take messages any more: it stopped, or the network is down")
+                self._socket.send(encode(reply))  # one that is lost is asked for again, or `send` finds out
 
     def _wait(self, deadline_us: int, text: str) -> None:
         left_us = deadline_us - self._clock.now_us()

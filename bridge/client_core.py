@@ -147,7 +147,7 @@ class ClientCore:
         )
 
     def sent(self, control: Control) -> None:
-        """`control` is on its way; from now on it counts."""
+        """`control` left the game; from now on it counts."""
         self._next_seq = control.seq + 1
         self.counts.controls += 1
         self._sent_us[control.seq] = control.t_us

@@ -1,3 +1,4 @@
+import contextlib
 import math
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from bridge.errors import (
     ConfigError,
     ConnectTimeout,
     LocalProtocolError,
+    PeerLost,
     ReceiveTimeout,
     RemoteProtocolError,
     SessionBusy,
@@ -46,13 +48,13 @@ OFFER = ServerOffer(
 class TinyServer:
     """A ROUTER that answers every control at once with a frame filled with its seq, while `answer` is set."""
 
-    def __init__(self, config: ServeConfig) -> None:
-        self.lobby = Lobby(offer=OFFER, config=config)
+    def __init__(self, config: ServeConfig, address: str = "tcp://127.0.0.1:*", lobby: Lobby | None = None) -> None:
+        self.lobby = lobby or Lobby(offer=OFFER, config=config)
         self.answer = True
         self.scenes: list[SceneAccepted] = []
         self.errors: list[BaseException] = []
         self._clock = MonotonicClock()
-        self._socket = RouterSocket("tcp://127.0.0.1:*")
+        self._socket = RouterSocket(address)
         self.address = self._socket.address
         self._jobs: list[Callable[[], list[Addressed]]] = []
         self._stop = threading.Event()
@@ -284,6 +286,49 @@ def test_a_game_that_paused_too_long_goes_on_in_the_same_session() -> None:
         assert frame.seq == seq
         assert client.welcome.session_id == session.session_id
         assert list(server.lobby) == [session]
+
+
+class HurriedClock(MonotonicClock):
+    """The machine's clock, which a test may put forward."""
+
+    ahead_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.ahead_us
+
+
+def test_a_broken_connection_is_made_anew_and_the_session_goes_on() -> None:
+    first = TinyServer(ServeConfig())
+    with Client(first.address) as client:
+        client.step(Camera(position=(0.0, 0.0, 0.0)))
+        first.stop()
+        second = TinyServer(ServeConfig(), first.address, first.lobby)  # a listener reborn, the sessions as before
+        try:
+            seq, frame = 0, None
+            while seq < 1000 and (frame is None or frame.seq <= 1):
+                seq = client.send(Camera(position=(0.0, 0.0, 0.0)))
+                with contextlib.suppress(ReceiveTimeout):
+                    frame = client.receive(timeout_s=0.005)
+            assert frame is not None
+            assert frame.seq > 1
+            assert client.counts.unanswered > 0
+            assert len(first.lobby) == 1
+        finally:
+            second.stop()
+
+
+def test_a_service_that_stays_away_is_lost() -> None:
+    clock = HurriedClock()
+    server = TinyServer(ServeConfig())
+    with Client(server.address, clock=clock) as client:
+        client.step(Camera(position=(0.0, 0.0, 0.0)))
+        server.stop()
+        with pytest.raises(PeerLost, match="no message for 3 s"):  # noqa: PT012  # each turn of the loop may find out
+            for _ in range(1000):
+                client.send(Camera(position=(0.0, 0.0, 0.0)))
+                clock.ahead_us += 50_000
+                clock.sleep_until_us(clock.now_us() + 1000)
+        assert clock.ahead_us > 2_000_000
 
 
 def test_every_public_name_exists_and_errors_share_one_root() -> None:
