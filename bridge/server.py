@@ -320,8 +320,3 @@ class Server:
 
     def _player_of(self, world: int) -> Player | None:
         return next((player for player in self._players.values() if player.world == world), None)
-
-
-def serve(config: ServeConfig, engine: EngineConfig, on_ready: Callable[[str], None] | None = None) -> None:
-    """Runs a server until the process is told to end; the caller sets the signal handlers (see `Server.stop`)."""
-    Server(config, engine).run(on_ready)

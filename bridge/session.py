@@ -2,7 +2,7 @@
 
 Messages and instants come in, what to do comes out (`Output`s); sockets, clocks and engines are elsewhere. This is also
 the border between axes: outside it everything is in the client's axes and units, inside it in ours. Credit and counting
-are delivery.py's; which routing id belongs to which session is lobby.py's.
+are delivery.py's, the sum of the parts parts.py's; which routing id belongs to which session is lobby.py's.
 
     AWAITING_HELLO --HELLO--> ACTIVE --silence, unreachable--> LOST --HELLO with the token--> ACTIVE
     any --BYE, fatal error, resume window over--> CLOSED
@@ -20,9 +20,6 @@ from bridge.config import ServeConfig
 from bridge.delivery import Delivery
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
-    MAX_PARTS,
-    MAX_POSITION_M,
-    MAX_SESSION_MESH_BYTES,
     TYPE_OF_STRUCT,
     VERSION_MAJOR,
     VERSION_MINOR,
@@ -39,7 +36,6 @@ from bridge.messages import (
     Reset,
     SceneUpdate,
     Stats,
-    Vec3,
     Welcome,
 )
 from bridge.outputs import (
@@ -54,6 +50,7 @@ from bridge.outputs import (
     ServerOffer,
     StatsAsked,
 )
+from bridge.parts import PartsAccount, check_reach
 
 MAX_STRIKES: Final = 64  # refused messages in a row that end a session
 
@@ -107,7 +104,7 @@ class Session:
         self._pinged_us = now_us
         self._lost_us = now_us
         self._last_seq = -1
-        self._mesh_bytes_of_part: dict[int, int] | None = None  # None: the default map
+        self._parts = PartsAccount()
         self._strikes = 0
         self._budget_us = 0
         self._delivery = Delivery()
@@ -181,6 +178,8 @@ class Session:
 
     def report(self, code: ErrorCode, text: str, *, in_reply_to: str = "") -> list[Output]:
         """Tells the client of something that failed on our side; the session goes on."""
+        if self.state is not SessionState.ACTIVE:
+            return []
         return [Send(message=ErrorMessage(code=code, text=text, in_reply_to=in_reply_to))]
 
     def lose(self, reason: str, now_us: int) -> list[Output]:
@@ -276,38 +275,15 @@ class Session:
             text = f"frame_received_seq {control.frame_received_seq}, newest sent {self._delivery.newest_sent_seq}"
             raise RemoteProtocolError(ErrorCode.BAD_SEQUENCE, text, seq=control.seq)
         ours = self._to_ours.control(control)
-        _check_reach(ours.position, "position", control.seq)
+        check_reach(ours.position, "position", seq=control.seq)
         self._last_seq = control.seq
         self._delivery.acknowledge(control.frame_received_seq)
         self._delivery.accept(control.seq)
         return [ControlAccepted(control=ours, received_us=now_us, deadline_us=now_us + self._budget_us)]
 
     def _on_scene(self, update: SceneUpdate) -> list[Output]:
-        """Checks what one message alone cannot show: ids, and the session's totals."""
         ours = self._to_ours.scene(update)
-        known = {} if update.replace else self._mesh_bytes_of_part
-        if known is None:
-            if update.add or update.move or update.remove:
-                text = "SCENE: the default map cannot be changed; send a first blockout with replace = true"
-                raise RemoteProtocolError(ErrorCode.UNKNOWN_PART, text)
-            return [SceneAccepted(update=ours)]
-        gone = frozenset(update.remove)
-        parts = {key: size for key, size in known.items() if key not in gone}
-        parts.update((part.id, len(part.vertices) + len(part.triangles)) for part in update.add)
-        if len(parts) > MAX_PARTS:
-            text = f"SCENE: {len(parts)} parts in this session, expected at most {MAX_PARTS}"
-            raise RemoteProtocolError(ErrorCode.TOO_MANY_PARTS, text)
-        if (mesh_bytes := sum(parts.values())) > MAX_SESSION_MESH_BYTES:
-            text = f"SCENE: {mesh_bytes} bytes of meshes in this session, expected at most {MAX_SESSION_MESH_BYTES}"
-            raise RemoteProtocolError(ErrorCode.TOO_LARGE, text)
-        for moved in ours.move:
-            if moved.id not in parts:
-                raise RemoteProtocolError(ErrorCode.UNKNOWN_PART, f"SCENE: move names part {moved.id}, never added")
-            _check_reach(moved.position, f"part {moved.id}: position", -1)
-        for part in ours.add:
-            _check_reach(part.position, f"part {part.id}: position", -1)
-            _check_reach(part.size, f"part {part.id}: size", -1)
-        self._mesh_bytes_of_part = parts
+        self._parts.admit(ours)
         return [SceneAccepted(update=ours)]
 
     # -- helpers ---------------------------------------------------------------------------------------------------
@@ -336,9 +312,3 @@ def _unexpected(kind: MessageType, state: SessionState) -> RemoteProtocolError:
     expected = ", ".join(allowed.name for allowed in TRANSITIONS[state]) or "nothing"
     text = f"{kind.name} while {state.value}: expected {expected}"
     return RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, text)
-
-
-def _check_reach(metres: Vec3, name: str, seq: int) -> None:
-    if max(map(abs, metres)) > MAX_POSITION_M:
-        text = f"{name}: {metres} m, expected at most {MAX_POSITION_M:g} m from the origin"
-        raise RemoteProtocolError(ErrorCode.INVALID_FIELD, text, seq=seq)

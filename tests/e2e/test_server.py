@@ -213,13 +213,13 @@ def test_a_taken_port_is_said_before_an_engine_is_started(
 SERVE = """
 from bridge.config import ServeConfig
 from bridge.link import EngineConfig
-from bridge.server import serve
+from bridge.server import Server
 if __name__ == "__main__":
     import multiprocessing
     def ready(address):
         print(address, multiprocessing.active_children()[0].pid, flush=True)
     settings = {"width": 96, "height": 64, "cost_ms": 5000.0}
-    serve(ServeConfig(bind="tcp://127.0.0.1:*"), EngineConfig(settings=settings), ready)
+    Server(ServeConfig(bind="tcp://127.0.0.1:*"), EngineConfig(settings=settings)).run(ready)
 """
 
 
