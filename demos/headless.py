@@ -22,6 +22,7 @@ from demos.world import ReferenceRenderer, World
 
 DEFAULT_SECONDS = 20.0
 CONNECT_TIMEOUT_S = 15.0  # a service that is loading its model is waited for
+STATS_TIMEOUT_S = 10.0  # a run shall not be lost to a moment of waiting at its end
 _CREDIT = 4  # frames: a machine that stalls for less than four ticks leaves no control without an answer
 _MOST_COMPARED = 240  # frames a run is judged by, at least half as many in a run of any length
 _SHEET_PAIRS = 12
@@ -89,7 +90,7 @@ def run_headless(options: PlayOptions) -> int:
         print(f"playing the scripted tour for {seconds:g} s on {welcome.model} ({welcome.runner})", flush=True)
         take = fly(session, world, clock, seconds=seconds, tick_hz=options.tick_hz)
         took_s = (clock.now_us() - session.began_us) / 1e6
-        restarts = client.stats().engine_restarts
+        restarts = client.stats(STATS_TIMEOUT_S).engine_restarts
     pairs, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
     report = build_report(
         session.counts, session.figures, welcome, began_us=session.began_us, seconds=took_s, tick_hz=options.tick_hz,

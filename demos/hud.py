@@ -26,6 +26,7 @@ _LATENCY_COLOUR = (104, 214, 224)
 _AGE_COLOUR = (244, 198, 98)
 _WIDTH_PX, _HEIGHT_PX, _PAD_PX, _ROW_PX = 324, 382, 14, 20
 _PLOT_PX = 54
+_MOST_CHARS = 64  # more than a row has room for
 _REDRAW_US = 100_000  # ten times a second: figures that change faster cannot be read
 
 
@@ -128,8 +129,9 @@ class Hud:
     def _row(self, panel: pygame.Surface, name: str, value: str, y: int) -> int:
         self._write(panel, name, (_PAD_PX, y), SOFT)
         room = _WIDTH_PX - 3 * _PAD_PX - self._text.width_px(name)
-        while self._text.width_px(value) > room:
-            value = value[:-2].rstrip("…") + "…"
+        value = shortened(value, _MOST_CHARS)
+        while self._text.width_px(value) > room and len(value) > 1:
+            value = shortened(value, len(value) - 1)
         self._write(panel, value, (_WIDTH_PX - _PAD_PX, y), WHITE, right=True)
         return y + _ROW_PX
 
@@ -176,6 +178,11 @@ def new_panel(size: tuple[int, int]) -> pygame.Surface:
     panel = pygame.Surface(size, pygame.SRCALPHA)
     pygame.draw.rect(panel, PANEL, ((0, 0), size), border_radius=8)
     return panel
+
+
+def shortened(text: str, most: int) -> str:
+    """The text in at most `most` characters. One may be 2 KB, and drawing that takes longer than a tick."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _pair(ordered: list[float]) -> str:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from bridge.clock import MonotonicClock
-from demos.headless import Take, compare, connect, run_headless
+from demos.headless import STATS_TIMEOUT_S, Take, compare, connect, run_headless
 from demos.options import PlayOptions as PlayOptions
 from demos.report import build_report, summary, write_report
 from demos.session import BridgeSession, Ticker
@@ -73,7 +73,7 @@ def play(options: PlayOptions) -> int:
                 take.see(session, tick.elapsed_s, world.time_s)
             tick.next()
         session.settle()
-        stats, took_s = client.stats(), tick.elapsed_s
+        stats, took_s = client.stats(STATS_TIMEOUT_S), tick.elapsed_s
     if options.report is not None:
         _, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
         report = build_report(

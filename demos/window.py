@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import bridge
 from bridge.clock import Clock
 from demos.controls import HELP, Controls, View
-from demos.hud import SOFT, WHITE, Hud, Lettering, new_panel
+from demos.hud import SOFT, WHITE, Hud, Lettering, new_panel, shortened
 from demos.minimap import Minimap
 from demos.recording import VideoFile, write_png
 from demos.reference_view import ReferenceView
@@ -28,6 +28,7 @@ _HELP_US = 10_000_000
 _NOTE_US = 2_500_000
 _APPLIED, _ON_ITS_WAY, _RED = (96, 208, 142), (244, 198, 98), (236, 84, 74)
 _GREY = (128, 128, 128)
+_MOST_CHARS = 64  # of a line of text
 
 
 class Window:
@@ -160,7 +161,7 @@ class Window:
             self._centred("the network paints its first frames", height // 2)
         if self.controls.typing is not None:
             caret = "|" if now_us // 500_000 % 2 == 0 else " "
-            self._centred(f"say:  {self.controls.typing}{caret}     (Enter sends, Esc cancels)", bottom)
+            self._centred(f"say:  {self.controls.typing[-_MOST_CHARS:]}{caret}     (Enter sends, Esc cancels)", bottom)
             return
         if now_us < self._note_until_us:
             self._centred(self._note, bottom)
@@ -168,7 +169,11 @@ class Window:
             self._centred(HELP, bottom, font=self._small)
         if world.action:
             is_applied = session.applied.action == world.action
-            self._pill(f"“{world.action}”", (_EDGE_PX, bottom - 34), dot=_APPLIED if is_applied else _ON_ITS_WAY)
+            self._pill(
+                f"“{shortened(world.action, _MOST_CHARS)}”",
+                (_EDGE_PX, bottom - 34),
+                dot=_APPLIED if is_applied else _ON_ITS_WAY,
+            )
         if self._video is not None:
             self._pill("recording", (width - 112, bottom - 34), dot=_RED)
 
