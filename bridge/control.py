@@ -169,6 +169,10 @@ class ControlTimeline:
         self._scene_updates[:0] = window.scene_updates
         self._events = [*self._events_taken, *self._events][-_MOST_EVENTS:]
         self._events_taken = []
+        self.give_back_cut(window)
+
+    def give_back_cut(self, window: ControlWindow) -> None:
+        """The next window begins with the cut that the newest one had, if it had one: no chunk has shown it."""
         self._cut_pending |= window.cut
 
     def _is_jump(self, before: TimedControl, after: TimedControl) -> bool:

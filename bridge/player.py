@@ -84,7 +84,8 @@ class Player:
         self._aspect = info.frame_width / info.frame_height
         self._warper = Warper(info.frame_width, info.frame_height)
         self._client_clock = ClientClock()
-        self._chunks = 0
+        self._chunks_asked = 0
+        self._chunks_made = 0
         self._shown: tuple[int, int] | None = None
         self._last: _Picture | None = None
         self._metrics = SessionMetrics()
@@ -135,14 +136,14 @@ class Player:
         """What to ask the engine for; remembered until `deliver`, `fail` or `lose`."""
         window = self.timeline.take_window(start_us=display_us, frames=plan.frames, fps=self._config.fps)
         self.asked = Asked(
-            number=self._chunks,
+            number=self._chunks_asked,
             epoch=self.timeline.epoch,
             asked_us=now_us,
             display_us=display_us,
             window=window,
             plan=plan,
         )
-        self._chunks += 1
+        self._chunks_asked += 1
         return self.asked
 
     def deliver(self, made: ChunkMade, now_us: int) -> bool:
@@ -150,6 +151,7 @@ class Player:
         asked, self.asked = self.asked, None
         if asked is None or asked.epoch != self.timeline.epoch:
             return False
+        self._chunks_made += 1
         self._metrics.chunk_ms.add(now_us, (now_us - asked.asked_us) / 1e3)
         self._metrics.rung = asked.plan.rung
         self.store.add(
@@ -175,10 +177,12 @@ class Player:
             self.timeline.give_back(asked.window)
 
     def fail(self, now_us: int, *, wait_us: int) -> None:
-        """The engine refused the chunk: its scene updates are not tried again, and nothing is for `wait_us`."""
+        """The engine refused the chunk: its scene updates and events may be why and are not tried again, and nothing
+        is for `wait_us`."""
         asked, self.asked = self.asked, None
         self.not_before_us = now_us + wait_us
         if asked is not None:
+            self.timeline.give_back_cut(asked.window)
             for update in asked.window.scene_updates:
                 self.blockout.forget_parts(update)
 
@@ -243,7 +247,7 @@ class Player:
 
     def fill_stats(self, ledger: Stats, now_us: int) -> Stats:
         """The ledger with this session's rates and times."""
-        return self._metrics.fill(msgspec.structs.replace(ledger, chunks=self._chunks), now_us)
+        return self._metrics.fill(msgspec.structs.replace(ledger, chunks=self._chunks_made), now_us)
 
     def _bend(self, frame: FrameRef, source: Source, camera: Pose, pixel_format: PixelFormat) -> _Picture:
         """The frame as it is, or bent to `camera`; never a view of the ring, which may change before it is sent."""

@@ -43,7 +43,7 @@ class SyntheticConfig:
 
 
 class SyntheticEngine:
-    """Paints the room. Its state counts the chunks and frames made, so that tests see whether a world goes on."""
+    """Paints the room. Its state counts the chunks made, so that tests see whether a world goes on."""
 
     def __init__(self, config: SyntheticConfig | None = None) -> None:
         """Raises: EngineUnavailable: the config says so, as a model with something missing would."""
@@ -68,16 +68,9 @@ class SyntheticEngine:
         return self._info
 
     def open(self, start: SessionStart) -> State:
-        parts = 0
         if start.scene is not None:
             _check_scene(start.scene)
-            parts = len(start.scene.add)
-        return {
-            "seed": np.array(start.seed, np.int64),
-            "chunks": np.array(0, np.int64),
-            "frames": np.array(0, np.int64),
-            "parts": np.array(parts, np.int64),
-        }
+        return {"seed": np.array(start.seed, np.int64), "chunks": np.array(0, np.int64)}
 
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
         begin_us = self._clock.now_us()
@@ -88,10 +81,8 @@ class SyntheticEngine:
             )
         if self._config.misbehave:
             _misbehave(window.actions)
-        parts = int(state["parts"])
         for update in window.scene_updates:
             _check_scene(update)
-            parts = (0 if update.replace else parts) + len(update.add) - len(update.remove)
         views = [self._paint(window, index, seed=int(state["seed"])) for index in range(plan.frames)]
         for pixels, _ in views:
             # The corner pixel counts chunks, so that a test sees from outside whether the world went on.
@@ -108,8 +99,6 @@ class SyntheticEngine:
         after: Mapping[str, NDArray[np.generic]] = {
             "seed": state["seed"],
             "chunks": np.array(int(state["chunks"]) + 1, np.int64),
-            "frames": np.array(int(state["frames"]) + plan.frames, np.int64),
-            "parts": np.array(parts, np.int64),
         }
         return chunk, after
 

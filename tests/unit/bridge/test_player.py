@@ -161,7 +161,17 @@ def test_what_a_lost_chunk_would_have_applied_comes_again_and_what_was_refused_d
     game.player.opened = True
     assert not game.player.wants_frames(now_us + 499 * MS)
     assert game.player.wants_frames(now_us + 500 * MS)
-    assert game.player.ask(now_us, now_us, PLAN).window.scene_updates == ()
+    after = game.player.ask(now_us, now_us, PLAN).window
+    assert (after.scene_updates, after.actions) == ((), ("",) * 3)
+    assert game.player.fill_stats(Stats(), now_us).chunks == 0  # asked for thrice, made never
+
+
+def test_a_cut_outlives_a_chunk_that_the_engine_refused(game: Game) -> None:
+    game.tick(teleport=True)
+    now_us = game.clock.now_us()
+    assert game.player.ask(now_us, now_us, PLAN).window.cut
+    game.player.fail(now_us, wait_us=0)
+    assert game.player.ask(now_us, now_us, PLAN).window.cut
 
 
 def test_scenes_that_no_chunk_takes_are_bounded_and_sum_up_to_the_same(game: Game) -> None:
