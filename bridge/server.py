@@ -29,6 +29,7 @@ from bridge.engine_events import (
     WorldRefused,
 )
 from bridge.errors import ErrorCode, RemoteProtocolError
+from bridge.intake import Admission, Intake
 from bridge.link import EngineConfig
 from bridge.lobby import Addressed, Lobby
 from bridge.messages import FrameHeader
@@ -51,7 +52,8 @@ from bridge.transport import Poller, RouterSocket, SendResult
 
 SERVER_NAME = "helios-bridge"
 CAPABILITIES = ("reproject", "scene", "stats", "resume")
-_TURN_US = 4_000  # of messages; then the engine and the clock get a look, however busy the socket is
+_TURN_US = 10_000  # of small messages; then the engine and the clock get a look, however busy the socket is
+_BIG_WAITS_US = 1_000_000  # at most, while small messages leave no gap
 _CHUNKS_A_SESSION = 3
 _LONGEST_WAIT_US = 1_000_000
 _BYE_MS = 100  # how long stopping waits for BYE to leave; on a live connection it is well under one
@@ -75,6 +77,8 @@ class Server:
         # A session holds the chunk being shown, the next one, and the one being made.
         slots = max(engine.slots, _CHUNKS_A_SESSION * config.max_sessions)
         self._supervisor = EngineSupervisor(dataclasses.replace(engine, slots=slots), self._clock)
+        self._intake = Intake()
+        self._big_due_us = 0
         self._costs = CostEstimator()
         self._players: dict[str, Player] = {}
         self._start: Start | None = None
@@ -146,16 +150,35 @@ class Server:
     def _turn(self) -> None:
         """Waits for something to happen, and deals with it."""
         starts_us = self._start.at_us if self._start is not None else None
-        self._poller.wait(self._wait_us(starts_us, self._lobby.next_tick_us, self._supervisor.next_timeout_us))
-        turn_ends_us = self._clock.now_us() + _TURN_US
-        while (received := self._router.receive()) is not None:
-            self._on_bytes(*received)
-            if self._clock.now_us() >= turn_ends_us:
-                break
+        intake_us = self._clock.now_us() if self._intake else None
+        self._poller.wait(
+            self._wait_us(starts_us, intake_us, self._lobby.next_tick_us, self._supervisor.next_timeout_us)
+        )
+        self._take_messages()
         for event in self._supervisor.poll():
             self._on_engine(event)
         self._send_all(self._lobby.tick(self._clock.now_us()))
         self._make_frames()
+
+    def _take_messages(self) -> None:
+        """Handles the small messages that wait, as many as fit in a turn, and one big one when they are done."""
+        turn_ends_us = self._clock.now_us() + _TURN_US
+        while (received := self._router.receive()) is not None:
+            peer, parts = received
+            admission = self._intake.admit(peer, parts)
+            if admission is Admission.NOW:
+                self._on_bytes(peer, parts)
+            elif admission is Admission.TOO_MANY:
+                text = "too many messages wait behind a big one; send SCENE in pieces, or less often"
+                self._refuse(peer, RemoteProtocolError(ErrorCode.TOO_LARGE, text))
+            if self._clock.now_us() >= turn_ends_us:
+                break
+        now_us = self._clock.now_us()
+        if self._intake and (received is None or now_us >= self._big_due_us):
+            self._big_due_us = now_us + _BIG_WAITS_US
+            slow_peer, held = self._intake.take()
+            for each in held:
+                self._on_bytes(slow_peer, each)
 
     def _wait_us(self, *moments_us: int | None) -> int:
         now_us = self._clock.now_us()
@@ -169,14 +192,16 @@ class Server:
         try:
             self._send_all(self._lobby.receive(peer, decode(parts).message, now_us))
         except RemoteProtocolError as exc:
-            _log.debug("refused code=%s text=%s", exc.code.value, exc.text)
-            self._send_all(self._lobby.refuse(peer, exc, now_us))
+            self._refuse(peer, exc)
         except Exception:
             # The process's top loop: a mistake of ours in one client's message must not end everyone's game.
             _log.exception("message.failed peer=%s", peer.hex())
             text = "the service failed on this message; see its log"
-            error = RemoteProtocolError(ErrorCode.INTERNAL, text, fatal=True)
-            self._send_all(self._lobby.refuse(peer, error, now_us))
+            self._refuse(peer, RemoteProtocolError(ErrorCode.INTERNAL, text, fatal=True))
+
+    def _refuse(self, peer: bytes, error: RemoteProtocolError) -> None:
+        _log.debug("refused code=%s text=%s", error.code.value, error.text)
+        self._send_all(self._lobby.refuse(peer, error, self._clock.now_us()))
 
     def _send_all(self, addressed: Iterable[Addressed]) -> None:
         for each in addressed:

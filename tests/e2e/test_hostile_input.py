@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -232,6 +233,35 @@ def test_random_bytes_never_stop_the_service(friend: Client, raw: Raw) -> None:
         if dice.random() < 0.2:
             raw.socket.send_multipart([dice.randbytes(dice.randrange(40)) for _ in range(dice.randint(1, 5))])
     friend.step(Camera(position=(0, 0, 0)))
+
+
+def test_scenes_without_end_do_not_keep_others_waiting(shared_service: Any, raw: Raw) -> None:
+    """Controls are handled between SCENEs, not one behind each: else the lag would grow by 70 ms a control."""
+    raw.send(MessageType.HELLO, HELLO)
+    raw.hear(Welcome)
+    boxes = [{**PART, "id": number} for number in range(4096)]
+    scene = msgpack.packb({"replace": True, "add": boxes})
+    enough = threading.Event()
+
+    def flood() -> None:
+        while not enough.wait(0.01):
+            raw.send(S, scene)
+
+    flooder = threading.Thread(target=flood)
+    with shared_service.client(credit=4) as player:
+        flooder.start()
+        try:
+            time.sleep(0.5)  # by now SCENEs wait in the service
+            newest = -1
+            for _ in range(90):
+                sent = player.send(Camera(position=(0, 0, 0)))
+                newest = frame.seq if (frame := player.poll()) is not None else newest
+                time.sleep(1 / 60)
+        finally:
+            enough.set()
+            flooder.join()
+        assert sent - newest < 30
+        assert player.step(Camera(position=(0, 0, 0)), timeout_s=5.0).seq > sent
 
 
 def test_a_client_that_vanishes_leaves_the_others_alone(friend: Client, raw: Raw) -> None:
