@@ -57,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def engine_config(model: str, runner: str, max_sessions: int) -> EngineConfig:
     """The engine process for a `--model` and `--runner`.
 
-    One core is left to the game and the service: on two cores, a network on both came to 23.4 frames/s with the tour
-    running, on one to 25.9.
+    One core is left to the game and the service.
     """
     if model == "synthetic":
         return EngineConfig(factory="bridge.engines.synthetic:create", settings={}, threads=1)

@@ -35,7 +35,7 @@ CHUNK_LATENTS = (1, 2, 3)
 """Latent frames a chunk that the shipped model was trained on."""
 
 _RUNNERS = {
-    "onnxruntime": ("model.runners.ort:OrtRunner", "onnxruntime", "it is a base dependency: reinstall helios-bridge"),
+    "onnxruntime": ("model.runners.ort:create", "onnxruntime", "it is a base dependency: reinstall helios-bridge"),
     "torch": ("model.demo.checkpoint:create_torch_runner", "torch", "pip install 'helios-bridge[torch]'"),
 }
 _SCENE = "scene_msgpack"
