@@ -79,7 +79,7 @@ def create(folder: Path, *, threads: int) -> OrtRunner:
     """`--runner onnxruntime`: one thread more for the decoder.
 
     Its few large convolutions share two cores well, the transformer's many small products do not: with a tour running
-    on two cores this gave 25.6 to 26.8 frames/s, one thread for everything 24.3, two for everything 23.4.
+    on two cores this gave 25.6 and 26.8 frames/s, one thread for everything 24.3 twice (benchmarks/RESULTS.md).
     """
     return OrtRunner(folder, threads=threads, graph_threads={Graph.DECODER: threads + 1})
 
