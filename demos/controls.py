@@ -13,7 +13,7 @@ from demos.wishes import READY_TEXTS
 from demos.world import Intent, WalkConfig
 
 HELP = (
-    "WASD walk · Shift run · arrows or click + mouse look · T say · 1-9 ready texts · "
+    "WASD walk · Shift run · arrows or click + mouse look · T say · 1 to Backspace ready texts · "
     "Tab view · M map · F1 figures · F2 record · F12 picture · Esc quit"
 )
 
@@ -27,7 +27,8 @@ class View(enum.Enum):
 
 
 _NEXT_VIEW = {View.NEURAL: View.REFERENCE, View.REFERENCE: View.SPLIT, View.SPLIT: View.NEURAL}
-_NUMBER_KEYS = {pygame.K_1 + index: text for index, text in enumerate(READY_TEXTS)}
+_TOP_ROW = (*range(pygame.K_1, pygame.K_9 + 1), pygame.K_0, pygame.K_MINUS, pygame.K_EQUALS, pygame.K_BACKSPACE)
+_TOP_ROW_TEXTS = dict(zip(_TOP_ROW, READY_TEXTS, strict=True))
 _PICTURE_KEYS = (pygame.K_F12, pygame.K_F3)
 
 
@@ -105,8 +106,8 @@ class Controls:
             self.wants_record_toggle = True
         elif key in _PICTURE_KEYS:
             self.wants_picture = True
-        elif key in _NUMBER_KEYS:
-            self.said.append(_NUMBER_KEYS[key])
+        elif key in _TOP_ROW_TEXTS:
+            self.said.append(_TOP_ROW_TEXTS[key])
 
     def _typing_key(self, key: int) -> None:
         assert self.typing is not None

@@ -1,4 +1,4 @@
-"""The game's own reading of action texts: a keyword grammar over the demo world's three slots.
+"""The game's own reading of action texts: a keyword grammar over the demo world's slots.
 
 The network has a text reader of its own; this one keeps the game's truth, and knows nothing of the other.
 """
@@ -6,6 +6,7 @@ The network has a text reader of its own; this one keeps the game's truth, and k
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from model.demo.conditions import Conditions
 
@@ -19,8 +20,12 @@ READY_TEXTS = (
     "clear sky",
     "turn on the lamps",
     "turn off the lamps",
+    "open the door",
+    "close the door",
+    "start the fountain",
+    "stop the fountain",
 )
-"""What the number keys 1 to 9 say."""
+"""What the keys of the top row say, from 1 to Backspace."""
 
 _MEANINGS: dict[tuple[str, str], str] = {
     ("time", "day"): "day daytime daylight morning noon midday sunny sunlight sunrise dawn afternoon bright",
@@ -31,17 +36,46 @@ _MEANINGS: dict[tuple[str, str], str] = {
     ("weather", "snow"): "snow snowy snowing snowfall snowstorm snowflakes blizzard winter wintry",
     ("weather", "fog"): "fog foggy mist misty haze hazy",
 }
-_LAMP_WORDS = "lamp lamps light lights lantern lanterns"
 _NEGATING = "no not stop stops without remove cancel enough end over off out dont rid lift anymore"
-_PUTTING_OUT = "kill extinguish disable shut"
-_LIGHTING = "on light glow enable shine start kindle with"
-_LOOKING_BACK = "on off out stops over is anymore"  # "lamps off", "the rain is over"
+_LOOKING_BACK = "on off out stops over is anymore open closed shut"  # "lamps off", "the rain is over", "the door shut"
 
-_SLOT_OF_WORD = {word: slot for slot, words in _MEANINGS.items() for word in words.split()}
-_SLOT_OF_WORD |= dict.fromkeys(_LAMP_WORDS.split(), ("lamps", "on"))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Thing:
+    """Something in the world that is in one of two states, and the words that put it there."""
+
+    nouns: frozenset[str]
+    values: tuple[str, str]
+    undo: frozenset[str]
+    do: frozenset[str]
+
+    def wish(self, around: set[str]) -> str | None:
+        """The value that the words around the noun ask for; undoing words win."""
+        if around & self.undo:
+            return self.values[0]
+        return self.values[1] if around & self.do else None
+
+
 _NEGATIONS = frozenset(_NEGATING.split())
-_LAMPS_OUT = _NEGATIONS | frozenset(_PUTTING_OUT.split())
-_LAMPS_ON = frozenset(_LIGHTING.split())
+_THINGS = {
+    "lamps": _Thing(
+        nouns=frozenset(["lamp", "lamps", "light", "lights", "lantern", "lanterns"]), values=("off", "on"),
+        undo=_NEGATIONS | frozenset(["kill", "extinguish", "disable", "shut"]),
+        do=frozenset(["on", "light", "glow", "enable", "shine", "start", "kindle", "with"]),
+    ),
+    "door": _Thing(
+        nouns=frozenset(["door", "doors", "gate", "gates"]), values=("closed", "open"),
+        undo=frozenset(["close", "closed", "closes", "shut", "shuts", "lock", "bolt", "bar"]),
+        do=frozenset(["open", "opened", "opens", "unlock", "unbolt"]),
+    ),
+    "fountain": _Thing(
+        nouns=frozenset(["fountain", "fountains"]), values=("off", "on"),
+        undo=_NEGATIONS | frozenset(["kill", "disable", "shut", "dry"]),
+        do=frozenset(["on", "run", "running", "start", "flow", "spray", "splash", "enable", "with", "let"]),
+    ),
+}  # fmt: skip
+_SLOT_OF_WORD = {word: slot for slot, words in _MEANINGS.items() for word in words.split()}
+_SLOT_OF_WORD |= {word: (slot, "") for slot, thing in _THINGS.items() for word in thing.nouns}
 _AFTERTHOUGHTS = frozenset(_LOOKING_BACK.split())
 _CLAUSE = re.compile(r",|;|\.|\band\b|\bthen\b|\bbut\b")
 _BACK_TO = {"time": "day", "weather": "clear"}
@@ -77,9 +111,10 @@ def _clause(words: list[str]) -> dict[str, str]:
         around = set(words[start:index] + words[index + 1 : end])
         start = end
         slot, value = _SLOT_OF_WORD[words[index]]
-        if slot == "lamps":
-            if around & (_LAMPS_OUT | _LAMPS_ON):
-                wishes[slot] = "off" if around & _LAMPS_OUT else "on"
+        if slot in _THINGS:
+            wish = _THINGS[slot].wish(around)
+            if wish is not None:
+                wishes[slot] = wish
         elif not around & _NEGATIONS:
             wishes[slot] = value
         elif value != _BACK_TO[slot]:

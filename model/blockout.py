@@ -24,7 +24,7 @@ from model.meshes import MeshScene, Triangles
 
 MATERIALS = (
     "plaster", "grass", "stone", "brick", "planks", "tiles", "water",
-    "foliage", "metal", "lamp", "sand", "slate", "bark",
+    "foliage", "metal", "lamp", "sand", "slate", "bark", "door", "fountain",
 )  # fmt: skip
 """Materials the demo model knows, in the order of its one-hot channels. Unknown names are painted as plaster."""
 

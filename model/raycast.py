@@ -212,19 +212,21 @@ def _sphere(xp: ModuleType, o: Array, d: Array) -> Array:
 
 def _cylinder(xp: ModuleType, o: Array, d: Array) -> Array:
     dx, dy, dz = d[..., 0], d[..., 1], d[..., 2]
-    side = _quadratic(xp, dx * dx + dz * dz, dx * o[0] + dz * o[2], o[0] * o[0] + o[2] * o[2] - 1)
+    side = _quadratic(
+        xp, dx * dx + dz * dz, dx * o[..., 0] + dz * o[..., 2], o[..., 0] * o[..., 0] + o[..., 2] * o[..., 2] - 1
+    )
     inf = xp.ones_like(side) * float("inf")
-    height = o[1] + xp.where(side < float("inf"), side, xp.zeros_like(side)) * dy
+    height = o[..., 1] + xp.where(side < float("inf"), side, xp.zeros_like(side)) * dy
     side = xp.where(xp.abs(height) <= 1, side, inf)
-    cap = (xp.where(dy < 0, xp.ones_like(dy), -xp.ones_like(dy)) - o[1]) * _reciprocal(xp, dy)
-    px, pz = o[0] + cap * dx, o[2] + cap * dz
+    cap = (xp.where(dy < 0, xp.ones_like(dy), -xp.ones_like(dy)) - o[..., 1]) * _reciprocal(xp, dy)
+    px, pz = ox + cap * dx, oz + cap * dz
     cap = xp.where((px * px + pz * pz <= 1) & (cap > NEAR_M) & (xp.abs(dy) > 1e-9), cap, inf)
     return xp.minimum(side, cap)
 
 
 def _plane(xp: ModuleType, o: Array, d: Array) -> Array:
-    t = -o[1] * _reciprocal(xp, d[..., 1])
-    inside = (xp.abs(o[0] + t * d[..., 0]) <= 1) & (xp.abs(o[2] + t * d[..., 2]) <= 1)
+    t = -o[..., 1] * _reciprocal(xp, d[..., 1])
+    inside = (xp.abs(o[..., 0] + t * d[..., 0]) <= 1) & (xp.abs(o[..., 2] + t * d[..., 2]) <= 1)
     return xp.where(inside & (t > NEAR_M), t, xp.ones_like(t) * float("inf"))
 
 

@@ -14,7 +14,7 @@ from model.camera import quaternion_from_yaw_pitch
 
 _FLOORS = ("grass", "grass", "grass", "stone", "tiles", "planks", "sand", "brick", "slate")
 _WALLS = ("plaster", "stone", "brick", "planks", "tiles", "metal", "slate")
-_ANY = tuple(m for m in MATERIALS if m != "lamp")
+_ANY = tuple(m for m in MATERIALS if m not in ("lamp", "door", "fountain"))
 
 
 class BlockoutGenerator:
@@ -110,7 +110,14 @@ class BlockoutGenerator:
         wide, long = (float(v) for v in self._rng.uniform(2, 6, 2))
         self._add(Shape.BOX, (x, 0.15, z), (wide + 0.6, 0.3, long + 0.6), self._pick(_WALLS))
         self._add(Shape.PLANE, (x, 0.32, z), (wide, 0, long), "water")
-        if self._rng.random() < 0.5:
+        middle = self._rng.random()
+        if middle < 0.5:  # a jet of water over a basin; the action text turns it on
+            jet = float(self._rng.uniform(0.9, 2.2))
+            around = float(self._rng.uniform(0.5, 1.4))
+            self._add(Shape.CYLINDER, (x, 0.45, z), (around, 0.3, around), self._pick(_WALLS))
+            self._add(Shape.CYLINDER, (x, 0.6 + jet / 2, z), (around * 0.4, jet, around * 0.4), "fountain")
+            self._add(Shape.SPHERE, (x, 0.6 + jet, z), (around * 0.8, around * 0.5, around * 0.8), "fountain")
+        elif middle < 0.75:
             self._add(Shape.CYLINDER, (x, 0.8, z), (0.4, 1.6, 0.4), self._pick(_WALLS))
             self._add(Shape.SPHERE, (x, 1.7, z), (0.9, 0.9, 0.9), self._pick(_ANY))
 
@@ -128,6 +135,14 @@ class BlockoutGenerator:
         wide, high, deep = (float(v) for v in self._rng.uniform((3, 2.5, 3), (7, 6, 7)))
         yaw = float(self._rng.uniform(0, 2 * math.pi)) if self._rng.random() < 0.3 else 0.0
         self._add(Shape.BOX, (x, high / 2, z), (wide, high, deep), self._pick(_WALLS), yaw_rad=yaw)
+        door_wide, door_high = float(self._rng.uniform(1.0, 1.8)), float(self._rng.uniform(2.0, 2.4))
+        side, along = (
+            float(self._rng.choice([-1.0, 1.0])),
+            float(self._rng.uniform(-0.5, 0.5)) * (wide - door_wide - 0.3),
+        )
+        ahead = side * (deep / 2 + 0.05)
+        at = (x + along * math.cos(yaw) + ahead * math.sin(yaw), z - along * math.sin(yaw) + ahead * math.cos(yaw))
+        self._add(Shape.BOX, (at[0], door_high / 2, at[1]), (door_wide, door_high, 0.12), "door", yaw_rad=yaw)
         roof, roof_high = self._pick(("slate", "planks", "tiles", "metal")), 0.5
         self._add(Shape.BOX, (x, high + roof_high / 2, z), (wide + 0.6, roof_high, deep + 0.6), roof, yaw_rad=yaw)
 

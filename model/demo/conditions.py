@@ -1,4 +1,4 @@
-"""What the demo world can be asked for: three slots, each with one value in force.
+"""What the demo world can be asked for: slots, each with one value in force. The last three are things in the world.
 
 The text encoder keeps a probability for every value (the text state); the renderer mixes looks by the same weights.
 """
@@ -14,6 +14,8 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "time": ("day", "dusk", "night"),
     "weather": ("clear", "rain", "snow", "fog"),
     "lamps": ("off", "on"),
+    "door": ("closed", "open"),
+    "fountain": ("off", "on"),
 }
 STATE_SIZE = sum(len(values) for values in SLOTS.values())
 
@@ -25,6 +27,8 @@ class Conditions:
     time: str = "day"
     weather: str = "clear"
     lamps: str = "off"
+    door: str = "closed"
+    fountain: str = "off"
 
     def vector(self) -> NDArray[np.float32]:
         """(STATE_SIZE,) float32: the slots' one-hot vectors one after the other."""

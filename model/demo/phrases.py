@@ -39,12 +39,12 @@ _ON = ("turn on {}", "turn {} on", "{} on", "light {}", "switch on {}", "switch 
 _OFF = ("turn off {}", "turn {} off", "{} off", "switch off {}", "switch {} off", "put out {}", "no {}", "kill {}",
         "extinguish {}", "i want {} off", "disable {}", "stop {}", "{} out", "without {}", "no more {}",
         "could you turn off {}", "{} should be off", "turn off {} please", "shut {} off")  # fmt: skip
-_OTHER = ("open the door", "close the gate", "hello", "jump", "look around", "walk to the tower", "who are you",
+_OTHER = ("hello", "jump", "look around", "walk to the tower", "who are you",
           "pick up the key", "run", "what is this place", "play some music", "go left", "turn around", "sit down",
           "a red car", "dance", "the quick brown fox", "attack", "heal", "save the game", "quit", "help", "yes", "no",
           "stop", "please", "turn", "make it better", "faster", "slow down", "go back", "start", "on", "off",
           "say something", "a dragon appears", "build a house", "where is everybody", "thank you", "paint it blue",
-          "bigger", "open", "make it pink", "add a tree", "the door opens", "fly", "wait here", "good bye", "turn it",
+          "bigger", "make it pink", "add a tree", "fly", "wait here", "good bye", "turn it",
           "move forward", "it is", "let it", "switch to camera two", "stop walking", "no thanks")  # fmt: skip
 _JOIN = (" and ", ", ", " with ", " then ", " and then ", " but ", " ")
 _FILLER = ("ok", "hey", "well", "so", "now", "please", "right", "quickly", "slowly", "then", "a bit", "again")

@@ -49,6 +49,8 @@ _PALETTE = np.array([
     [0.82, 0.71, 0.49, 0.72, 0.60, 0.39],  # sand
     [0.29, 0.33, 0.41, 0.19, 0.22, 0.29],  # slate
     [0.38, 0.28, 0.19, 0.24, 0.17, 0.11],  # bark
+    [0.42, 0.25, 0.13, 0.27, 0.15, 0.08],  # door
+    [0.60, 0.60, 0.58, 0.46, 0.47, 0.47],  # fountain
 ])  # fmt: skip
 _LAMP = MATERIALS.index("lamp")
 _WATER = MATERIALS.index("water")
@@ -92,7 +94,7 @@ def shade(
     look = w[:_TIMES] @ _TIME_LOOKS
     mixed = w[_TIMES : _TIMES + _WEATHERS] @ _WEATHER_LOOKS
     sun_scale, overcast, fog_per_m, wet, snow = (float(value) for value in mixed)
-    lamps_on, night = float(w[-1]), float(w[_TIMES - 1])
+    lamps_on, night = float(w[_TIMES + _WEATHERS + 1]), float(w[_TIMES - 1])
     sun_colour, zenith, horizon = look[0:3] * sun_scale, look[3:6], look[6:9]
     sun = look[9:12] / np.linalg.norm(look[9:12])
     grey = horizon.mean() * 0.5 + zenith.mean() * 0.4
@@ -161,7 +163,23 @@ def _albedo(xp: ModuleType, hits: RayHits, camera: Camera, palette: Array) -> Ar
     faint = 0.5 + 0.3 * wave(u, 2.4) * wave(v, 1.2)
     blocks = xp.clip(0.35 * rough + xp.maximum(
         xp.clip(wave(v + 0.45, 0.6) * 6 - 5, 0, 1), xp.clip(wave(u + 0.9, 1.2) * 10 - 9, 0, 1)), 0, 1)  # fmt: skip
-    patterns = (faint, fine, blocks, mortar, boards, checks, ripples, rough, stripes, faint, fine, stripes, rings)
+    patterns = (
+        faint,
+        fine,
+        blocks,
+        mortar,
+        boards,
+        checks,
+        ripples,
+        rough,
+        stripes,
+        faint,
+        fine,
+        stripes,
+        rings,
+        boards,
+        rough,
+    )
     mix = xp.zeros_like(u)
     for index, pattern in enumerate(patterns):
         mix = xp.where(hits.material == index, pattern, mix)

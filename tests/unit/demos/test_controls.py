@@ -93,8 +93,10 @@ def test_a_text_stays_within_what_the_protocol_takes(controls: Controls) -> None
     assert controls.typing == "ü" * 1024
 
 
-def test_number_keys_say_ready_texts(controls: Controls) -> None:
-    _press(controls, *range(pygame.K_1, pygame.K_9 + 1))
+def test_the_top_row_says_ready_texts(controls: Controls) -> None:
+    _press(
+        controls, *range(pygame.K_1, pygame.K_9 + 1), pygame.K_0, pygame.K_MINUS, pygame.K_EQUALS, pygame.K_BACKSPACE
+    )
     assert controls.said == list(READY_TEXTS)
 
 
