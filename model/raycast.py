@@ -212,9 +212,8 @@ def _sphere(xp: ModuleType, o: Array, d: Array) -> Array:
 
 def _cylinder(xp: ModuleType, o: Array, d: Array) -> Array:
     dx, dy, dz = d[..., 0], d[..., 1], d[..., 2]
-    side = _quadratic(
-        xp, dx * dx + dz * dz, dx * o[..., 0] + dz * o[..., 2], o[..., 0] * o[..., 0] + o[..., 2] * o[..., 2] - 1
-    )
+    ox, oz = o[..., 0], o[..., 2]
+    side = _quadratic(xp, dx * dx + dz * dz, dx * ox + dz * oz, ox * ox + oz * oz - 1)
     inf = xp.ones_like(side) * float("inf")
     height = o[..., 1] + xp.where(side < float("inf"), side, xp.zeros_like(side)) * dy
     side = xp.where(xp.abs(height) <= 1, side, inf)
