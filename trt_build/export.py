@@ -19,11 +19,11 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from model.errors import ModelError
 from model.runners.ort import OrtRunner
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import ModelSpec, write_spec
 from model.transformer import DenoiserGraph, Form
+from trt_build.errors import ExportError
 
 OPSET = 20  # the first with GELU as one operator
 TOLERANCE = {"float32": 2e-4, "float16": 2e-2}
@@ -35,10 +35,6 @@ class Storage(enum.StrEnum):
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
-
-
-class ExportError(ModelError):
-    """An exported graph does not compute what its module does."""
 
 
 def export_graph(graph: TorchGraph, path: Path, *, opset: int = OPSET, storage: Storage = Storage.FLOAT32) -> None:

@@ -1,0 +1,39 @@
+"""What can go wrong in `trt_build/`.
+
+ModelError
+└── BuildError        a step from weights to engines failed, or was asked for what it cannot do
+    ├── ExtraMissing  a package that this step needs is not installed; names the extra
+    └── ExportError   an exported graph does not compute what its module does
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from model.errors import ModelError
+
+
+class BuildError(ModelError):
+    """Anything that trt_build/ refuses or fails at."""
+
+
+class ExtraMissing(BuildError):
+    """A package is not installed; the message names the extra that brings it."""
+
+
+class ExportError(BuildError):
+    """An exported graph does not compute what its module does."""
+
+
+def need(purpose: str, *modules: str, extra: str) -> None:
+    """Checks that modules import, before the code that uses them is loaded.
+
+    Raises: ExtraMissing: one does not; the message reads "<purpose> needs <extra> (<why>); run `pip install ...`".
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as exc:
+            raise ExtraMissing(
+                f"{purpose} needs the {extra} extra ({exc}); run `pip install 'helios-bridge[{extra}]'`"
+            ) from exc
