@@ -1,0 +1,169 @@
+"""`export.json`, beside the graphs that `export` wrote: where they came from and the shapes to build them for.
+
+What `build` and `verify` need to know of an export, without torch or onnx. Sizes and names of the model itself stand in
+`spec.json`.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model.spec import ModelSpec
+from trt_build.errors import BuildError
+
+MANIFEST_FILE = "export.json"
+FORMAT = 1
+Shape = tuple[int, ...]
+
+
+class Target(enum.StrEnum):
+    """The runtime that graphs are written for: each has operators that the other does not know."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+
+
+class Precision(enum.StrEnum):
+    """What the large products compute in. Graphs take and give float32 in all of them.
+
+    FP8 covers the denoiser's blocks; everything else of an fp8 model is bf16.
+    """
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP8 = "fp8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeRange:
+    """An input's shape in one profile: smallest, the one to tune for, largest."""
+
+    min: Shape
+    opt: Shape
+    max: Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One optimization profile: the inputs whose lengths vary. Inputs that are not named have one shape only."""
+
+    name: str
+    shapes: Mapping[str, ShapeRange]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphExport:
+    """One graph. file: ONNX, beside the manifest; weights_file: its external data, "" if the weights are inside.
+
+    bytes: of both files. sha256: of both, the graph first. profiles: none where no length varies.
+    """
+
+    file: str
+    weights_file: str
+    bytes: int
+    sha256: str
+    profiles: tuple[Profile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportManifest:
+    """model: what `export --model` was given. versions: of the packages that wrote it."""
+
+    model: str
+    target: Target
+    precision: Precision
+    opset: int
+    graphs: Mapping[str, GraphExport]
+    versions: Mapping[str, str]
+
+
+def write_manifest(manifest: ExportManifest, folder: Path) -> None:
+    text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2) + "\n"
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> ExportManifest:
+    """Raises: BuildError: there is none, or it is not what this version writes."""
+    path = folder / MANIFEST_FILE
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise BuildError(
+            f"cannot read {path}: {exc.strerror}; give a folder that `python -m trt_build export` wrote"
+        ) from exc
+    except ValueError as exc:
+        raise BuildError(f"{path} is not JSON: {exc}") from exc
+    if not isinstance(loaded, dict) or loaded.pop("format", None) != FORMAT:
+        raise BuildError(f"{path} is not of format {FORMAT}; export the model again")
+    try:
+        return ExportManifest(
+            model=str(loaded["model"]), target=Target(loaded["target"]), precision=Precision(loaded["precision"]),
+            opset=int(loaded["opset"]), versions={str(k): str(v) for k, v in loaded["versions"].items()},
+            graphs={str(name): _graph(graph) for name, graph in loaded["graphs"].items()},
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise BuildError(f"{path} is damaged ({type(exc).__name__}: {exc}); export the model again") from exc
+
+
+def stage_profiles(spec: ModelSpec) -> tuple[Profile, ...]:
+    """One profile for each pyramid stage of the denoiser: its latent size, 1 to max_chunk_latents frames."""
+    profiles = []
+    for stage in range(spec.stages):
+        factor = 2 ** (spec.stages - 1 - stage)
+        size = (spec.latent_height // factor, spec.latent_width // factor)
+
+        def lengths(frames: int, size: tuple[int, int] = size) -> dict[str, Shape]:
+            return {
+                "hidden_states": (1, spec.denoiser_channels, frames, *size),
+                "indices_hidden_states": (1, frames),
+            }
+
+        profiles.append(_profile(f"stage{stage}", lengths(1), lengths(spec.chunk_latents), lengths(_longest(spec))))
+    return tuple(profiles)
+
+
+def frame_profile(spec: ModelSpec, inputs: Mapping[str, Shape], frame_axes: Mapping[str, int]) -> tuple[Profile, ...]:
+    """The one profile of a graph of which only the number of latent frames varies; none if nothing does.
+
+    inputs: an example shape each; frame_axes: the axis that counts frames, for the inputs that have one.
+    """
+    if not frame_axes:
+        return ()
+
+    def lengths(frames: int) -> dict[str, Shape]:
+        return {
+            name: tuple(frames if axis == place else length for place, length in enumerate(inputs[name]))
+            for name, axis in frame_axes.items()
+        }
+
+    return (_profile("frames", lengths(1), lengths(spec.chunk_latents), lengths(_longest(spec))),)
+
+
+def _longest(spec: ModelSpec) -> int:
+    return max(spec.max_chunk_latents, spec.chunk_latents)
+
+
+def _profile(name: str, low: dict[str, Shape], opt: dict[str, Shape], high: dict[str, Shape]) -> Profile:
+    return Profile(name=name, shapes={key: ShapeRange(min=low[key], opt=opt[key], max=high[key]) for key in opt})
+
+
+def _graph(loaded: Any) -> GraphExport:
+    return GraphExport(
+        file=str(loaded["file"]), weights_file=str(loaded["weights_file"]), bytes=int(loaded["bytes"]),
+        sha256=str(loaded["sha256"]),
+        profiles=tuple(
+            Profile(
+                name=str(profile["name"]),
+                shapes={
+                    str(name): ShapeRange(**{key: tuple(int(n) for n in given[key]) for key in ("min", "opt", "max")})
+                    for name, given in profile["shapes"].items()
+                },
+            )
+            for profile in loaded["profiles"]
+        ),
+    )  # fmt: skip
