@@ -24,12 +24,12 @@ from torch.nn import functional
 
 from model.errors import CheckpointError
 from model.history import frame_indices
+from model.places import history_rotation, padded, rotation, tokens_of, unpatchified
 from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
 
 _NEEDED = {"guidance_cross_attn": True, "zero_history_timestep": True, "has_multi_term_memory_patch": True}
 _Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
-_MID_REDUCTION, _LONG_REDUCTION = 2, 4  # of history patches against the new tokens', along every axis
 
 
 class Form(enum.Enum):
@@ -90,20 +90,19 @@ class DenoiserGraph(nn.Module):
         frames, height, width = new.shape[2:]
         short = model.patch_short(latents_history_short)
         rows, columns = short.shape[3:]
-        mid = model.patch_mid(_padded(latents_history_mid, model.patch_mid.kernel_size))
-        long = model.patch_long(_padded(latents_history_long, model.patch_long.kernel_size))
-        history = torch.cat([_tokens(long), _tokens(mid), _tokens(short)], dim=1)
-        new = _tokens(new)
-        turn_new = self._rotation(indices_hidden_states, height, width, reduction=1)
-        turn_history = [
-            torch.cat(parts)
-            for parts in zip(
-                self._rotation(indices_latents_history_long, rows, columns, reduction=_LONG_REDUCTION),
-                self._rotation(indices_latents_history_mid, rows, columns, reduction=_MID_REDUCTION),
-                self._rotation(indices_latents_history_short, rows, columns, reduction=1),
-                strict=True,
-            )
-        ]
+        mid = model.patch_mid(padded(latents_history_mid, model.patch_mid.kernel_size))
+        long = model.patch_long(padded(latents_history_long, model.patch_long.kernel_size))
+        history = torch.cat([tokens_of(long), tokens_of(mid), tokens_of(short)], dim=1)
+        new = tokens_of(new)
+        turn_new = rotation(model.rope, indices_hidden_states, height, width, reduction=1)
+        turn_history = history_rotation(
+            model.rope,
+            indices_latents_history_short,
+            indices_latents_history_mid,
+            indices_latents_history_long,
+            rows,
+            columns,
+        )
         embedded, modulation = self._time(timestep)
         text = model.condition_embedder.text_embedder(encoder_hidden_states)
         tables = (self.tables + modulation).unbind(0)
@@ -129,10 +128,7 @@ class DenoiserGraph(nn.Module):
             old_normed = self._norm(history, block.norm3.eps, old_ffn_scale, old_ffn_shift)
             history = history + block.ffn(old_normed) * old_ffn_gate
         new = model.proj_out(self._norm(new, model.norm_out.norm.eps, out_scale, out_shift))
-        patches = new.reshape(1, frames, height, width, *model.config.patch_size, -1)
-        patches = patches.permute(0, 7, 1, 4, 2, 5, 3, 6)  # (1, C, frames, pt, height, ph, width, pw)
-        flow: Tensor = patches.flatten(6, 7).flatten(4, 5).flatten(2, 3)
-        return flow
+        return unpatchified(new, (frames, height, width), model.config.patch_size)
 
     def _time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """(1,) -> the embedding (1, width) and its projection to modulations (1, 6, width)."""
@@ -158,34 +154,7 @@ class DenoiserGraph(nn.Module):
         channel_scale: Tensor = scale.expand(self.heads).repeat_interleave(self.width // self.heads)
         return old_key * channel_scale
 
-    def _rotation(self, indices: Tensor, rows: int, columns: int, *, reduction: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (tokens, head width / 2), averaged over reduction^3 tokens (edges repeated)."""
-        rope = self.model.rope
-        frames = indices.shape[1]
-        angles_t = indices[0].to(torch.float32)[:, None] * rope.freqs_base_t
-        angles_y = torch.arange(rows, dtype=torch.float32)[:, None] * rope.freqs_base_y
-        angles_x = torch.arange(columns, dtype=torch.float32)[:, None] * rope.freqs_base_x
-
-        def grid(wave_t: Tensor, wave_y: Tensor, wave_x: Tensor) -> Tensor:
-            waves = torch.cat(
-                [
-                    wave_t[:, None, None].expand(frames, rows, columns, -1),
-                    wave_y[None, :, None].expand(frames, rows, columns, -1),
-                    wave_x[None, None].expand(frames, rows, columns, -1),
-                ],
-                dim=-1,
-            )
-            if reduction > 1:
-                waves = _padded(waves.permute(3, 0, 1, 2)[None], (reduction,) * 3)
-                waves = functional.avg_pool3d(waves, reduction)[0].permute(1, 2, 3, 0)
-            return waves.flatten(0, 2)
-
-        return (
-            grid(angles_t.cos(), angles_y.cos(), angles_x.cos()),
-            grid(angles_t.sin(), angles_y.sin(), angles_x.sin()),
-        )
-
-    def _turned(self, norm: nn.Module, x: Tensor, turn: tuple[Tensor, Tensor] | list[Tensor]) -> Tensor:
+    def _turned(self, norm: nn.Module, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         """Normalises (1, tokens, width) over all heads and rotates each pair of channels by its place."""
         x = self._rms(norm, x)
         cos, sin = turn
@@ -215,19 +184,6 @@ class DenoiserGraph(nn.Module):
 def _onnxruntime(operator: str, inputs: list[Tensor], attributes: _Attributes) -> Tensor:
     """An operator that only onnxruntime knows; its output is like its first input."""
     return torch.onnx.ops.symbolic(operator, inputs, attributes, dtype=inputs[0].dtype, shape=inputs[0].shape)
-
-
-def _tokens(x: Tensor) -> Tensor:
-    """(B, C, T, h, w) -> (B, T h w, C)."""
-    return x.flatten(2).transpose(1, 2)
-
-
-def _padded(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
-    """Repeats the far edges of (B, C, T, h, w) up to multiples of `kernel`."""
-    short = [-size % step for size, step in zip(x.shape[2:], kernel, strict=True)]
-    if not any(short):
-        return x
-    return functional.pad(x, (0, short[2], 0, short[1], 0, short[0]), mode="replicate")
 
 
 def denoiser_graph(model: HeliosTransformer3DModel, spec: ModelSpec) -> TorchGraph:
