@@ -34,13 +34,13 @@ class Shot:
     conditions: Conditions
     time_s: float
 
-    def reference(self, renderer: ReferenceRenderer, *, samples: int = 2) -> NDArray[np.uint8]:
+    def reference(self, renderer: ReferenceRenderer) -> NDArray[np.uint8]:
         """What the game's own renderer makes of the camera that the frame says it shows."""
         header = self.frame.header
         camera = bridge.Camera(
             position=header.position, rotation=header.rotation, vertical_fov_deg=header.vertical_fov_deg
         )
-        return renderer.frame(camera, self.conditions, self.time_s, (header.height, header.width), samples=samples)
+        return renderer.frame(camera, self.conditions, self.time_s, (header.height, header.width))
 
 
 def psnr_db(shown: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:

@@ -195,16 +195,23 @@ class ReferenceRenderer:
         self._parts = blockout.pack()
 
     def frame(
-        self, camera: bridge.Camera, conditions: Conditions, time_s: float, size: tuple[int, int], *, samples: int = 1
+        self,
+        camera: bridge.Camera,
+        conditions: Conditions,
+        time_s: float,
+        size: tuple[int, int],
+        *,
+        smooth: bool = True,
     ) -> NDArray[np.uint8]:
-        """size: height and width in pixels. Returns: (H, W, 3) uint8 RGB."""
+        """size: height and width in pixels. smooth: edges without steps. Returns: (H, W, 3) uint8 RGB."""
         height, width = size
         view = Camera(
             position=np.array(camera.position), rotation=np.array(camera.rotation),
             vertical_fov_deg=camera.vertical_fov_deg, height=height, width=width,
         )  # fmt: skip
-        picture: NDArray[np.float32] = render(np, self._parts, view, conditions.vector(), time_s, samples=samples)
-        return np.round(picture * 255).astype(np.uint8)
+        picture: NDArray[np.float32] = render(np, self._parts, view, conditions.vector(), time_s, smooth=smooth).colour
+        shown: NDArray[np.uint8] = np.round(picture * 255).astype(np.uint8)
+        return shown
 
 
 def _within_wire_bounds(blockout: Blockout) -> Blockout:

@@ -28,7 +28,7 @@ REFERENCE_FRAME = 2
 LONGEST_PERIOD_M, OCTAVES = 2.4, 4
 RAY_CHANNELS = 1 + 2 + 3 + 3 + len(MATERIALS) + 4 * OCTAVES + 3 + 3
 FLOW_CHANNELS = 4
-_LAMP, _LAMP_REACH_M, _FAR_M = MATERIALS.index("lamp"), 2.2, 1000.0
+_LAMP, _LAMP_REACH_M, _FAR_M = MATERIALS.index("lamp"), 2.6, 1000.0
 _DEPTH_STRIDE = 2  # depth for reprojection: one ray in two of the grid, a value every 4 px
 
 
@@ -95,7 +95,7 @@ def ray_features(xp: ModuleType, parts: PackedParts, hits: RayHits) -> Array:
     channels += [xp.where(hits.material == index, seen, zero) for index in range(len(MATERIALS))]
     for axis in range(2):
         angle = hits.uv[..., axis] * (2 * math.pi / LONGEST_PERIOD_M)
-        sine, cosine = seen * xp.sin(angle), seen * xp.cos(angle)
+        sine, cosine = xp.sin(angle), xp.cos(angle)
         for _ in range(OCTAVES):  # double angles: one pair of sines serves all octaves
             channels += [sine, cosine]
             sine, cosine = 2 * sine * cosine, cosine * cosine - sine * sine

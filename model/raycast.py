@@ -7,6 +7,7 @@ winners. Numpy and torch run the same code (`xp`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,15 +20,17 @@ from model.camera import Array, Camera, matrix_from_quaternion, ray_directions
 NEAR_M = 0.05
 """Nothing nearer is met; a camera inside a solid does not see it."""
 
+_SKY_SCALE, _SKY_BEND = 0.6, 0.2  # clouds of some 30 degrees overhead, flatter towards the horizon
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayHits:
-    """What each ray of an (h, w) grid met. Rays that met nothing have depth inf, part -1 and zeros elsewhere."""
+    """What each ray of an (h, w) grid met. Rays that met nothing have depth inf and part -1, the surface coordinates of
+    a flat sky overhead, and zeros elsewhere."""
 
-    origin: Array  # (3,) float32
+    origin: Array  # (3,) float32; of several frames (F, 1, 1, 3), and all below has a leading axis F
     directions: Array  # (h, w, 3) float32, view-axis component 1
     depth: Array  # (h, w) float32, metres along the view axis
     part: Array  # (h, w) int64, index into the packed parts
@@ -40,9 +43,17 @@ class RayHits:
 
 
 def cast(
-    xp: ModuleType, parts: PackedParts, camera: Camera, *, step_px: float, offset_px: tuple[float, float] = (0.5, 0.5)
+    xp: ModuleType,
+    parts: PackedParts,
+    camera: Camera | Sequence[Camera],
+    *,
+    step_px: float,
+    offset_px: tuple[float, float] = (0.5, 0.5),
 ) -> RayHits:
-    """Casts one ray every `step_px` pixels of `camera` at the parts. The arrays of the result belong to `xp`."""
+    """Casts one ray every `step_px` pixels of `camera` at the parts. The arrays of the result belong to `xp`.
+
+    Several cameras (which share window and size) give every array but those of the parts a leading axis of frames.
+    """
     return surfaces(xp, parts, trace(xp, parts, camera, step_px=step_px, offset_px=offset_px))
 
 
@@ -58,34 +69,76 @@ class Traced:
 
 
 def trace(
-    xp: ModuleType, parts: PackedParts, camera: Camera, *, step_px: float, offset_px: tuple[float, float] = (0.5, 0.5)
+    xp: ModuleType,
+    parts: PackedParts,
+    camera: Camera | Sequence[Camera],
+    *,
+    step_px: float,
+    offset_px: tuple[float, float] = (0.5, 0.5),
 ) -> Traced:
     """Which part each ray meets first, and where."""
+    if isinstance(camera, Camera):
+        return _trace_tiles(xp, parts, camera, step_px, offset_px)
+    if xp is np or parts.centre.device.type == "cpu":
+        frames = [_trace_tiles(xp, parts, one, step_px, offset_px) for one in camera]
+        return Traced(
+            origin=xp.stack([frame.origin for frame in frames])[:, None, None],
+            directions=xp.stack([frame.directions for frame in frames]),
+            depth=xp.stack([frame.depth for frame in frames]), part=xp.stack([frame.part for frame in frames]),
+            facet=None if frames[0].facet is None else xp.stack([frame.facet for frame in frames]),
+        )  # fmt: skip
+    return trace_dense(xp, parts, camera, step_px=step_px, offset_px=offset_px)
+
+
+def trace_dense(
+    xp: ModuleType, parts: PackedParts, cameras: Sequence[Camera], *, step_px: float, offset_px: tuple[float, float]
+) -> Traced:
+    """Every ray of every frame at every primitive: more work than by tiles, in few large steps, as a GPU likes it."""
+    device = parts.centre.device
+    directions = xp.as_tensor(np.stack([ray_directions(c, step_px, offset_px) for c in cameras]), device=device)
+    origin = xp.as_tensor(np.stack([c.position for c in cameras]).astype(np.float32), device=device)[:, None, None]
+    everywhere = (slice(None), slice(None))
+    depth, part = _meet(xp, parts, origin, directions, [(i, everywhere) for i in range(len(parts.shape))])
+    return Traced(origin=origin, directions=directions, depth=depth, part=part, facet=None)
+
+
+def _trace_tiles(
+    xp: ModuleType, parts: PackedParts, camera: Camera, step_px: float, offset_px: tuple[float, float]
+) -> Traced:
     directions: Array = ray_directions(camera, step_px, offset_px)
     origin: Array = camera.position.astype(np.float32)
     tiles = screen_tiles(parts, camera, step_px, directions.shape[:2])
     if xp is not np:
         device = parts.centre.device
         directions, origin = xp.as_tensor(directions, device=device), xp.as_tensor(origin, device=device)
+    depth, part = _meet(xp, parts, origin, directions, tiles)
+    facet = None
+    if parts.meshes is not None:
+        t, mesh, facet = parts.meshes.cast(origin, directions)
+        nearer = (t < depth) & (t > NEAR_M)
+        first_mesh = parts.shape.tolist().index(SHAPE_INDEX[Shape.MESH])
+        depth, part = np.where(nearer, t, depth), np.where(nearer, mesh + first_mesh, part)
+    return Traced(origin=origin, directions=directions, depth=depth, part=part, facet=facet)
+
+
+def _meet(
+    xp: ModuleType, parts: PackedParts, origin: Array, directions: Array, tiles: list[tuple[int, tuple[slice, slice]]]
+) -> tuple[Array, Array]:
+    """Depth and part of the nearest primitive on each ray; `tiles`: which part may be met in which block of rays."""
     depth = xp.ones_like(directions[..., 0]) * float("inf")
     part = xp.zeros_like(depth, dtype=xp.int64) - 1
     shapes = parts.shape.tolist()
     for index, (rows, cols) in tiles:
         if shapes[index] == SHAPE_INDEX[Shape.MESH]:
             continue
-        local_origin = parts.local_from_world[index] @ (origin - parts.centre[index])
-        local = directions[rows, cols] @ parts.local_from_world[index].T
-        t = _INTERSECT[shapes[index]](xp, local_origin, local)
-        nearer = t < depth[rows, cols]
-        depth[rows, cols] = xp.where(nearer, t, depth[rows, cols])
-        part[rows, cols] = xp.where(nearer, xp.ones_like(part[rows, cols]) * index, part[rows, cols])
-    facet = None
-    if parts.meshes is not None:
-        t, mesh, facet = parts.meshes.cast(origin, directions)
-        nearer = (t < depth) & (t > NEAR_M)
-        first_mesh = shapes.index(SHAPE_INDEX[Shape.MESH])
-        depth, part = np.where(nearer, t, depth), np.where(nearer, mesh + first_mesh, part)
-    return Traced(origin=origin, directions=directions, depth=depth, part=part, facet=facet)
+        block = (..., rows, cols)
+        to_local = parts.local_from_world[index].T
+        local_origin = (origin - parts.centre[index]) @ to_local
+        t = _INTERSECT[shapes[index]](xp, local_origin, directions[..., rows, cols, :] @ to_local)
+        nearer = t < depth[block]
+        depth[block] = xp.where(nearer, t, depth[block])
+        part[block] = xp.where(nearer, xp.ones_like(part[block]) * index, part[block])
+    return depth, part
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -140,7 +193,7 @@ def surfaces(xp: ModuleType, parts: PackedParts, traced: Traced) -> RayHits:
         zero = xp.zeros_like(directions)
         return RayHits(
             origin=origin, directions=directions, depth=depth, part=part, hit=hit, position=position, normal=zero,
-            uv=zero[..., :2], material=index, colour=zero,
+            uv=xp.stack(_sky_coordinates(xp, directions), -1), material=index, colour=zero,
         )  # fmt: skip
     inverse = parts.local_from_world[index]  # (h, w, 3, 3)
     offset = position - parts.centre[index]
@@ -175,13 +228,22 @@ def surfaces(xp: ModuleType, parts: PackedParts, traced: Traced) -> RayHits:
     mx, my, mz = x * half[..., 0], y * half[..., 1], z * half[..., 2]
     around = xp.arctan2(z, x) * half[..., 0]
     round_side = (is_cylinder & ~on_y) | is_sphere
-    u = xp.where(round_side, around, xp.where(on_x, mz, mx))
-    v = xp.where(on_y, mz, my)
+    sky_u, sky_v = _sky_coordinates(xp, directions)
+    u = xp.where(hit, xp.where(round_side, around, xp.where(on_x, mz, mx)), sky_u)
+    v = xp.where(hit, xp.where(on_y, mz, my), sky_v)
     return RayHits(
         origin=origin, directions=directions, depth=depth, part=part, hit=hit, position=position,
-        normal=normal * keep, uv=xp.stack([u, v], -1) * xp.abs(keep), material=parts.material[index],
+        normal=normal * keep, uv=xp.stack([u, v], -1), material=parts.material[index],
         colour=parts.colour[index] * xp.abs(keep),
     )  # fmt: skip
+
+
+def _sky_coordinates(xp: ModuleType, directions: Array) -> tuple[Array, Array]:
+    """Where rays pass through a flat layer overhead that bends down to the horizon, so that the sky can have a texture
+    like any surface; in metres only so far as a texture's waves are."""
+    length = xp.sqrt(dot(directions, directions))
+    scale = _SKY_SCALE / (xp.clip(directions[..., 1], 0, float("inf")) + _SKY_BEND * length)
+    return directions[..., 0] * scale, directions[..., 2] * scale
 
 
 def _reciprocal(xp: ModuleType, d: Array) -> Array:

@@ -67,7 +67,7 @@ class Clip:
             )  # fmt: skip
 
 
-def draw_clip(rng: np.random.Generator, *, latents: int, rows: int, cols: int, samples: int = 2) -> Clip:
+def draw_clip(rng: np.random.Generator, *, latents: int, rows: int, cols: int) -> Clip:
     """Draws a world, a walk and its conditions, and renders `latents` * 4 frames of a rows x cols window."""
     generator = BlockoutGenerator(rng)
     parts = generator.draw().pack()
@@ -85,13 +85,14 @@ def draw_clip(rng: np.random.Generator, *, latents: int, rows: int, cols: int, s
             break
     weights = draw_conditions(rng, latents).repeat(FRAMES_PER_LATENT, axis=0)
     window, start_s = (top, left, rows, cols), float(rng.uniform(0, 100))
-    frames = np.empty((count, rows, cols, 3), dtype=np.uint8)
+    walk = Clip(
+        frames=np.empty((count, rows, cols, 3), dtype=np.uint8), positions=positions, rotations=rotations,
+        weights=weights, vertical_fov_deg=fov, window=window, parts=parts,
+    )  # fmt: skip
     for i in range(count):
-        camera = Camera(position=positions[i], rotation=rotations[i], vertical_fov_deg=fov, height=FRAME_HEIGHT,
-                        width=FRAME_WIDTH, window=window)  # fmt: skip
-        frames[i] = np.round(render(np, parts, camera, weights[i], start_s + i / FPS, samples=samples) * 255)
-    return Clip(frames=frames, positions=positions, rotations=rotations, weights=weights, vertical_fov_deg=fov,
-                window=window, parts=parts)  # fmt: skip
+        seen = render(np, parts, walk.camera(i), weights[i], start_s + i / FPS)
+        walk.frames[i] = np.round(seen.colour * 255)
+    return walk
 
 
 def draw_walk(
@@ -124,8 +125,10 @@ def draw_walk(
 def draw_conditions(rng: np.random.Generator, latents: int) -> NDArray[np.float32]:
     """(latents, STATE_SIZE) weights; in a third of the clips one slot changes at a latent frame."""
     chosen = {slot: int(rng.integers(len(values))) for slot, values in SLOTS.items()}
-    if rng.random() < 0.25:
+    if rng.random() < 0.3:
         chosen["weather"] = 0
+    if chosen["time"] == 2 and rng.random() < 0.4:
+        chosen["lamps"] = 1
     change_at = int(rng.integers(1, max(2, latents))) if rng.random() < 0.33 else latents
     rows = []
     for i in range(latents):
@@ -144,4 +147,4 @@ def render_clips(folder: Path, *, first: int, step: int, count: int, latents: in
     for number in range(first, count, step):
         path = folder / f"clip_{number:06d}.npz"
         if not path.exists():
-            draw_clip(np.random.default_rng([20261122, number]), latents=latents, rows=rows, cols=cols).save(path)
+            draw_clip(np.random.default_rng([20261124, number]), latents=latents, rows=rows, cols=cols).save(path)

@@ -37,7 +37,7 @@ class PaintingEngine(SyntheticEngine):
             width=self._size[1],
         )
         depth: NDArray[np.float32] = trace(np, self._parts, view, step_px=4).depth
-        return self._renderer.frame(camera, self._world.conditions, 0.0, self._size, samples=2), depth
+        return self._renderer.frame(camera, self._world.conditions, 0.0, self._size), depth
 
 
 def create(**settings: object) -> PaintingEngine:
