@@ -175,7 +175,7 @@ def _falling(xp: ModuleType, colour: Array, directions: Array, look: Look, time_
     rain, snow = look.rain[..., 0], look.snow[..., 0]
     azimuth = xp.arctan2(directions[..., 0], -directions[..., 2])
     columns = xp.floor(azimuth * 24)
-    phase = xp.sin(columns * 12.9898) * 43758.5453
+    phase = xp.sin(columns * 12.9898) * 437.585453
     phase = phase - xp.floor(phase)
     drop = directions[..., 1] * 2.2 + phase * 7 + time_s * (3.0 * rain + 0.5 * snow)
     drop = drop - xp.floor(drop)

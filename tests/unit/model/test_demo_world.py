@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from model.blockout import MATERIALS, Shape
-from model.camera import Camera, quaternion_from_yaw_pitch
+from model.camera import Camera, project, quaternion_from_yaw_pitch
 from model.demo.blockouts import BlockoutGenerator
 from model.demo.conditions import SLOTS, Conditions
 from model.demo.data import Clip, draw_clip, draw_conditions, draw_walk
 from model.demo.renderer import render
-from model.maps import load_map
+from model.maps import load_map, map_names
+from model.raycast import cast, trace, trace_dense
 
 GARDEN = load_map().blockout.pack()
 
@@ -89,3 +92,74 @@ def test_conditions_change_in_some_clips_only():
     changing = sum(bool((rows != rows[0]).any()) for rows in drawn)
     assert 5 < changing < 30
     assert all(rows.sum(1) == pytest.approx(len(SLOTS)) for rows in drawn)
+
+
+@pytest.mark.parametrize("name", map_names())
+def test_a_map_is_a_place_to_walk_in(name: str):
+    """Every part's material is known, the spawn is in the open, and there is all that can be acted on."""
+    level = load_map(name)
+    materials = {part.material for part in level.blockout.parts.values()}
+    assert materials <= set(MATERIALS)
+    assert {"lamp", "door", "fountain"} <= materials
+    camera = Camera(position=np.array(level.spawn_position), vertical_fov_deg=65, height=48, width=80,
+                    rotation=quaternion_from_yaw_pitch(np.radians(level.spawn_yaw_deg), 0.0))  # fmt: skip
+    assert np.median(cast(np, level.blockout.pack(), camera, step_px=4).depth) > 1.2
+    assert np.abs(np.array(level.spawn_position)[[0, 2]]).max() < level.half_extent_m
+
+
+def test_things_change_in_place():
+    """An open door, a running fountain and a lit lamp change their own pixels, and few others."""
+    garden = GARDEN
+    camera = Camera(position=np.array([2.0, 1.6, -2.0]), rotation=quaternion_from_yaw_pitch(0.4, 0.0),
+                    vertical_fov_deg=65, height=96, width=160)  # fmt: skip
+    hits = cast(np, garden, camera, step_px=1)
+    before = render(np, garden, camera, Conditions().vector(), 0.0).colour
+    after = render(np, garden, camera, Conditions(door="open").vector(), 0.0).colour
+    changed = np.abs(after - before).max(-1) > 0.02
+    doors = hits.material == MATERIALS.index("door")
+    assert doors.any()
+    assert changed[doors].mean() > 0.9
+    assert not changed[~cv2.dilate(doors.astype(np.uint8), np.ones((3, 3))).astype(bool)].any()
+
+
+def clip_of_cameras(count: int) -> list[Camera]:
+    return [
+        Camera(position=np.array([0.05 * i, 1.6, 5.5]), rotation=quaternion_from_yaw_pitch(0.02 * i, 0.0),
+               vertical_fov_deg=65, height=48, width=80)
+        for i in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("xp", [np, torch])
+def test_a_clip_at_once_is_its_frames_one_by_one(xp):
+    parts = GARDEN if xp is np else GARDEN.to_torch(torch, "cpu")
+    cameras = clip_of_cameras(3)
+    weights = np.stack([c.vector() for c in (Conditions(), Conditions(weather="rain"), Conditions(time="night"))])
+    times = np.array([0.0, 0.5, 1.0])
+    together = render(xp, parts, cameras, weights, times)
+    for i, camera in enumerate(cameras):
+        alone = render(np, GARDEN, camera, weights[i], times[i])
+        colour, depth = np.asarray(together.colour[i]), np.asarray(together.depth[i])
+        assert (np.abs(colour - alone.colour).max(-1) > 1e-3).mean() < 2e-3  # rounding moves a ray across an edge
+        assert (~np.isclose(depth, alone.depth, atol=1e-3)).mean() < 2e-3
+
+
+def test_all_rays_at_all_parts_meet_what_tiles_meet():
+    parts = GARDEN.to_torch(torch, "cpu")
+    cameras = clip_of_cameras(2)
+    dense = trace_dense(torch, parts, cameras, step_px=2, offset_px=(0.5, 0.5))
+    for i, camera in enumerate(cameras):
+        tiles = trace(np, GARDEN, camera, step_px=2)
+        assert (np.asarray(dense.part[i]) != tiles.part).mean() < 2e-3
+
+
+def test_motion_is_where_a_surface_goes():
+    cameras = clip_of_cameras(2)
+    seen = render(np, GARDEN, cameras, np.stack([Conditions().vector()] * 2), np.zeros(2))
+    row, col = 40, 40  # the ground in front
+    moved_x, moved_y = seen.motion[0, row, col]
+    point = cast(np, GARDEN, cameras[0], step_px=1).position[row, col]
+    x, y, _ = project(np, cameras[1], point)
+    assert (x, y) == pytest.approx((col + 0.5 + moved_x, row + 0.5 + moved_y), abs=1e-3)
+    assert abs(moved_x) > 0.1
+    assert not seen.motion[1].any()
