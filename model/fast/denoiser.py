@@ -1,0 +1,338 @@
+"""Helios's transformer for a GPU: the same function as `model.transformer.DenoiserGraph`, laid out for speed.
+
+History and new tokens are one sequence of rows, so that every product is one large matrix; what differs between the two
+(modulation, the prompt) works on slices of it. Queries, keys and values are one product; cross-attention takes keys and
+values that were made once for a prompt (`TextKeys`); the last block leaves the history out. Needs the torch extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import HeliosTransformer3DModel
+from torch import Tensor, nn
+
+from model.errors import CheckpointError
+from model.fast.attention import AttentionKernel, attend
+from model.fast.precision import Precision, Projection, projection
+from model.fast.rows import Norm, RowOps, Rows, Turn, row_ops
+from model.places import history_rotation, padded, rotation, tokens_of, unpatchified
+
+_NEEDED = {
+    "guidance_cross_attn": True, "zero_history_timestep": True, "has_multi_term_memory_patch": True,
+    "cross_attn_norm": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Modulation:
+    """A block's six vectors (width,) float32 for one kind of rows; scales have their 1 added."""
+
+    shift: Tensor
+    scale: Tensor
+    gate: Tensor
+    ffn_shift: Tensor
+    ffn_scale: Tensor
+    ffn_gate: Tensor
+
+
+class TextKeys(nn.Module):
+    """A prompt's part in every block: (1, L, text width) -> keys and values, each (layers, L, width)."""
+
+    def __init__(self, model: HeliosTransformer3DModel, precision: Precision, ops: RowOps) -> None:
+        """Keeps the working dtype under FP8 too: it runs once for a prompt."""
+        super().__init__()
+        self._ops = ops
+        self.embedder: Any = model.condition_embedder.text_embedder.to(precision.dtype)
+        self.keys_values = nn.ModuleList()
+        for block in model.blocks:
+            attn = block.attn2
+            weight = torch.cat([attn.to_k.weight.detach(), attn.to_v.weight.detach()])
+            bias = torch.cat([attn.to_k.bias.detach(), attn.to_v.bias.detach()])
+            attn.to_k = attn.to_v = None
+            self.keys_values.append(Projection(weight, bias, precision.dtype))
+        self.norms: Tensor
+        self.register_buffer(
+            "norms", torch.stack([block.attn2.norm_k.weight.detach() for block in model.blocks]).float()
+        )
+        self._eps: float = model.blocks[0].attn2.norm_k.eps
+        self._dtype = precision.dtype
+
+    def forward(self, encoder_hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        text = Rows(self.embedder(encoder_hidden_states.to(self._dtype))[0].contiguous())
+        made = []
+        for keys_values, norm in zip(self.keys_values, self.norms, strict=True):
+            packed = keys_values(text)
+            self._ops.turn_(packed, norm[None], self._eps, None)
+            made.append(packed)
+        keys, values = torch.stack(made).chunk(2, dim=2)
+        return keys.contiguous(), values.contiguous()
+
+
+class FastBlock(nn.Module):
+    """One transformer block over rows. Takes its weights out of `block`, whose own are gone afterwards."""
+
+    def __init__(self, block: Any, precision: Precision, ops: RowOps, kernel: AttentionKernel | None) -> None:
+        super().__init__()
+        self._ops, self._kernel = ops, kernel
+        own, text, ffn = block.attn1, block.attn2, block.ffn
+        self.heads: int = own.heads
+        self.qkv = projection(
+            torch.cat([own.to_q.weight.detach(), own.to_k.weight.detach(), own.to_v.weight.detach()]),
+            torch.cat([own.to_q.bias.detach(), own.to_k.bias.detach(), own.to_v.bias.detach()]),
+            precision,
+        )
+        own.to_q = own.to_k = own.to_v = None
+        self.out = _taken(own.to_out, 0, precision)
+        self.text_query = projection(text.to_q.weight, text.to_q.bias, precision)
+        text.to_q = None
+        self.text_out = _taken(text.to_out, 0, precision)
+        up = ffn.net[0]
+        self.up = projection(up.proj.weight, up.proj.bias, precision)
+        up.proj = None
+        self.down = _taken(ffn.net, 2, precision)
+        self.own_norms: Tensor
+        self.text_norm: Tensor
+        self.cross_scale: Tensor
+        self.cross_shift: Tensor
+        self.register_buffer("own_norms", torch.stack([own.norm_q.weight, own.norm_k.weight]).detach().float())
+        self.register_buffer("text_norm", text.norm_q.weight.detach().float()[None])
+        self.register_buffer("cross_scale", block.norm2.weight.detach().float())
+        self.register_buffer("cross_shift", block.norm2.bias.detach().float())
+        self.key_scale: Tensor | None
+        self.register_buffer("key_scale", _key_scale(own))
+        self.eps = _Eps(own.norm_q.eps, text.norm_q.eps, block.norm1.eps, block.norm2.eps, block.norm3.eps)
+
+    def forward(
+        self, x: Tensor, history: int, turn: Turn, old: Modulation, new: Modulation, keys: Tensor, values: Tensor,
+        first: int,
+    ) -> Tensor:  # fmt: skip
+        """Changes x (rows, width) from row `first` on, and returns it.
+
+        history: rows that are history. first: 0, or `history` where nobody reads the history any more. keys, values:
+        (L, width), the prompt's.
+        """
+        ops, width, quantise = self._ops, x.shape[1], self.qkv.quantises
+        rows = len(x)
+        normed = Rows.empty(rows, width, x, quantise=quantise)
+        ops.norm(x[:history], Norm(old.scale, old.shift, self.eps.norm1), normed.part(0, history))
+        ops.norm(x[history:], Norm(new.scale, new.shift, self.eps.norm1), normed.part(history, rows))
+        qkv = self.qkv(normed)
+        here = Turn(turn.cos, turn.sin, history, self.key_scale)
+        ops.turn_(qkv, self.own_norms, self.eps.own_rms, here)
+        query, key, value = qkv.view(rows, 3, self.heads, -1).unbind(1)
+        attended = attend(query[first:], key, value, self._kernel)
+        moved = self.out(ops.rows(attended, gelu=False, quantise=quantise))
+
+        wide = Rows.empty(rows - first, width, x, quantise=quantise)  # what the feed-forward layer reads
+        split = history - first
+        if split:
+            norm = Norm(old.ffn_scale, old.ffn_shift, self.eps.norm3)
+            ops.add_norm_(x[:history], moved[:split], old.gate, norm, wide.part(0, split))
+        fresh = x[history:]
+        asking = Rows.empty(len(fresh), width, x, quantise=quantise)
+        ops.add_norm_(fresh, moved[split:], new.gate, Norm(self.cross_scale, self.cross_shift, self.eps.norm2), asking)
+        query = self.text_query(asking)
+        ops.turn_(query, self.text_norm, self.eps.text_rms, None)
+        heads = (len(keys), self.heads, -1)
+        told = attend(query.view(len(fresh), self.heads, -1), keys.view(heads), values.view(heads), self._kernel)
+        told = self.text_out(ops.rows(told, gelu=False, quantise=quantise))
+        norm = Norm(new.ffn_scale, new.ffn_shift, self.eps.norm3)
+        ops.add_norm_(fresh, told, None, norm, wide.part(split, rows - first))
+
+        moved = self.down(ops.rows(self.up(wide), gelu=True, quantise=quantise))
+        if split:
+            ops.add_(x[:history], moved[:split], old.ffn_gate)
+        ops.add_(fresh, moved[split:], new.ffn_gate)
+        return x
+
+
+class FastDenoiser(nn.Module):
+    """One flow prediction, for one video.
+
+    Takes `model` apart while it is built, block by block, so that no weight is held twice; the model cannot be used
+    afterwards. `text_keys` makes the last two arguments of `forward`.
+
+    Raises: CheckpointError: the model is of a configuration that this form does not cover.
+    """
+
+    def __init__(
+        self,
+        model: HeliosTransformer3DModel,
+        precision: Precision,
+        *,
+        ops: RowOps | None = None,
+        kernel: AttentionKernel | None = None,
+    ) -> None:
+        """ops: None takes the fastest for the model's device. kernel: None lets torch choose."""
+        super().__init__()
+        for name, value in _NEEDED.items():
+            if model.config[name] != value:
+                raise CheckpointError(
+                    f"the fast denoiser needs {name}={value}, the checkpoint has {model.config[name]}"
+                )
+        dtype = precision.dtype
+        ops = ops or row_ops(model.proj_out.weight.device)
+        self._ops, self._dtype = ops, dtype
+        self.precision = precision
+        self._patch_size: tuple[int, ...] = tuple(model.config.patch_size)
+        self.width: int = model.config.num_attention_heads * model.config.attention_head_dim
+        self._out_eps: float = model.norm_out.norm.eps
+        self.rope: Any = model.rope
+        self.embedder: Any = model.condition_embedder
+        self.embedder.time_proj.to(dtype)
+        self.patch_embedding = model.patch_embedding.to(dtype)
+        self.patch_short = model.patch_short.to(dtype)
+        self.patch_mid = model.patch_mid.to(dtype)
+        self.patch_long = model.patch_long.to(dtype)
+        self.proj_out = model.proj_out.to(dtype)
+        self.tables: Tensor
+        self.out_table: Tensor
+        self.history_tables: Tensor
+        with torch.no_grad():
+            tables = torch.cat([block.scale_shift_table for block in model.blocks]).float()  # (layers, 6, width)
+            tables[:, [1, 4]] += 1  # scales enter as 1 + scale
+            out_table = model.norm_out.scale_shift_table[0].float().clone()
+            out_table[1] += 1
+            _, history = self._time(torch.zeros(1, dtype=torch.int64, device=tables.device))
+        self.register_buffer("tables", tables)
+        self.register_buffer("out_table", out_table)
+        self.register_buffer("history_tables", tables + history)
+        self.text_keys = TextKeys(model, precision, ops)
+        self.blocks = nn.ModuleList()
+        for index, block in enumerate(model.blocks):
+            self.blocks.append(FastBlock(block, precision, ops, kernel))
+            model.blocks[index] = nn.Identity()
+        self.requires_grad_(requires_grad=False)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        indices_hidden_states: Tensor,
+        indices_latents_history_short: Tensor,
+        indices_latents_history_mid: Tensor,
+        indices_latents_history_long: Tensor,
+        latents_history_short: Tensor,
+        latents_history_mid: Tensor,
+        latents_history_long: Tensor,
+        text_keys: Tensor,
+        text_values: Tensor,
+    ) -> Tensor:
+        """Arguments are those of `DenoiserGraph.forward`, with `text_keys` of the prompt. Returns: float32."""
+        dtype = self._dtype
+        new = self.patch_embedding(hidden_states.to(dtype))
+        size: tuple[int, int, int] = tuple(new.shape[2:])
+        short = self.patch_short(latents_history_short.to(dtype))
+        height, width = short.shape[3:]
+        mid = self.patch_mid(padded(latents_history_mid.to(dtype), self.patch_mid.kernel_size))
+        long = self.patch_long(padded(latents_history_long.to(dtype), self.patch_long.kernel_size))
+        parts = [tokens_of(part)[0] for part in (long, mid, short, new)]
+        x = torch.cat(parts)
+        history = len(x) - len(parts[-1])
+        turn_new = rotation(self.rope, indices_hidden_states, *size[1:], reduction=1)
+        turn_history = history_rotation(
+            self.rope,
+            indices_latents_history_short,
+            indices_latents_history_mid,
+            indices_latents_history_long,
+            height,
+            width,
+        )
+        cos, sin = (torch.cat(pair) for pair in zip(turn_history, turn_new, strict=True))
+        turn = Turn(cos, sin)
+
+        embedded, modulation = self._time(timestep)
+        tables = self.tables + modulation
+        last = len(self.blocks) - 1
+        for layer, block in enumerate(self.blocks):
+            old_vectors, new_vectors = Modulation(*self.history_tables[layer]), Modulation(*tables[layer])
+            first = history if layer == last else 0
+            x = block(x, history, turn, old_vectors, new_vectors, text_keys[layer], text_values[layer], first)
+        shift, scale = self.out_table + embedded
+        out = Rows.empty(len(parts[-1]), self.width, x, quantise=False)
+        self._ops.norm(x[history:], Norm(scale, shift, self._out_eps), out)
+        return unpatchified(self.proj_out(out.values)[None], size, self._patch_size).float()
+
+    def _time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """(1,) -> the embedding (1, width) and its projection to modulations (1, 6, width), float32 both.
+
+        The embedder's own layers stay in the dtype they came in, which is float32 for diffusers' checkpoints.
+        """
+        embedder = self.embedder
+        waves = embedder.timesteps_proj(timestep).to(embedder.time_embedder.linear_1.weight.dtype)
+        embedded = embedder.time_embedder(waves).to(self._dtype)
+        modulation: Tensor = embedder.time_proj(embedder.act_fn(embedded)).view(1, 6, self.width)
+        return embedded.float(), modulation.float()
+
+
+@dataclass(frozen=True, slots=True)
+class _Eps:
+    own_rms: float
+    text_rms: float
+    norm1: float
+    norm2: float
+    norm3: float
+
+
+def _taken(layers: Any, index: int, precision: Precision) -> nn.Module:
+    """The projection of `layers[index]`, which is gone afterwards."""
+    linear = layers[index]
+    made = projection(linear.weight, linear.bias, precision)
+    layers[index] = nn.Identity()
+    return made
+
+
+def _key_scale(attn: Any) -> Tensor | None:
+    """What multiplies history keys, one number a channel (`is_amplify_history`)."""
+    if not attn.is_amplify_history:
+        return None
+    scale = 1.0 + torch.sigmoid(attn.history_key_scale.detach().float()) * (attn.max_scale - 1.0)  # (1,) or (heads,)
+    channels: Tensor = scale.expand(attn.heads).repeat_interleave(attn.inner_dim // attn.heads)
+    return channels
+
+
+@dataclass(frozen=True, slots=True)
+class BlockError:
+    """How far one block's result is from the reference's, as |difference| / |reference|.
+
+    output: of the rows that leave the block. change: of what the block adds to the rows that came in; the larger of the
+    two, because most of an output is its input.
+    """
+
+    output: float
+    change: float
+
+
+def block_errors(reference: FastDenoiser, other: FastDenoiser, inputs: Sequence[Tensor]) -> list[BlockError]:
+    """Of every block, when `other`'s gets the very input that the reference's got.
+
+    inputs: those of `forward` without the prompt's keys and values, then the prompt itself, (1, L, text width).
+    """
+    *given, prompt = inputs
+    errors: list[BlockError] = []
+
+    def compare(layer: int, arguments: tuple[Any, ...], wanted: Tensor, before: Tensor) -> None:
+        first = arguments[-1]
+        got = other.blocks[layer](before.clone(), *arguments[1:])[first:].float()
+        gap = (got - wanted[first:].float()).norm()
+        change = (wanted[first:].float() - before[first:].float()).norm()
+        errors.append(BlockError(float(gap / wanted[first:].float().norm()), float(gap / change)))
+
+    hooks = []
+    for layer, block in enumerate(reference.blocks):
+        kept: list[Tensor] = []
+        hooks.append(block.register_forward_pre_hook(lambda _, a, kept=kept: kept.append(a[0].clone())))
+        hooks.append(
+            block.register_forward_hook(lambda _, a, out, layer=layer, kept=kept: compare(layer, a, out, kept.pop()))
+        )
+    try:
+        with torch.no_grad():
+            reference(*given, *reference.text_keys(prompt))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return errors
