@@ -60,13 +60,15 @@ class Profile:
 class GraphExport:
     """One graph. file: ONNX, beside the manifest; weights_file: its external data, "" if the weights are inside.
 
-    bytes: of both files. sha256: of both, the graph first. profiles: none where no length varies.
+    bytes: of both files. graph_sha256: of the graph without its weights' values; weights_sha256: of the values alone,
+    wherever they lie. profiles: none where no length varies.
     """
 
     file: str
     weights_file: str
     bytes: int
-    sha256: str
+    graph_sha256: str
+    weights_sha256: str
     profiles: tuple[Profile, ...]
 
 
@@ -155,7 +157,7 @@ def _profile(name: str, low: dict[str, Shape], opt: dict[str, Shape], high: dict
 def _graph(loaded: Any) -> GraphExport:
     return GraphExport(
         file=str(loaded["file"]), weights_file=str(loaded["weights_file"]), bytes=int(loaded["bytes"]),
-        sha256=str(loaded["sha256"]),
+        graph_sha256=str(loaded["graph_sha256"]), weights_sha256=str(loaded["weights_sha256"]),
         profiles=tuple(
             Profile(
                 name=str(profile["name"]),

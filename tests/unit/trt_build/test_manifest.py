@@ -27,8 +27,9 @@ SPEC = read_spec(Path(__file__).parents[3] / "model" / "demo" / "weights")
 
 def manifest() -> ExportManifest:
     denoiser = GraphExport(
-        file="denoiser.onnx", weights_file="denoiser.weights", bytes=12, sha256="ab", profiles=stage_profiles(SPEC)
-    )
+        file="denoiser.onnx", weights_file="denoiser.weights", bytes=12, graph_sha256="ab",
+        weights_sha256="cd", profiles=stage_profiles(SPEC),
+    )  # fmt: skip
     return ExportManifest(
         model="demo", target=Target.TENSORRT, precision=Precision.FP8, opset=23, graphs={"denoiser": denoiser},
         versions={"torch": "2.13.0"},
