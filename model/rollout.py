@@ -7,15 +7,15 @@ frames up to the runner's rounding. Numpy only; no camera, no blockout, no clock
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.begun import NEXT, BegunChunk, NextMemory, Stopwatch
 from model.errors import ModelError, RunnerError
 from model.history import FrameIndices, appended, frame_indices, split_history
 from model.noise import DrawNormal, block_correlated, halved, philox_normal
-from model.runners.base import Arrays, ModuleRunner, signature_of
+from model.runners.base import Arrays, ModuleRunner, Pending, signature_of, started
 from model.schedule import Schedule, denoised, renoised
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, ChunkResult, RolloutState
@@ -24,22 +24,7 @@ from model.text import WordHashTokenizer
 Tokenize = Callable[[str], Arrays]
 """A text -> the text encoder's inputs by name, all but `state`."""
 
-_MEMORY, _NEXT = "memory_", "next_"
-
-
-@dataclass(slots=True)
-class _Stopwatch:
-    clock: Callable[[], float]
-    laps: dict[str, float] = field(default_factory=dict)
-    _since_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._since_s = self.clock()
-
-    def lap(self, name: str) -> None:
-        now_s = self.clock()
-        self.laps[name] = (now_s - self._since_s) * 1e3
-        self._since_s = now_s
+_MEMORY = "memory_"
 
 
 class Rollout:
@@ -89,8 +74,17 @@ class Rollout:
 
         Raises: ModelError: the request does not fit the model. RunnerError: a graph failed.
         """
+        begun = self.begin(state, request)
+        return begun.result(), begun.state
+
+    def begin(self, state: RolloutState, request: ChunkRequest) -> BegunChunk:
+        """As `chunk`, but returns when the latents are made and decoding has begun.
+
+        The state after it can be continued at once: on a runner that overlaps, a chunk is then decoded while the next
+        is denoised.
+        """
         self._check(request)
-        watch = _Stopwatch(self._clock)
+        watch = Stopwatch(self._clock)
         if request.cut:
             state = state.after_cut(self._fresh_memory())
         text_state, embeddings, text = self._read(request.texts, state)
@@ -98,8 +92,7 @@ class Rollout:
         conditioning = self._conditioning(request)
         watch.lap("conditioning")
         latents = self._denoise(state, request, conditioning, embeddings, watch)
-        frames, memory = self._decode(latents, state.memory)
-        watch.lap("decode")
+        decoding = self._decoding(latents, state.memory)
         after = RolloutState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),
@@ -108,12 +101,13 @@ class Rollout:
             text_state=text_state,
             text_embeddings=embeddings,
             text=text,
-            memory=memory,
+            memory=NextMemory(tuple(state.memory), decoding),
             seed=state.seed,
             chunk_index=state.chunk_index + 1,
             continues=True,
         )
-        return ChunkResult(frames=frames, latents=latents, stage_ms=watch.laps), after
+        wanted = (self._spec.frames_in(latents.shape[2]), self._spec.frame_height, self._spec.frame_width, 3)
+        return BegunChunk(after, latents, decoding, wanted, watch)
 
     def _check(self, request: ChunkRequest) -> None:
         spec = self._spec
@@ -168,7 +162,7 @@ class Rollout:
         request: ChunkRequest,
         conditioning: NDArray[np.float32],
         embeddings: NDArray[np.float32],
-        watch: _Stopwatch,
+        watch: Stopwatch,
     ) -> NDArray[np.float32]:
         """The pyramid: (1, 16, T, h, w) normalised latents out of noise, conditioning and history."""
         spec = self._spec
@@ -233,18 +227,9 @@ class Rollout:
         noise = block_correlated(raw, self._spec.gamma, (rows, columns))
         return _float32(weights.alpha * upsampled + weights.beta * noise)
 
-    def _decode(
-        self, latents: NDArray[np.float32], memory: Mapping[str, NDArray[np.generic]]
-    ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:
-        """Frames of normalised latents, and the memory that continues them."""
-        inputs = {"latents": latents / self._inv_std + self._mean, **memory}
-        outputs = self._runner.run(Graph.DECODER, inputs)
-        frames = outputs["frames"]
-        spec = self._spec
-        wanted = (spec.frames_in(latents.shape[2]), spec.frame_height, spec.frame_width, 3)
-        if frames.dtype != np.uint8 or frames.shape != wanted:
-            raise RunnerError(f"decoder must give uint8 frames of {wanted}, got {frames.dtype} {frames.shape}")
-        return frames.view(np.uint8), {name: outputs[_NEXT + name] for name in memory}
+    def _decoding(self, latents: NDArray[np.float32], memory: Mapping[str, NDArray[np.generic]]) -> Pending:
+        """The decoder at work on normalised latents and the memory that they continue."""
+        return started(self._runner, Graph.DECODER, {"latents": latents / self._inv_std + self._mean, **memory})
 
     def _fresh_memory(self) -> dict[str, NDArray[np.generic]]:
         return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._memory.items()}
@@ -273,8 +258,8 @@ def _memory_inputs(runner: ModuleRunner) -> dict[str, tuple[tuple[int, ...], str
     for name, tensor in signature.inputs.items():
         if not name.startswith(_MEMORY):
             continue
-        if _NEXT + name not in signature.outputs or None in tensor.shape:
-            raise RunnerError(f"decoder: {name} {tensor} must have fixed lengths and come back as {_NEXT + name}")
+        if NEXT + name not in signature.outputs or None in tensor.shape:
+            raise RunnerError(f"decoder: {name} {tensor} must have fixed lengths and come back as {NEXT + name}")
         memory[name] = (tuple(n for n in tensor.shape if n is not None), tensor.dtype)
     return memory
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,46 @@ class ModuleRunner(Protocol):
     def close(self) -> None:
         """Frees what the graphs hold. A closed runner refuses to run."""
         ...
+
+
+class Pending(Protocol):
+    """The outputs of a graph that was started, perhaps still being made."""
+
+    def ready(self) -> bool:
+        """Whether `result` would return at once."""
+        ...
+
+    def result(self) -> dict[str, NDArray[np.generic]]:
+        """Waits for the outputs; as `ModuleRunner.run` gives them. May be called from any thread, and again.
+
+        Raises: RunnerError: the graph failed.
+        """
+        ...
+
+
+@runtime_checkable
+class OverlappingRunner(ModuleRunner, Protocol):
+    """A runner that can go on with one graph while another is still being made."""
+
+    def start(self, graph: str, inputs: Arrays) -> Pending: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    outputs: dict[str, NDArray[np.generic]]
+
+    def ready(self) -> bool:
+        return True
+
+    def result(self) -> dict[str, NDArray[np.generic]]:
+        return self.outputs
+
+
+def started(runner: ModuleRunner, graph: str, inputs: Arrays) -> Pending:
+    """Starts a graph where the runner can overlap, else runs it. Raises: RunnerError, as `ModuleRunner.run`."""
+    if isinstance(runner, OverlappingRunner):
+        return runner.start(graph, inputs)
+    return _Finished(runner.run(graph, inputs))
 
 
 def signature_of(graphs: Mapping[str, GraphSignature], graph: str) -> GraphSignature:

@@ -5,7 +5,7 @@ Needs the torch extra.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,24 @@ from torch import Tensor, nn
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
 
+FAILURES = (RuntimeError, IndexError, ValueError)
+"""What a module raises when it cannot run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The part of a graph that depends on a few slowly changing inputs only, such as the prompt.
+
+    inputs: their names. module: takes them in this order; what it returns goes to the graph's module in their stead,
+    after all its other inputs. A runner may keep the result for as long as these inputs stay the same.
+    """
+
+    inputs: tuple[str, ...]
+    module: nn.Module
+
+    def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return _as_tuple(self.module(*inputs))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchGraph:
@@ -23,19 +41,29 @@ class TorchGraph:
 
     inputs: one example each, named, in the order of the module's forward, all of different dynamic lengths where they
     may differ. dynamic_axes: input name -> axis -> the name of its length; inputs that share a name share the length.
-    outputs: names, in the order that forward returns them (one tensor or a tuple).
+    outputs: names, in the order that forward returns them (one tensor or a tuple). kept: see `Kept`; None makes every
+    input an argument of forward.
     """
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...]
     dynamic_axes: Mapping[str, Mapping[int, str]]
+    kept: Kept | None = None
+
+    @property
+    def own_inputs(self) -> tuple[str, ...]:
+        """The inputs that the module itself takes, in order."""
+        return tuple(name for name in self.inputs if self.kept is None or name not in self.kept.inputs)
+
+    def call(self, inputs: Mapping[str, Tensor], kept: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
+        """The module's outputs for its own inputs and what `Kept.call` gave."""
+        return _as_tuple(self.module(*(inputs[name] for name in self.own_inputs), *kept))
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with torch.no_grad():
-            given = self.module(*(inputs[name] for name in self.inputs))
-        outputs = (given,) if isinstance(given, Tensor) else tuple(given)
-        return dict(zip(self.outputs, outputs, strict=True))
+            kept = () if self.kept is None else self.kept.call(*(inputs[name] for name in self.kept.inputs))
+            return dict(zip(self.outputs, self.call(inputs, kept), strict=True))
 
 
 class TorchRunner:
@@ -44,9 +72,7 @@ class TorchRunner:
     def __init__(self, graphs: Mapping[str, TorchGraph], *, device: str = "cpu") -> None:
         self._device = torch.device(device)
         self._modules = dict(graphs)
-        for graph in self._modules.values():
-            graph.module.to(self._device).eval()
-        self._graphs = {name: self._signature(graph) for name, graph in graphs.items()}
+        self._graphs = {name: graph_signature(graph, self._device) for name, graph in graphs.items()}
         self._bound: dict[str, dict[str, Tensor]] = {name: {} for name in graphs}
 
     @property
@@ -60,7 +86,7 @@ class TorchRunner:
         tensors = {name: self._tensor(array) for name, array in inputs.items()}
         try:
             outputs = self._modules[graph].run({**bound, **tensors})
-        except (RuntimeError, IndexError, ValueError) as exc:
+        except FAILURES as exc:
             raise RunnerError(f"{graph}: torch failed: {exc}") from exc
         return {name: tensor.cpu().numpy().copy() for name, tensor in outputs.items()}
 
@@ -75,20 +101,31 @@ class TorchRunner:
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
-    def _signature(self, graph: TorchGraph) -> GraphSignature:
-        """Output lengths count as varying wherever any input's do: a module does not say which follow which."""
-        outputs = graph.run({name: tensor.to(self._device) for name, tensor in graph.inputs.items()})
-        varies = any(graph.dynamic_axes.values())
-        return GraphSignature(
-            inputs={
-                name: _tensor_signature(tensor, set(graph.dynamic_axes.get(name, {})))
-                for name, tensor in graph.inputs.items()
-            },
-            outputs={
-                name: _tensor_signature(tensor, set(range(tensor.ndim)) if varies else set())
-                for name, tensor in outputs.items()
-            },
-        )
+
+def graph_signature(graph: TorchGraph, device: torch.device) -> GraphSignature:
+    """Moves a graph's modules to `device` and runs its example once, to learn its outputs.
+
+    Output lengths count as varying wherever any input's do: a module does not say which follow which.
+    """
+    graph.module.to(device).eval()
+    if graph.kept is not None:
+        graph.kept.module.to(device).eval()
+    outputs = graph.run({name: tensor.to(device) for name, tensor in graph.inputs.items()})
+    varies = any(graph.dynamic_axes.values())
+    return GraphSignature(
+        inputs={
+            name: _tensor_signature(tensor, set(graph.dynamic_axes.get(name, {})))
+            for name, tensor in graph.inputs.items()
+        },
+        outputs={
+            name: _tensor_signature(tensor, set(range(tensor.ndim)) if varies else set())
+            for name, tensor in outputs.items()
+        },
+    )
+
+
+def _as_tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
 def _tensor_signature(tensor: Tensor, dynamic: set[int]) -> TensorSignature:

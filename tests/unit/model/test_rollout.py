@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -252,3 +253,62 @@ def test_a_decoder_that_keeps_its_memory_is_refused() -> None:
 def test_a_model_without_a_tokeniser_asks_for_one() -> None:
     with pytest.raises(ModelError, match="tokenize"):
         rollout(FakeRunner(), text_vocabulary=0)
+
+
+class LateRunner(FakeRunner):
+    """Starts the decoder and finishes it only when asked for the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoded: list[int] = []
+
+    def start(self, graph: str, inputs: Arrays) -> Any:
+        runner, number = self, len(self.inputs_of("denoiser"))
+
+        class Late:
+            def ready(self) -> bool:
+                return number in runner.decoded
+
+            def result(self) -> dict[str, NDArray[np.generic]]:
+                runner.decoded.append(number)
+                return runner.run(graph, inputs)
+
+        return Late()
+
+
+def test_the_next_chunk_is_denoised_before_the_last_one_is_decoded() -> None:
+    runner = LateRunner()
+    loop = rollout(runner)
+    first = loop.begin(loop.open(1), request("", ""))
+    assert not first.ready()
+    assert runner.decoded == []
+    assert first.state.continues
+    second = loop.begin(replace(first.state, memory=loop.open(1).memory), request("", ""))
+    assert len(runner.inputs_of("denoiser")) == 6
+    assert runner.decoded == []
+    assert first.result().frames.shape == (8, HEIGHT, WIDTH, 3)
+    assert first.ready()
+    assert runner.decoded == [3]
+    assert not second.ready()
+
+
+def test_a_decoder_that_continues_its_memory_waits_for_it_only_when_it_starts() -> None:
+    runner = LateRunner()
+    loop = rollout(runner)
+    first = loop.begin(loop.open(1), request("", ""))
+    second = loop.begin(first.state, request("", ""))
+    assert [graph for graph, _ in runner.calls if graph != "text_encoder"] == (
+        ["conditioner", *["denoiser"] * 3, "conditioner", *["denoiser"] * 3, "decoder"]
+    )
+    assert runner.decoded == [3]  # the second decoder's memory is the first one's
+    assert float(np.asarray(second.state.memory["memory_0"]).max()) == 2
+
+
+def test_beginning_and_waiting_is_the_chunk() -> None:
+    loop, late = rollout(FakeRunner()), rollout(LateRunner())
+    wanted, wanted_state = loop.chunk(loop.open(1), request("a", "b"))
+    begun = late.begin(late.open(1), request("a", "b"))
+    np.testing.assert_array_equal(begun.result().latents, wanted.latents)
+    assert begun.result() is begun.result()
+    assert begun.state.to_arrays().keys() == wanted_state.to_arrays().keys()
+    assert list(begun.result().stage_ms) == list(wanted.stage_ms)
