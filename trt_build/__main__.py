@@ -12,6 +12,7 @@ from model.errors import ModelError
 
 COMMANDS = {
     "export": "trt_build.commands.export",
+    "verify": "trt_build.commands.verify",
 }
 
 

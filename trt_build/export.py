@@ -1,67 +1,117 @@
-"""torch modules -> ONNX files for one runtime, checked against the modules they came from.
+"""A model's torch graphs -> a folder of ONNX graphs for one runtime, checked against the modules they came from.
 
-Here live exporting one graph, storing its weights compactly, and exporting a whole model folder. Which modules a model
-has is the model's business. Needs the torch extra.
+Here live the order of the steps and what makes a folder whole. Tracing, precision and writing weights have files of
+their own; which modules a model has is the model's business. Needs the torch extra.
 """
 
 from __future__ import annotations
 
 import enum
-import inspect
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 import torch
 from onnx import numpy_helper
+from tqdm import tqdm
 
-from model.runners.ort import OrtRunner
+from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import ModelSpec, write_spec
 from model.transformer import DenoiserGraph, Form
-from trt_build.errors import ExportError
+from trt_build.calibrate import calibrated_scales
+from trt_build.cases import cases_of, profiles_of
+from trt_build.compare import OutputError, compared
+from trt_build.errors import BuildError, ExportError
+from trt_build.manifest import ExportManifest, GraphExport, Precision, Profile, Target, write_manifest
+from trt_build.precision import in_precision
+from trt_build.simulate import runnable
+from trt_build.sources import Source
+from trt_build.trace import OPSET, traced
+from trt_build.weights import INLINE_BYTES, Written, check_free_disk, weight_bytes, write_graph, written_at
 
-OPSET = 20  # the first with GELU as one operator
-TOLERANCE = {"float32": 2e-4, "float16": 2e-2}
+ORT_OPSET = 20  # the first with GELU as one operator
+FLOAT16_STORAGE_ERROR = 2e-2  # weights rounded to 11 bits, in units of max(1, largest value)
 _SMALL = 1024  # numbers; smaller weights (biases, norms, tables) stay float32
 
 
 class Storage(enum.StrEnum):
-    """How weights lie in the file. They are float32 again once loaded; FLOAT16 halves the file."""
+    """How weights lie in a file for onnxruntime. They are float32 again once loaded; FLOAT16 halves the file."""
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
 
 
-def export_graph(graph: TorchGraph, path: Path, *, opset: int = OPSET, storage: Storage = Storage.FLOAT32) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """model: what the manifest says that the graphs came from.
+
+    inline_bytes: weights of more than this in all lie beside their graph. progress: a bar on stderr.
+
+    Raises: BuildError: the parts do not go together.
+    """
+
+    model: str
+    target: Target = Target.ONNXRUNTIME
+    precision: Precision = Precision.FP32
+    storage: Storage = Storage.FLOAT32
+    inline_bytes: int = INLINE_BYTES
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.target is Target.ONNXRUNTIME and self.precision is not Precision.FP32:
+            raise BuildError(f"onnxruntime runs fp32 only, not {self.precision}; use --target tensorrt")
+        if self.target is Target.TENSORRT and self.storage is not Storage.FLOAT32:
+            raise BuildError(f"weights stored as {self.storage} are for onnxruntime; leave --store out for tensorrt")
+
+
+def export_model(source: Source, folder: Path, config: ExportConfig, *, report: Callable[[str], None] = print) -> None:
+    """Writes every graph, spec.json and export.json into `folder`, all or nothing, after comparing each.
+
+    The source's modules are changed to `config.precision` in place.
+
+    Raises: ExportError: a graph's outputs differ from its module's by more than its precision explains.
+    BuildError: the disk is too small.
+    """
+    spec = source.spec
+    profiles = {name: profiles_of(spec, name, graph) for name, graph in source.graphs.items()}
+    scales = None
+    if config.precision is Precision.FP8:
+        scales = calibrated_scales(spec, source.graphs, source.requests())
+    graphs = {name: in_precision(graph, config.precision, scales) for name, graph in source.graphs.items()}
+    check_free_disk([graph.module for graph in graphs.values()], folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+        fresh = Path(name)
+        written = _write(graphs, fresh, config)
+        write_spec(spec, fresh)
+        _check(spec, graphs, fresh, written, config, report)
+        manifest = ExportManifest(
+            model=config.model, target=config.target, precision=config.precision,
+            opset=ORT_OPSET if config.target is Target.ONNXRUNTIME else OPSET,
+            graphs={name: _entry(file, profiles[name]) for name, file in written.items()},
+            versions={"torch": torch.__version__, "onnx": onnx.__version__},
+        )  # fmt: skip
+        write_manifest(manifest, fresh)
+        folder.mkdir(exist_ok=True)
+        for file in fresh.iterdir():
+            shutil.move(file, folder / file.name)
+
+
+def export_graph(graph: TorchGraph, path: Path, *, storage: Storage = Storage.FLOAT32) -> Written:
     """Writes one graph for onnxruntime; its inputs and outputs keep their names."""
-    module = graph.module.eval()
-    if isinstance(module, DenoiserGraph):
-        module = module.in_form(Form.ONNXRUNTIME)
-    with warnings.catch_warnings():
-        # torch 2.13's exporter trips over a deprecation of torch's own.
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
-        # Two inputs that share a length give it one name: that is what `dynamic_axes` asks for.
-        warnings.filterwarnings("ignore", message="# The axis name: .* will not be used", category=UserWarning)
-        program = torch.onnx.export(
-            module,
-            tuple(graph.inputs.values()),
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
-            dynamic_shapes=_dynamic_shapes(graph),
-            opset_version=opset,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
+    if isinstance(graph.module, DenoiserGraph):
+        graph = replace(graph, module=graph.module.in_form(Form.ONNXRUNTIME))
+    model = onnx_ir.to_proto(traced(graph, opset=ORT_OPSET, optimise=True))
     if storage is Storage.FLOAT16:
         store_as_float16(model)
     onnx.save(model, path)
+    return written_at(path)
 
 
 def store_as_float16(model: onnx.ModelProto) -> None:
@@ -78,67 +128,58 @@ def store_as_float16(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-def export_model(
+def _write(graphs: Mapping[str, TorchGraph], folder: Path, config: ExportConfig) -> dict[str, Written]:
+    total = sum(weight_bytes(graph.module) for graph in graphs.values())
+    with tqdm(total=total, unit="B", unit_scale=True, disable=not config.progress) as bar:
+        written = {}
+        for name, graph in graphs.items():
+            bar.set_description(f"tracing {name}")
+            path = folder / f"{name}.onnx"
+            if config.target is Target.ONNXRUNTIME:
+                written[name] = export_graph(graph, path, storage=config.storage)
+                bar.update(weight_bytes(graph.module))
+                continue
+            model = traced(graph)
+            bar.set_description(f"writing {name}")
+            written[name] = write_graph(model, graph.module, path, inline_bytes=config.inline_bytes, advance=bar.update)
+            onnx.checker.check_model(path)
+    return written
+
+
+def _check(
     spec: ModelSpec,
     graphs: Mapping[str, TorchGraph],
     folder: Path,
-    *,
-    storage: Storage = Storage.FLOAT32,
-    report: Callable[[str], None] = print,
+    written: Mapping[str, Written],
+    config: ExportConfig,
+    report: Callable[[str], None],
 ) -> None:
-    """Writes every graph and spec.json into `folder`, all or nothing, after comparing each with its module.
-
-    Raises: ExportError: a graph's outputs differ from its module's by more than storage explains.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
-        fresh = Path(name)
-        for graph_name, graph in graphs.items():
-            export_graph(graph, fresh / f"{graph_name}.onnx", storage=storage)
-        write_spec(spec, fresh)
-        errors = largest_errors(graphs, fresh)
-        for graph_name, error in errors.items():
-            size_mb = (fresh / f"{graph_name}.onnx").stat().st_size / 1e6
-            report(f"{graph_name}: {size_mb:.1f} MB, largest difference to torch {error:.1e}")
-        if wrong := [graph_name for graph_name, error in errors.items() if not error <= TOLERANCE[storage]]:
-            raise ExportError(f"{', '.join(wrong)} differ from torch by more than {TOLERANCE[storage]}")
-        folder.mkdir(exist_ok=True)
-        for file in fresh.iterdir():
-            shutil.move(file, folder / file.name)
+    """Runs every graph that is small enough on ONNX Runtime and its module in torch, on one case each."""
+    small = {name: graph for name, graph in graphs.items() if written[name].weights_file is None}
+    first = {case.graph: case for case in reversed(cases_of(spec, small))}
+    with runnable(folder, small) as runner:
+        runners: dict[str, ModuleRunner] = {"onnxruntime": runner, "torch": TorchRunner(small)}
+        errors = compared(first.values(), runners, reference="torch", precision=dict.fromkeys(small, config.precision))
+    for name, file in written.items():
+        size = f"{name}: {file.bytes / 1e6:.1f} MB"
+        if name in small:
+            worst = max(e.max_error / max(1.0, e.largest) for e in errors if e.graph == name)
+            report(f"{size}, largest difference to torch {worst:.1e}")
+        else:
+            report(f"{size}, too large to compare in passing; run `verify`")
+    if wrong := [f"{e.graph} ({e.output})" for e in errors if not _close(e, config)]:
+        raise ExportError(f"{', '.join(wrong)} differ from torch by more than {config.precision} explains")
 
 
-def largest_errors(graphs: Mapping[str, TorchGraph], folder: Path) -> dict[str, float]:
-    """For each graph, the largest difference of any output on its example, relative to that output's largest value.
-
-    8-bit outputs count a difference of one level as none: rounding may fall either way.
-    """
-    exported, reference = OrtRunner(folder, threads=1), TorchRunner(graphs)
-    errors = {}
-    for name, graph in graphs.items():
-        inputs = {key: tensor.cpu().numpy() for key, tensor in graph.inputs.items()}
-        got, wanted = exported.run(name, inputs), reference.run(name, inputs)
-        errors[name] = max(_difference(got[key], wanted[key]) for key in graph.outputs)
-    exported.close()
-    return errors
+def _close(error: OutputError, config: ExportConfig) -> bool:
+    if config.storage is Storage.FLOAT16:
+        return error.max_error <= FLOAT16_STORAGE_ERROR * max(1.0, error.largest)
+    return error.passed
 
 
-def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
-    if got.shape != wanted.shape or got.dtype != wanted.dtype:
-        return float("inf")
-    gap = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
-    if got.dtype == np.uint8:
-        return float(np.maximum(gap - 1, 0).max() / 255)
-    return float(gap.max() / max(np.abs(wanted).max(), 1.0))
-
-
-def _dynamic_shapes(graph: TorchGraph) -> dict[str, object]:
-    """`dynamic_axes` by forward's own parameter names; a `*rest` parameter takes all inputs that are left."""
-    axes = [dict(graph.dynamic_axes.get(name, {})) for name in graph.inputs]
-    shapes: dict[str, object] = {}
-    for parameter in inspect.signature(graph.module.forward).parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            shapes[parameter.name] = tuple(axes)
-            axes = []
-        elif axes:
-            shapes[parameter.name] = axes.pop(0)
-    return shapes
+def _entry(written: Written, profiles: tuple[Profile, ...]) -> GraphExport:
+    return GraphExport(
+        file=written.file.name, weights_file=written.weights_file.name if written.weights_file else "",
+        bytes=written.bytes, graph_sha256=written.graph_sha256, weights_sha256=written.weights_sha256,
+        profiles=profiles,
+    )  # fmt: skip

@@ -69,12 +69,12 @@ class TextReader(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, WORDS) int64 -> logits (B, slots) that a slot changes, logits (B, STATE_SIZE) of what to."""
-        present = (tokens > 0).unsqueeze(-1).float()
+        present = (tokens > 0).unsqueeze(-1).to(self.words.weight.dtype)
         x = (self.words(tokens) + self.place) * present
         x = functional.silu(self.near(x.transpose(1, 2))) * present.transpose(1, 2)
         x = functional.silu(x + self.mix(x)) * present.transpose(1, 2)
-        changes, values = self.head(x.amax(-1)).split([len(SLOTS), STATE_SIZE], -1)
-        return changes, values
+        scores = self.head(x.amax(-1))
+        return scores[:, : len(SLOTS)], scores[:, len(SLOTS) :]
 
 
 class TextEncoder(nn.Module):
@@ -112,7 +112,7 @@ class Decoder(nn.Module):
     def forward(self, latents: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
         """latents (1, 16, T, h, w) -> frames (4T, 8h, 8w, 3) uint8, then one next memory for each memory."""
         frames, after = self.autoencoder.decode(latents.transpose(1, 2), list(memory))
-        pixels = (frames[0].clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8)
+        pixels = (frames[0].float().clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8)
         return (pixels, *after)
 
 

@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import logging
 from pathlib import Path
 
-from trt_build.errors import BuildError, need
+from trt_build.errors import need
+from trt_build.manifest import Precision, Target
 
 SUMMARY = "torch weights -> ONNX graphs"
 EXAMPLES = """examples:
   python -m trt_build export --model demo --precision fp32 --out out/demo
   python -m trt_build export --model runs/mine --precision fp32 --store float16 --out out/mine
+  python -m trt_build export --model demo --precision fp8 --out out/demo-fp8
 """
-_DEMO_LOADER = "model.demo.checkpoint:load_graphs"
-_PRECISIONS = ("fp32",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", required=True, metavar="demo|PATH", help="the demo model, or a training run's folder"
     )
-    parser.add_argument("--precision", default="fp32", help="what the graphs compute in: fp32")
     parser.add_argument(
-        "--store", default="float32", choices=("float32", "float16"), help="how weights lie in the files"
+        "--precision", default=Precision.FP32, type=Precision, choices=list(Precision), metavar="fp32|bf16|fp8",
+        help="what the graphs compute in (default fp32)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target", type=Target, choices=list(Target), metavar="onnxruntime|tensorrt",
+        help="what the graphs are for (default: onnxruntime for fp32, which TensorRT has no attention kernel for, "
+        "tensorrt for the others)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--store", default="float32", choices=("float32", "float16"), help="how weights lie in files for onnxruntime"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.precision not in _PRECISIONS:
-        raise BuildError(f"precision {options.precision} cannot be exported; choose {', '.join(_PRECISIONS)}")
-    need("export", "torch.onnx", "onnxscript", extra="torch")
-    from trt_build.export import Storage, export_model
+    need("export", "torch.onnx", "onnxscript", "tqdm", extra="torch")
+    from trt_build.export import ExportConfig, Storage, export_model
+    from trt_build.sources import load_source
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators of packages that are not there
-    folder = None if options.model == "demo" else Path(options.model)
-    if folder is not None and not folder.is_dir():
-        raise BuildError(f"no model at {folder}; give `demo` or the folder of a training run")
-    module, _, factory = _DEMO_LOADER.partition(":")
-    spec, graphs = getattr(importlib.import_module(module), factory)(folder)
-    export_model(spec, graphs, Path(options.out), storage=Storage(options.store))
-    print(f"wrote {spec.name} to {options.out}")
+    precision: Precision = options.precision
+    target = options.target or (Target.ONNXRUNTIME if precision is Precision.FP32 else Target.TENSORRT)
+    config = ExportConfig(
+        model=options.model, target=target, precision=precision, storage=Storage(options.store), progress=True
+    )
+    source = load_source(options.model)
+    export_model(source, Path(options.out), config)
+    print(f"wrote {source.spec.name} to {options.out}")
     return 0

@@ -14,6 +14,8 @@ import pytest
 
 from model.runners.ort import OrtRunner
 from model.spec import Decode, ModelSpec, read_spec
+from trt_build.errors import ExportError
+from trt_build.manifest import Target, read_manifest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -96,7 +98,9 @@ def test_a_transformer_of_another_kind_is_refused() -> None:
 def small_graph(module: Any) -> Any:
     from model.runners.torch import TorchGraph
 
-    return TorchGraph(module=module, inputs={"x": torch.randn(2, 64)}, outputs=("y",), dynamic_axes={"x": {0: "rows"}})
+    return TorchGraph(
+        module=module, inputs={"x": torch.randn(2, 64)}, outputs=("y",), dynamic_axes={"x": {0: "frames"}}
+    )
 
 
 def linear() -> Any:
@@ -104,16 +108,30 @@ def linear() -> Any:
     return torch.nn.Linear(64, 64)
 
 
-def test_a_model_folder_has_every_graph_and_its_spec(tmp_path: Path) -> None:
-    from trt_build.export import export_model
+def source(**graphs: Any) -> Any:
+    from trt_build.sources import Source
+
+    return Source(spec=SPEC, graphs=graphs, requests=list)
+
+
+@pytest.mark.parametrize("target", list(Target))
+def test_a_model_folder_has_every_graph_its_spec_and_its_manifest(tmp_path: Path, target: Target) -> None:
+    from trt_build.export import ExportConfig, export_model
 
     lines: list[str] = []
-    export_model(
-        SPEC, {"a": small_graph(linear()), "b": small_graph(torch.nn.ReLU())}, tmp_path / "out", report=lines.append
-    )
+    given = source(a=small_graph(linear()), b=small_graph(torch.nn.ReLU()))
+    export_model(given, tmp_path / "out", ExportConfig(model="small", target=target), report=lines.append)
     assert sorted(os.listdir(tmp_path)) == ["out"]  # nothing temporary is left
-    assert sorted(os.listdir(tmp_path / "out")) == ["a.onnx", "b.onnx", "spec.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["a.onnx", "b.onnx", "export.json", "spec.json"]
     assert read_spec(tmp_path / "out") == SPEC
+    manifest = read_manifest(tmp_path / "out")
+    assert (manifest.model, manifest.target, manifest.opset) == (
+        "small",
+        target,
+        {"onnxruntime": 20, "tensorrt": 23}[target],
+    )
+    assert manifest.graphs["a"].bytes == (tmp_path / "out" / "a.onnx").stat().st_size
+    assert manifest.graphs["a"].profiles[0].shapes["x"].max == (9, 64)
     assert [line.split(":")[0] for line in lines] == ["a", "b"]
 
 
@@ -166,10 +184,9 @@ def test_a_graph_that_differs_from_its_module_is_not_written(tmp_path: Path, mon
             weight.raw_data = bytes(len(weight.raw_data))
 
     monkeypatch.setattr(export, "store_as_float16", weights_lost)
-    with pytest.raises(export.ExportError, match="a differ"):
-        export.export_model(
-            SPEC, {"a": small_graph(linear())}, tmp_path / "out", storage=export.Storage.FLOAT16, report=lambda _: None
-        )
+    config = export.ExportConfig(model="small", storage=export.Storage.FLOAT16)
+    with pytest.raises(ExportError, match=r"a \(y\) differ"):
+        export.export_model(source(a=small_graph(linear())), tmp_path / "out", config, report=lambda _: None)
     assert os.listdir(tmp_path) == []
 
 
@@ -190,6 +207,7 @@ def test_the_command_exports_what_the_model_loads(
     assert main(["export", "--model", "demo", "--out", str(tmp_path / "demo")]) == 0
     assert main(["export", "--model", str(tmp_path), "--out", str(tmp_path / "mine")]) == 0
     assert asked == [None, tmp_path]
+    assert read_manifest(tmp_path / "mine").model == str(tmp_path)
     assert json.loads((tmp_path / "mine" / "spec.json").read_text())["name"] == "small"
     assert "wrote small to" in capsys.readouterr().out
 
@@ -197,7 +215,8 @@ def test_the_command_exports_what_the_model_loads(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--model", "demo", "--precision", "fp8"], "precision fp8 cannot be exported; choose fp32"),
+        (["--model", "demo", "--precision", "fp8", "--target", "onnxruntime"], "onnxruntime runs fp32 only, not fp8"),
+        (["--model", "demo", "--precision", "bf16", "--store", "float16"], "leave --store out for tensorrt"),
         (["--model", "/nowhere"], "no model at /nowhere"),
     ],
 )

@@ -1,0 +1,91 @@
+"""A model's graphs in the precision that they are exported in. Needs the torch extra.
+
+Graphs take and give float32 whatever they compute in: hosts have no bf16, and what crosses the seam is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from model.fp8 import QuantisedLinear, Scales
+from model.runners.torch import TorchGraph
+from model.streaming import Fetch, StreamedLinear, hollow, is_hollow
+from model.transformer import DenoiserGraph, Form
+from trt_build.errors import BuildError
+from trt_build.manifest import Precision
+
+# diffusers' `_keep_in_fp32_modules`, but for history_key_scale, which follows the keys that it scales.
+_STAYS_FLOAT32 = frozenset({"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3", "rope"})
+_CASTABLE = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class InBfloat16(nn.Module):
+    """A module with bf16 weights between float32 inputs and outputs; integers pass as they are."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        given = self.module(*(x.to(torch.bfloat16) if x.dtype == torch.float32 else x for x in inputs))
+        if isinstance(given, Tensor):
+            return _widened(given)
+        return tuple(_widened(x) for x in given)
+
+
+def in_precision(graph: TorchGraph, precision: Precision, scales: Mapping[str, float] | None = None) -> TorchGraph:
+    """The graph computing in `precision`. Its module is changed in place and must not be used as it was again.
+
+    scales: of the denoiser's sites, needed for FP8.
+    """
+    module = graph.module
+    if precision is Precision.FP32:
+        return graph
+    if not isinstance(module, DenoiserGraph):
+        cast(module, torch.bfloat16)
+        return replace(graph, module=InBfloat16(module).eval())
+    model = module.model
+    if precision is Precision.BF16:
+        cast(model, torch.bfloat16, stays=_STAYS_FLOAT32)
+        return replace(graph, module=DenoiserGraph(model, Form.PLAIN, dtype=torch.bfloat16).eval())
+    if scales is None:
+        raise BuildError("an fp8 denoiser needs calibrated scales")
+    for block in model.blocks:
+        _quantise_linears(block, torch.bfloat16)
+    cast(model, torch.bfloat16, stays=_STAYS_FLOAT32)
+    sites = Scales(scales, len(model.blocks), torch.bfloat16)
+    return replace(graph, module=DenoiserGraph(model, Form.PARTS, dtype=torch.bfloat16, sites=sites).eval())
+
+
+def cast(module: nn.Module, dtype: torch.dtype, *, stays: frozenset[str] = frozenset()) -> None:
+    """Casts every float parameter and buffer in place, but those with one of `stays` in their name's path."""
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.dtype in _CASTABLE and stays.isdisjoint(name.split(".")):
+            tensor.data = hollow(tuple(tensor.shape), dtype).data if is_hollow(tensor) else tensor.data.to(dtype)
+    for layer in module.modules():
+        if isinstance(layer, StreamedLinear):
+            layer.dtype = dtype
+
+
+def _quantise_linears(module: nn.Module, dtype: torch.dtype) -> None:
+    for name, child in list(module.named_children()):
+        if isinstance(child, StreamedLinear):
+            fetch, shape = child.fetch, (child.weight.shape[0], child.weight.shape[1])
+            setattr(module, name, QuantisedLinear(fetch, shape, child.bias, dtype))
+        elif isinstance(child, nn.Linear):
+            fetch, shape = _held(child.weight.detach()), (child.out_features, child.in_features)
+            setattr(module, name, QuantisedLinear(fetch, shape, child.bias, dtype))
+        else:
+            _quantise_linears(child, dtype)
+
+
+def _held(weight: Tensor) -> Fetch:
+    return lambda: weight
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.float() if x.dtype == torch.bfloat16 else x

@@ -1,0 +1,73 @@
+"""One torch module -> one ONNX graph whose weights keep the module's names. Needs the torch extra.
+
+Weights that are hollow (model/streaming.py) stay so: what is traced never depends on their values, and nothing folds or
+merges them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from typing import Any
+
+import onnx_ir
+import torch
+from onnxscript import opset23
+
+from model.fp8 import dequantise, quantise_dequantise
+from model.runners.torch import TorchGraph
+
+OPSET = 23  # the first with Attention and RMSNormalization, and with bf16 in convolutions
+_E4M3 = int(onnx_ir.DataType.FLOAT8E4M3FN)
+
+
+def _quantise_dequantise(x: Any, scale: Any) -> Any:
+    return opset23.DequantizeLinear(opset23.QuantizeLinear(x, scale, output_dtype=_E4M3), scale)
+
+
+def _dequantise(weight: Any, scale: Any) -> Any:
+    return opset23.DequantizeLinear(weight, scale, axis=1)
+
+
+def traced(graph: TorchGraph, *, opset: int = OPSET, optimise: bool = False) -> onnx_ir.Model:
+    """The graph's module in ONNX; inputs and outputs keep their names.
+
+    optimise: fold constants and merge what is equal, weights too: only for a module whose weights are all real.
+    """
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators of packages that are not there
+    with warnings.catch_warnings():
+        # torch 2.13's exporter trips over a deprecation of torch's own.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+        # Two inputs that share a length give it one name: that is what `dynamic_axes` asks for.
+        warnings.filterwarnings("ignore", message="# The axis name: .* will not be used", category=UserWarning)
+        program = torch.onnx.export(
+            graph.module.eval(),
+            tuple(graph.inputs.values()),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=_dynamic_shapes(graph),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+            optimize=optimise,
+            custom_translation_table={
+                quantise_dequantise._opoverload: _quantise_dequantise,
+                dequantise._opoverload: _dequantise,
+            },
+        )
+    assert program is not None
+    return program.model
+
+
+def _dynamic_shapes(graph: TorchGraph) -> dict[str, object]:
+    """`dynamic_axes` by forward's own parameter names; a `*rest` parameter takes all inputs that are left."""
+    axes = [dict(graph.dynamic_axes.get(name, {})) for name in graph.inputs]
+    shapes: dict[str, object] = {}
+    for parameter in inspect.signature(graph.module.forward).parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            shapes[parameter.name] = tuple(axes)
+            axes = []
+        elif axes:
+            shapes[parameter.name] = axes.pop(0)
+    return shapes
