@@ -1,4 +1,4 @@
-"""The command line: `helios-bridge serve | play | bench | doctor`.
+"""The command line: `helios-bridge serve | play | bench | conform | doctor`.
 
 Here arguments become settings, and errors one clear line. What a command does lives in its own module; the game is
 reached by name, because nothing in bridge/ imports demos/.
@@ -32,6 +32,8 @@ _EXAMPLES = {
     "play": "helios-bridge play\n  helios-bridge play --headless --tour --seconds 30 --report r.json --record tour.mp4",
     "bench": "helios-bridge bench play --seconds 20 --report play.json\n"
     "  helios-bridge bench transport --report transport.json",
+    "conform": "helios-bridge conform client -- python my_client.py {address}\n"
+    "  helios-bridge conform client --bind tcp://127.0.0.1:5599 --junit conform.xml",
     "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model",
 }
 
@@ -121,6 +123,15 @@ def _bench(options: argparse.Namespace) -> int:
     return bench_transport(options.report)
 
 
+def _conform_client(options: argparse.Namespace) -> int:
+    from bridge.conform.command import conform_client
+
+    check_address(options.bind, name="--bind")
+    return conform_client(
+        bind=options.bind, command=options.client, only=options.only, patience_s=options.patience, junit=options.junit
+    )
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from bridge.doctor import examine
 
@@ -131,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="helios-bridge", description="A game engine's neural renderer: serve a model, play its world, measure it."
     )
-    commands = parser.add_subparsers(metavar="serve | play | bench | doctor", required=True)
+    commands = parser.add_subparsers(metavar="serve | play | bench | conform | doctor", required=True)
 
     serve = _command(commands, "serve", _serve, "serve a model to game engines")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to listen on (default: %(default)s, loopback)")
@@ -153,9 +164,31 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(bench)
     _add_service(bench, fps=_GAME_FPS)
 
+    _add_conform(commands)
+
     doctor = _command(commands, "doctor", _doctor, "what this machine has, for a bug report")
     _add_model(doctor)
     return parser
+
+
+def _add_conform(commands: Any) -> None:
+    """`conform client` and `conform server`."""
+    conform = _command(commands, "conform", lambda _: 2, "test a client or a server of yours against the protocol")
+    sides = conform.add_subparsers(metavar="client | server", required=True)
+
+    client = sides.add_parser("client", help="play a server to a client")
+    client.set_defaults(command=_conform_client)
+    client.add_argument("--bind", default=FREE_PORT, help="where the client looks for a server (default: a free port)")
+    client.add_argument(
+        "client", nargs="*", metavar="-- COMMAND",
+        help="starts the client anew for each script, {address} standing for the address; without it, it must come",
+    )  # fmt: skip
+
+    for side in (client,):
+        side.add_argument("--only", action="append", default=[], metavar="SCRIPT", help="may be given several times")
+        side.add_argument("--patience", type=float, default=10.0, metavar="S", help="for each thing expected")
+        side.add_argument("--junit", type=Path, metavar="FILE.xml", help="write the results")
+        side.add_argument("--log", default="warning", choices=["debug", "info", "warning", "error"], help="log level")
 
 
 def _command(

@@ -9,6 +9,7 @@ with Client("tcp://127.0.0.1:5599", axes="unity") as client:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,7 @@ from bridge.messages import (
 )
 from bridge.transport import DealerSocket, Poller, SendResult
 
+log = logging.getLogger(__name__)
 _RETRY_US = 2000
 _PATIENCE_US = 3_000_000  # a broken connection is made anew in 0.1 s; a server gives a silent client up after as long
 _BYE_MS = 100  # how long closing may wait for BYE to leave; on a live connection it is well under one
@@ -251,7 +253,12 @@ class Client:
         """Reads everything that waits, so that old frames never queue up in front of new ones."""
         while (parts := self._socket.receive()) is not None:
             try:
-                replies = self._core.receive(decode(parts), self._clock.now_us())
+                decoded = decode(parts)
+            except RemoteProtocolError as exc:
+                log.warning("client.ignored code=%s text=%s", exc.code.value, exc.text)
+                continue
+            try:
+                replies = self._core.receive(decoded, self._clock.now_us())
             except (SessionError, RemoteProtocolError) as exc:
                 if isinstance(exc, SessionError) or exc.fatal:
                     self._close_socket()

@@ -13,6 +13,7 @@ import pytest
 from bridge import codec, meaning, messages, session
 from bridge.codec import MAX_BODY_BYTES, decode, encode
 from bridge.config import ServeConfig
+from bridge.conform import client_scripts
 from bridge.errors import ErrorCode
 from bridge.lobby import Addressed, Lobby
 from bridge.messages import (
@@ -164,6 +165,10 @@ def test_limits_are_the_codes() -> None:
         "missed heartbeats": f"{config.missed_heartbeats}",
         "resume window in us": f"{config.resume_window_us}",
     }
+
+
+def test_the_scripts_of_the_conformance_kit_are_the_codes() -> None:
+    assert [row[0] for row in rows(section("Conformance"))] == list(client_scripts.SCRIPTS)
 
 
 def test_version_and_magic_are_the_codes() -> None:

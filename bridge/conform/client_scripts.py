@@ -1,0 +1,286 @@
+"""What a client must do, one function a script: each plays on a fresh ClientStage and returns what it saw.
+
+A client that is tested plays as in a game (CONTROLs at its tick rate) until it is told BYE or a fatal ERROR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgpack  # type: ignore[import-untyped]  # it ships no types
+import msgspec
+
+from bridge.codec import encode
+from bridge.conform.client_stage import HEIGHT, PIXELS, WIDTH, ClientStage
+from bridge.conform.hostile import replies
+from bridge.conform.outcome import Declined, require
+from bridge.errors import ErrorCode
+from bridge.messages import MAX_INT, VERSION_MAJOR, Busy, Bye, Hello, PixelFormat, Source
+
+_SETTLE_US: Final = 500_000
+"""After an end: what the client sent before it read of it may still arrive."""
+_WATCH_US: Final = 700_000
+
+
+def handshake(stage: ClientStage) -> str:
+    """HELLO first, of our major version, with rgb8; CONTROL only after WELCOME."""
+    hello = stage.wait_for_hello()
+    require(hello.version_major == VERSION_MAJOR, f"version_major {hello.version_major}, expected {VERSION_MAJOR}")
+    offered = ", ".join(hello.pixel_formats)
+    require(PixelFormat.RGB8.value in hello.pixel_formats, f"pixel_formats {offered}: rgb8 is missing")
+    require(not hello.session_id, f"session_id {hello.session_id!r} in the first HELLO of a new client, expected none")
+    stage.play_on(_WATCH_US)
+    require(stage.stray_controls == 0, f"{stage.stray_controls} CONTROLs before WELCOME")
+    stage.welcome()
+    stage.wait_for_controls(3)
+    require(len(stage.hellos) == 1, f"{len(stage.hellos)} HELLOs, expected one")
+    return f"{hello.client!r}, {hello.axes.value}, {hello.units_per_metre:g} units/m, {hello.budget_us / 1e3:g} ms"
+
+
+def controls(stage: ClientStage) -> str:
+    """CONTROLs at about tick_hz, `seq` and `t_us` rising."""
+    stage.open_session()
+    stage.wait_for_controls(5)
+    seen = stage.play_on(1_000_000)
+    hz = stage.hellos[0].tick_hz
+    require(len(seen) >= 5, f"{len(seen)} CONTROLs in 1 s, expected about {hz:g}")
+    require(len(seen) <= 2 * hz + 10, f"{len(seen)} CONTROLs in 1 s, expected about {hz:g} (HELLO's tick_hz)")
+    return f"{len(seen)} in 1 s, tick_hz {hz:g}"
+
+
+def credit(stage: ClientStage) -> str:
+    """Names the newest FRAME it read in the next CONTROL, so that frames go on coming."""
+    stage.open_session()
+    first = stage.newest_sent_seq
+    for _ in range(10):
+        stage.wait_until_named(stage.newest_sent_seq)
+        stage.wait_for_frame_after(stage.newest_sent_seq)
+    return f"ten times, frames {first} to {stage.newest_sent_seq}"
+
+
+def ping(stage: ClientStage) -> str:
+    """PONG with the PING's t_us, also of 64 bits, while it plays."""
+    stage.open_session()
+    for t_us in (0, 1, 127, 128, 65_536, 2**32, MAX_INT):
+        stage.ping(t_us)
+    return "7 of 7"
+
+
+def stall(stage: ClientStage) -> str:
+    """Goes on playing while the server says nothing, and takes up the newest frame after it."""
+    stage.open_session()
+    stage.answering = False
+    silent = stage.play_on(1_500_000)
+    require(len(silent) >= 5, f"{len(silent)} CONTROLs in 1.5 s without answers: a game must not wait for frames")
+    newest = stage.wait_for_controls(1)[-1]
+    stage.answer(newest)
+    stage.wait_until_named(newest.seq)
+    stage.answering = True
+    stage.wait_for_frame_after(newest.seq)
+    stage.wait_until_named(stage.newest_sent_seq)
+    return f"{len(silent)} CONTROLs in 1.5 s of silence"
+
+
+def burst(stage: ClientStage) -> str:
+    """Two FRAMEs read at once: names the newer one alone."""
+    stage.open_session()
+    stage.wait_until_named(stage.newest_sent_seq)
+    stage.answering = False
+    older, newer = stage.wait_for_controls(2)
+    stage.answer(older)
+    stage.answer(newer)
+    stage.wait_until_named(newer.seq)
+    return f"frames {older.seq} and {newer.seq}"
+
+
+def old_frame(stage: ClientStage) -> str:
+    """A FRAME older than the newest read must not take its place."""
+    stage.open_session()
+    stage.answering = False
+    older, newer = stage.wait_for_controls(2)
+    stage.answer(newer)
+    stage.wait_until_named(newer.seq)
+    stage.send(stage.header(older), PIXELS)
+    stage.wait_for_controls(10)  # the stage sees to it that frame_received_seq does not fall
+    return f"frame {older.seq} after {newer.seq}"
+
+
+def sources(stage: ClientStage) -> str:
+    """Takes frames that are held, from before the first chunk, late, and very old."""
+    stage.open_session()
+    stage.answering = False
+    variants = (
+        {"source": Source.HELD, "chunk": -1, "index": 0, "action": "", "steps": (), "rung": "", "stage_ms": {}},
+        {"source": Source.REPROJECTED, "chunk": MAX_INT, "control_age_us": MAX_INT, "server_us": MAX_INT},
+        {"deadline_met": False, "action": "é" * 1024, "stage_ms": {f"stage {i}": i / 7 for i in range(32)}},
+        {"steps": tuple(range(16)), "position": (-1e9, 1e9, 0.0), "vertical_fov_deg": 170.0},
+    )
+    for changes in variants:
+        control = stage.wait_for_controls(1)[-1]
+        stage.sent_frame(control.seq)
+        stage.send(msgspec.structs.replace(stage.header(control), **changes), PIXELS)
+        stage.wait_until_named(control.seq)
+    return f"{len(variants)} kinds"
+
+
+def unknown_fields(stage: ClientStage) -> str:
+    """Ignores fields that a newer server may add, in FRAME, PING and ERROR, and integers for floats."""
+    stage.open_session()
+    stage.answering = False
+    more = {"a": {"deep": [1, None, "x", b"\x00" * 40]}, "zz": -(2**40)}
+    control = stage.wait_for_controls(1)[-1]
+    magic, kind, body, *_ = (bytes(part) for part in encode(stage.header(control), PIXELS))
+    fields = {**more, **msgpack.unpackb(body), "vertical_fov_deg": 60, "rotation": [0, 0, 0, 1], "later": 1.5}
+    stage.sent_frame(control.seq)
+    stage.send_parts([magic, kind, msgpack.packb(fields), PIXELS])
+    stage.wait_until_named(control.seq)
+    stage.send_parts([magic, b"\x0c", msgpack.packb({**more, "t_us": 5})])
+    stage.wait_for(lambda: 5 in stage.pongs, "PONG to a PING with unknown fields")
+    stage.send_parts([magic, b"\x09", msgpack.packb({**more, "code": "bad_sequence", "text": "a trial", "seq": 0})])
+    stage.wait_for_controls(5)
+    return ""
+
+
+def errors(stage: ClientStage) -> str:
+    """Goes on after an ERROR that is not fatal."""
+    stage.open_session()
+    codes = [code for code in ErrorCode if code not in (ErrorCode.SESSION_EXPIRED, ErrorCode.VERSION_MISMATCH)]
+    for code in codes:
+        refused = stage.wait_for_controls(1)[-1]
+        stage.refuse(code, "a trial; go on", fatal=False, seq=refused.seq, in_reply_to="CONTROL")
+    stage.wait_for_controls(5)
+    require(len(stage.hellos) == 1, "HELLO again after an ERROR that was not fatal")
+    stage.wait_until_named(stage.newest_sent_seq)
+    return f"{len(codes)} codes"
+
+
+def busy(stage: ClientStage) -> str:
+    """BUSY in answer to HELLO: no CONTROL, and no HELLO before retry_after_us."""
+    stage.wait_for_hello()
+    stage.send(Busy(text="a trial: all sessions are taken", retry_after_us=1_500_000))
+    stage.play_on(1_000_000)
+    require(len(stage.hellos) == 1, "HELLO again within 1 s of BUSY with retry_after_us 1500000")
+    return _quiet(stage)
+
+
+def version(stage: ClientStage) -> str:
+    """version_mismatch in answer to HELLO: no CONTROL follows."""
+    stage.wait_for_hello()
+    stage.refuse(ErrorCode.VERSION_MISMATCH, "the client speaks 1, this server 2", fatal=True, in_reply_to="HELLO")
+    stage.play_on(_SETTLE_US)
+    return _quiet(stage)
+
+
+def bye(stage: ClientStage) -> str:
+    """BYE: the session is over, no CONTROL follows."""
+    stage.open_session()
+    stage.send(Bye(reason="the server stops"))
+    stage.play_on(_SETTLE_US)
+    return _quiet(stage)
+
+
+def fatal_error(stage: ClientStage) -> str:
+    """A fatal ERROR: the session is over, no CONTROL follows."""
+    stage.open_session()
+    stage.refuse(ErrorCode.INTERNAL, "a trial: a fault of the server", fatal=True)
+    stage.play_on(_SETTLE_US)
+    return _quiet(stage)
+
+
+def resume(stage: ClientStage) -> str:
+    """session_expired: resumes with id and token, and goes on above last_seq; or ends."""
+    said = stage.open_session()
+    last_seq = stage.wait_for_controls(5)[-1].seq
+    stage.refuse(ErrorCode.SESSION_EXPIRED, "a trial: nothing heard for 3 s", fatal=True)
+    hello = _hello_again(stage, 1)
+    require(
+        (hello.session_id, hello.resume_token) in ((said.session_id, said.resume_token), ("", "")),
+        f"HELLO with session_id {hello.session_id!r}, expected WELCOME's {said.session_id!r} and its resume_token",
+    )
+    if not hello.session_id:
+        stage.welcome()
+        stage.wait_for_controls(3)
+        raise Declined("opens a new session instead")
+    last_seq = max(last_seq, stage.newest_seq)
+    stage.welcome(resumed=True, last_seq=last_seq + 1000)
+    first = stage.wait_for_controls(3)[0]
+    # Some may have been sent before WELCOME was read.
+    stage.wait_for(lambda: stage.newest_seq > last_seq + 1000, f"seq above WELCOME's last_seq {last_seq + 1000}")
+    stage.wait_until_named(stage.newest_sent_seq)
+    return f"went on at seq {first.seq}"
+
+
+def restart(stage: ClientStage) -> str:
+    """Another server at the same address: HELLO again, and no frame of the old session named; or ends."""
+    stage.open_session()
+    stage.wait_for_controls(5)
+    stage.restart()
+    hello = _hello_again(stage, 1)
+    stage.welcome()
+    # A client that asked to resume may take the new session, or give up; it must not play on as if nothing was.
+    before = len(stage.controls)
+    stage.play_on(_WATCH_US)
+    stage.wait_for(lambda: len(stage.controls) > before or stage.over, "CONTROLs in the new session, BYE, or its end")
+    if stage.over:
+        raise Declined("ends when its session is lost")
+    stage.wait_until_named(stage.newest_sent_seq)
+    return "resumes" if hello.session_id else "opens a new session"
+
+
+def hostile(stage: ClientStage) -> str:
+    """Ignores what it cannot read, names none of it, and plays on."""
+    stage.open_session()
+    stage.wait_for_controls(3)
+    stage.answering = False
+    count = 0
+    for name, parts in replies(stage.header(stage.controls[-1]), WIDTH, HEIGHT):
+        stage.send_parts(parts)
+        stage.ping(1_000_000 + count, after=name)
+        count += 1
+    stage.wait_for_controls(3)
+    stage.answering = True
+    stage.wait_for_controls(1)
+    stage.wait_until_named(stage.newest_sent_seq)
+    return f"{count} broken messages"
+
+
+def _hello_again(stage: ClientStage, before: int) -> Hello:
+    stage.wait_for(
+        lambda: len(stage.hellos) > before or stage.over, "HELLO with the resume token, BYE, or the process's end"
+    )
+    if len(stage.hellos) == before:
+        raise Declined("ends when its session is lost")
+    return stage.hellos[-1]
+
+
+def _quiet(stage: ClientStage) -> str:
+    """After an end: a client stops, or says HELLO anew."""
+    stray = stage.stray_controls
+    stage.play_on(_WATCH_US)
+    after = stage.stray_controls - stray
+    require(after == 0, f"{after} CONTROLs in {_WATCH_US / 1e6:g} s after the session's end")
+    if len(stage.hellos) > 1:
+        return "says HELLO anew"
+    return "its process ended" if not stage.running else "silent"
+
+
+SCRIPTS: Final[dict[str, Callable[[ClientStage], str]]] = {
+    "handshake": handshake,
+    "controls": controls,
+    "credit": credit,
+    "ping": ping,
+    "stall": stall,
+    "burst": burst,
+    "old-frame": old_frame,
+    "sources": sources,
+    "unknown-fields": unknown_fields,
+    "errors": errors,
+    "busy": busy,
+    "version": version,
+    "fatal-error": fatal_error,
+    "bye": bye,
+    "resume": resume,
+    "restart": restart,
+    "hostile": hostile,
+}

@@ -1,0 +1,354 @@
+"""A scripted server and the client that is tested: what it said, whether that was allowed, and what to say to it.
+
+The scripts in client_scripts.py play on this. Whatever a client must never do (a `seq` that does not rise, credit for
+a frame that was never sent) is checked here on every message; scripts look at the rest.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from bridge.clock import Clock
+from bridge.codec import Buffer, decode, encode
+from bridge.conform.outcome import Failed, require
+from bridge.errors import ErrorCode, RemoteProtocolError
+from bridge.messages import (
+    TYPE_OF_STRUCT,
+    VERSION_MAJOR,
+    VERSION_MINOR,
+    Bye,
+    Control,
+    ErrorMessage,
+    FrameHeader,
+    Hello,
+    Message,
+    Ping,
+    PixelFormat,
+    Pong,
+    Reset,
+    SceneUpdate,
+    Source,
+    StatsRequest,
+    Welcome,
+)
+from bridge.transport import Poller, RouterSocket
+
+WIDTH: Final = 64
+HEIGHT: Final = 48
+PIXELS: Final = bytes((x * 4, y * 5, 128)[c] for y in range(HEIGHT) for x in range(WIDTH) for c in range(3))
+ADDRESS_WORD: Final = "{address}"
+_LEAVES_US: Final = 3_000_000  # how long a client that was told BYE may take to end its process
+
+
+class ClientStage:
+    """One connection of the client that is tested. bind: where it looks for a server.
+
+    command: starts the client, `{address}` standing for the address; without one the client is somebody else's and
+    comes by itself. patience_us: how long anything expected of the client may take.
+    """
+
+    def __init__(self, *, bind: str, command: Sequence[str], patience_us: int, clock: Clock) -> None:
+        self.patience_us = patience_us
+        self.controls: list[Control] = []
+        self.pongs: list[int] = []
+        self.byes: list[str] = []
+        self.hellos: list[Hello] = []
+        self.newest_sent_seq = -1
+        self.stray_controls = 0  # outside a session; some are under way while one ends
+        self.credit = 2
+        self.answering = True
+        self._clock = clock
+        self._command = command
+        self._peer: bytes | None = None
+        self._highest_seq = -1
+        self._newest_t_us = 0
+        self._newest_named_seq = -1
+        self._unread: list[int] = []
+        self._welcomed = False
+        self._overlap = False
+        self._violation = ""
+        self._open(bind)
+        self._process = None if not command else subprocess.Popen(self._filled_in(), stdin=subprocess.DEVNULL)
+
+    def _open(self, bind: str) -> None:
+        self._socket = RouterSocket(bind)
+        self.address = self._socket.address
+        self._poller = Poller()
+        self._poller.watch(self._socket)
+
+    def _filled_in(self) -> list[str]:
+        if any(ADDRESS_WORD in word for word in self._command):
+            return [word.replace(ADDRESS_WORD, self.address) for word in self._command]
+        return [*self._command, self.address]
+
+    # -- what the script says --------------------------------------------------------------------------------------
+
+    def send(self, message: Message, pixels: Buffer | None = None) -> None:
+        self._welcomed = self._welcomed and not isinstance(message, Bye)
+        self.send_parts(encode(message, pixels))
+
+    def send_parts(self, parts: Sequence[Buffer]) -> None:
+        """Sends whatever this is."""
+        assert self._peer is not None, "a script speaks after the client did"
+        self._socket.send(self._peer, parts)
+
+    def welcome(self, *, resumed: bool = False, last_seq: int = -1) -> Welcome:
+        """Opens the session. Returns: what was said."""
+        hello = self.hellos[-1]
+        self.credit = min(hello.credit, 2)
+        self._welcomed = True
+        self._unread.clear()
+        if not resumed:
+            # What it sent before it read this may still speak of the session before.
+            self._overlap = self._highest_seq >= 0
+            self._highest_seq = self._newest_named_seq = self.newest_sent_seq = -1
+        said = Welcome(
+            version_major=VERSION_MAJOR,
+            version_minor=VERSION_MINOR,
+            server="conform",
+            session_id="0123456789abcdef0123456789abcdef",
+            resume_token="fedcba9876543210fedcba9876543210",
+            resumed=resumed,
+            last_seq=last_seq,
+            capabilities=("scene", "stats", "resume"),
+            axes=hello.axes,
+            model="conform",
+            runner="none",
+            camera_method="none",
+            default_map="none",
+            frame_width=WIDTH,
+            frame_height=HEIGHT,
+            fps=24.0,
+            frames_per_chunk=(9,),
+            heartbeat_us=1_000_000,
+            credit=self.credit,
+            pixel_format=PixelFormat.RGB8,
+        )
+        self.send(said)
+        return said
+
+    def header(self, control: Control) -> FrameHeader:
+        """A sound answer to `control`: WIDTH x HEIGHT pixels follow it."""
+        return FrameHeader(
+            seq=control.seq,
+            t_us=control.t_us,
+            source=Source.GENERATED,
+            chunk=control.seq // 9,
+            index=control.seq % 9,
+            position=control.position,
+            rotation=control.rotation,
+            vertical_fov_deg=control.vertical_fov_deg,
+            action=control.action,
+            steps=(1, 1, 1),
+            rung="full",
+            control_age_us=20_000,
+            server_us=1_000,
+            stage_ms={"answer": 0.5},
+            deadline_met=True,
+            width=WIDTH,
+            height=HEIGHT,
+            pixel_format=PixelFormat.RGB8,
+        )
+
+    def answer(self, control: Control) -> None:
+        """Sends the FRAME for `control` while there is credit."""
+        if len(self._unread) < self.credit:
+            self.sent_frame(control.seq)
+            self.send(self.header(control), PIXELS)
+
+    def sent_frame(self, seq: int) -> None:
+        """A FRAME that the client may name from now on."""
+        self.newest_sent_seq = seq
+        self._unread.append(seq)
+
+    def refuse(self, code: ErrorCode, text: str, *, fatal: bool, seq: int = -1, in_reply_to: str = "") -> None:
+        self.send(ErrorMessage(code=code, text=text, fatal=fatal, seq=seq, in_reply_to=in_reply_to))
+        self._welcomed = self._welcomed and not fatal
+
+    # -- what the client says --------------------------------------------------------------------------------------
+
+    def wait_for(self, done: Callable[[], bool], what: str, *, within_us: int | None = None) -> None:
+        """Plays on until `done()`. Raises: Failed: the client did not do `what` in time, or broke a rule."""
+        limit_us = self.patience_us if within_us is None else within_us
+        deadline_us = self._clock.now_us() + limit_us
+        while not done():
+            ended = not self.running
+            if not self._turn(0 if ended else deadline_us):
+                raise Failed(f"expected {what} within {limit_us / 1e6:g} s, got {self._heard()}")
+
+    def play_on(self, for_us: int) -> list[Control]:
+        """Plays for a while. Returns: the controls that came. Raises: Failed: the client broke a rule."""
+        first = len(self.controls)
+        deadline_us = self._clock.now_us() + for_us
+        while self._turn(deadline_us):
+            pass
+        return self.controls[first:]
+
+    def wait_for_hello(self) -> Hello:
+        """The client's next HELLO. Raises: Failed: another message came before it, or none."""
+        before = len(self.hellos)
+        self.wait_for(lambda: len(self.hellos) > before, "HELLO")
+        return self.hellos[-1]
+
+    def open_session(self) -> Welcome:
+        """HELLO, WELCOME, and the first control."""
+        self.wait_for_hello()
+        said = self.welcome()
+        self.wait_for(lambda: bool(self.controls), "a CONTROL after WELCOME")
+        return said
+
+    def wait_for_controls(self, count: int) -> list[Control]:
+        """The next `count` controls."""
+        first = len(self.controls)
+        self.wait_for(lambda: len(self.controls) >= first + count, f"{count} more CONTROLs")
+        return self.controls[first:]
+
+    def wait_until_named(self, seq: int) -> None:
+        """Waits until the client says that it read frame `seq` or a newer one."""
+        self.wait_for(
+            lambda: self._newest_named_seq >= seq,
+            f"a CONTROL with frame_received_seq {seq} (the client must name the newest FRAME that it read)",
+        )
+
+    def wait_for_frame_after(self, seq: int) -> None:
+        """Waits until a CONTROL after `seq` could be answered."""
+        self.wait_for(lambda: self.newest_sent_seq > seq, "a CONTROL to answer")
+
+    def ping(self, t_us: int, *, after: str = "") -> None:
+        """Asks, and waits for PONG. after: what was sent before, for the failure's text."""
+        self.send(Ping(t_us=t_us))
+        self.wait_for(lambda: t_us in self.pongs, f"PONG with t_us {t_us}{after and f' after {after}'}")
+
+    def restart(self) -> None:
+        """The server goes and another one comes at the same address; it knows nobody."""
+        self._poller.forget(self._socket)
+        self._socket.close()
+        self._open(self.address)
+        self._peer = None
+        self._welcomed = False
+
+    @property
+    def newest_seq(self) -> int:
+        """The highest seq of a CONTROL so far."""
+        return self._highest_seq
+
+    @property
+    def over(self) -> bool:
+        """True when the client ended the session: by BYE, or by ending its process."""
+        return bool(self.byes) or not self.running
+
+    @property
+    def running(self) -> bool:
+        """False when the client's process, started here, has ended."""
+        return self._process is None or self._process.poll() is None
+
+    @property
+    def crashed(self) -> str:
+        """How the client's process ended by a fault of its own; empty when it did not."""
+        status = self._process.poll() if self._process is not None else None
+        return f"its process was ended by signal {-status}" if status is not None and status < 0 else ""
+
+    def close(self) -> None:
+        """Ends the session, and the client's process where it was started here."""
+        if self._peer is not None:
+            self.send(Bye(reason="the script is over"))
+        if self._process is not None:
+            try:
+                self._process.wait(_LEAVES_US / 1e6)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._socket.close(linger_ms=100)
+
+    # -- helpers ---------------------------------------------------------------------------------------------------
+
+    def _turn(self, deadline_us: int) -> bool:
+        """Handles what came, or waits for it. Returns: False when the time is over. Raises: Failed: a broken rule."""
+        received = self._socket.receive()
+        if received is None:
+            left_us = deadline_us - self._clock.now_us()
+            if left_us <= 0:
+                return False
+            self._poller.wait(min(left_us, 50_000))
+            return True
+        self._on_parts(*received)
+        require(not self._violation, self._violation)
+        return True
+
+    def _on_parts(self, peer: bytes, parts: Sequence[Buffer]) -> None:
+        try:
+            message = decode(parts).message
+        except RemoteProtocolError as exc:
+            raise Failed(f"the client sent what must be refused: {exc}") from exc
+        if peer != self._peer:
+            self._on_stranger(peer, message)
+            return
+        match message:
+            case Hello():
+                self._welcomed = False
+                self.hellos.append(message)
+            case Control():
+                self._on_control(message)
+            case Ping():
+                self.send(Pong(t_us=message.t_us))
+            case Pong():
+                self.pongs.append(message.t_us)
+            case Bye():
+                self.byes.append(message.reason)
+                self._welcomed = False
+            case SceneUpdate() | Reset() | StatsRequest():
+                require(self._welcomed, f"{_name(message)} outside a session")
+            case _:
+                raise Failed(f"the client sent {_name(message)}, which only servers send")
+
+    def _on_stranger(self, peer: bytes, message: Message) -> None:
+        """A new connection. After `restart`, or where nobody started the client, it may think that it has a session."""
+        if isinstance(message, Hello):
+            self._peer = peer
+            self.hellos.append(message)
+            return
+        require(not self._command or bool(self.hellos), f"the first message was {_name(message)}, expected HELLO")
+        if not isinstance(message, Bye | Pong):
+            text = f"{_name(message)} while awaiting_hello: expected HELLO, BYE"
+            refusal = ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text=text, fatal=True)
+            if isinstance(message, Control):
+                refusal = msgspec.structs.replace(refusal, seq=message.seq, in_reply_to="CONTROL")
+            self._socket.send(peer, encode(refusal))
+
+    def _on_control(self, control: Control) -> None:
+        if not self._welcomed:
+            self.stray_controls += 1
+            return
+        named = control.frame_received_seq
+        if self._overlap and named >= 0:
+            return
+        self._overlap = False
+        if control.seq <= self._highest_seq:
+            self._violation = f"seq {control.seq} after {self._highest_seq}: it must rise"
+        elif named > self.newest_sent_seq:
+            self._violation = f"frame_received_seq {named}, but the newest FRAME sent was {self.newest_sent_seq}"
+        elif named < self._newest_named_seq:
+            self._violation = f"frame_received_seq {named} after {self._newest_named_seq}: it must not fall"
+        elif control.t_us < self._newest_t_us:
+            self._violation = f"t_us {control.t_us} after {self._newest_t_us}: a monotonic clock does not fall"
+        self._highest_seq, self._newest_named_seq, self._newest_t_us = control.seq, named, control.t_us
+        self._unread = [seq for seq in self._unread if seq > named]
+        self.controls.append(control)
+        if self.answering:
+            self.answer(control)
+
+    def _heard(self) -> str:
+        if not self.hellos:
+            return "nothing" if self.running else f"nothing; {self.crashed or 'its process has ended'}"
+        words = [f"{len(self.hellos)} HELLO", f"{len(self.controls)} CONTROL", f"{len(self.pongs)} PONG"]
+        words += [f"frame_received_seq {self._newest_named_seq} of {self.newest_sent_seq} sent"] * bool(self.controls)
+        words += ["BYE"] * bool(self.byes) + [self.crashed or "its process has ended"] * (not self.running)
+        return ", ".join(words)
+
+
+def _name(message: Message) -> str:
+    return TYPE_OF_STRUCT[type(message)].name
