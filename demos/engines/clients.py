@@ -1,0 +1,116 @@
+"""Every client in this folder: what it needs, how it is built, and the command that walks with it.
+
+A walk is the same short game in each language: `COMMAND ADDRESS SECONDS` hands over a level, walks a circle at 60 Hz
+and prints one line of JSON (README.md of this folder). Tests, the conformance kit and run_all.py start clients here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
+_BUILD_S: Final = 300.0
+
+Command = list[str]
+
+
+class BuildFailed(Exception):
+    """A client did not build; the message holds the compiler's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineClient:
+    """One client.
+
+    axes, units_per_metre: what it speaks. programs, modules: what must be installed, else it is skipped by name.
+    sources: the files that an engine programmer takes over, relative to this folder. build: commands that make it in a
+    folder. walk: the command without ADDRESS and SECONDS. warm_up_s: how long it takes to be up.
+    """
+
+    name: str
+    axes: str
+    sources: tuple[str, ...]
+    walk: Callable[[Path], Command]
+    build: Callable[[Path], Sequence[Command]] = field(default=lambda folder: ())
+    units_per_metre: float = 1.0
+    programs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    install: str = ""
+    tested: str = ""
+    untested: str = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """What would have to be installed first."""
+        programs = [program for program in self.programs if shutil.which(program) is None]
+        return programs + [module for module in self.modules if importlib.util.find_spec(module) is None]
+
+    @property
+    def lines(self) -> int:
+        """Lines of code in `sources`, blank lines and whole-line comments left out."""
+        files = [HERE / source for source in self.sources]
+        return sum(_is_code(line, file.suffix) for file in files for line in file.read_text("utf-8").splitlines())
+
+    def make(self, folder: Path) -> Command:
+        """Builds in `folder` and returns the walk's command. Raises: BuildFailed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for command in self.build(folder):
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_BUILD_S, check=False)
+            if done.returncode != 0:
+                raise BuildFailed(f"{self.name}: {' '.join(command)}\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+        return self.walk(folder)
+
+
+def environment() -> dict[str, str]:
+    """What a walk's process needs to find this project, installed or not."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _is_code(line: str, suffix: str) -> bool:
+    stripped = line.strip()
+    comment = ("#",) if suffix in (".py", ".gd") else ("//", "/*", "* ", "*/")
+    return bool(stripped) and not stripped.startswith(comment)
+
+
+def _c(folder: Path) -> list[Command]:
+    configure = ["cmake", "-S", str(HERE / "c"), "-B", str(folder), "-DCMAKE_BUILD_TYPE=Release"]
+    return [configure, ["cmake", "--build", str(folder)]]
+
+
+def _javascript(folder: Path) -> list[Command]:
+    files = [str(path) for path in sorted((HERE / "javascript").iterdir()) if path.suffix in (".mjs", ".ts", ".json")]
+    return [["cp", *files, str(folder)], ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]]
+
+
+CLIENTS: Final = (
+    EngineClient(
+        name="c",
+        axes="opengl",
+        sources=("c/helios_bridge.h", "c/helios_bridge.c"),
+        programs=("cmake", "gcc", "pkg-config"),
+        build=_c,
+        walk=lambda folder: [str(folder / "walk")],
+        install="libzmq, msgpack-c, CMake",
+    ),
+    EngineClient(
+        name="javascript",
+        axes="opengl",
+        sources=("javascript/helios_bridge.mjs", "javascript/messages.d.ts"),
+        programs=("node", "npm"),
+        build=_javascript,
+        walk=lambda folder: ["node", str(folder / "walk.mjs")],
+        install="npm install",
+    ),
+)
+BY_NAME: Final = {client.name: client for client in CLIENTS}
+PYTHON: Final = sys.executable

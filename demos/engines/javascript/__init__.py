@@ -1,0 +1,1 @@
+"""The JavaScript client, and the script that writes its types."""
