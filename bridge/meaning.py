@@ -90,7 +90,9 @@ def _check_meshes(meshes: Sequence[Part]) -> None:
     """Checks all meshes of a SCENE together: numpy's cost a call, over thousands of small ones, is half a second."""
     if not meshes:
         return
-    vertices = np.frombuffer(b"".join(part.vertices for part in meshes), dtype="<f4").reshape(-1, 3).astype(np.float64)
+    raw = np.frombuffer(b"".join(part.vertices for part in meshes), dtype="<f4").reshape(-1, 3)
+    with np.errstate(invalid="ignore"):  # a signalling NaN; it is refused below
+        vertices = raw.astype(np.float64)
     triangles = np.frombuffer(b"".join(part.triangles for part in meshes), dtype="<u4").reshape(-1, 3).astype(np.int64)
     vertex_counts = np.array([len(part.vertices) // 12 for part in meshes])  # (P,)
     owner = np.repeat(np.arange(len(meshes)), [len(part.triangles) // 12 for part in meshes])  # (M,)
