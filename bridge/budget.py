@@ -1,7 +1,7 @@
-"""What time costs: running estimates of how long a chunk takes.
+"""What time costs: running estimates of how long a chunk takes, for every quality level and chunk length.
 
-Pure values; times come from the caller. Deciding by them is `scheduler.py`'s, counting answers `delivery.py`'s.
-Single-threaded.
+Pure values; times come from the caller. Deciding by them is `scheduler.py`'s and `ladder.py`'s, counting answers
+`delivery.py`'s. Single-threaded.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from bridge.metrics import RollingWindow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostConfig:
-    """`prior_us` stands for a chunk's cost until one has been made. Estimates older than `keep_us` are forgotten, so
-    that a chunk length once found too slow is tried again when the machine may have become faster."""
+    """`prior_us` stands for a chunk's cost until one has been made. Measurements older than `keep_us` are forgotten, so
+    that a chunk length once found too slow is tried again when the machine may have become faster.
+
+    `fixed_share` is the part of a chunk's cost that does not grow with its length, assumed until two lengths have been
+    measured: history and text are read once a chunk. The demo model's is 0.14, a guess too high only delays trying a
+    shorter chunk.
+    """
 
     prior_us: int = 300_000
     samples: int = 40
-    keep_us: int = 30_000_000
+    keep_us: int = 60_000_000
+    fixed_share: float = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +36,17 @@ class Cost:
     p95_us: int
     measured: bool
 
+    def scaled(self, factor: float) -> Cost:
+        """A guess from this one."""
+        return Cost(p50_us=int(self.p50_us * factor), p95_us=int(self.p95_us * factor), measured=False)
+
 
 @dataclass(slots=True)
 class _Samples:
     window: RollingWindow
     warmup_us: float | None = None
+    known: Cost | None = None
+    known_until_us: int = 0
 
 
 class CostEstimator:
@@ -64,23 +76,48 @@ class CostEstimator:
         else:
             samples.warmup_us = None
             samples.window.add(now_us, cost_us)
+        samples.known = None
 
     def cost(self, now_us: int, plan: Plan) -> Cost:
-        """What `plan` costs: measured, else scaled from another length of its rung, else the prior."""
+        """What `plan` costs: measured, else from other lengths of its rung, else the prior."""
+        return self.known_cost(now_us, plan) or Cost(
+            p50_us=self._config.prior_us, p95_us=self._config.prior_us, measured=False
+        )
+
+    def known_cost(self, now_us: int, plan: Plan) -> Cost | None:
+        """What `plan` costs as far as chunks of its rung have been made; None while none has."""
         own = self._measured(now_us, plan.rung, plan.frames)
         if own is not None:
             return own
-        for rung, frames in sorted(self._samples, key=lambda key: abs(key[1] - plan.frames)):
-            other = self._measured(now_us, rung, frames) if rung == plan.rung else None
-            if other is not None:
-                scale = plan.frames / frames
-                return Cost(p50_us=int(other.p50_us * scale), p95_us=int(other.p95_us * scale), measured=False)
-        return Cost(p50_us=self._config.prior_us, p95_us=self._config.prior_us, measured=False)
+        others = [
+            (frames, cost)
+            for rung, frames in sorted(self._samples, key=lambda key: abs(key[1] - plan.frames))
+            if rung == plan.rung and (cost := self._measured(now_us, rung, frames)) is not None
+        ]
+        if not others:
+            return None
+        frames, nearest = others[0]
+        fixed = self._config.fixed_share
+        if len(others) > 1:
+            # A straight line through the two nearest lengths; where it would say that a longer chunk costs less, or
+            # that nothing is fixed, the medians were disturbed: cost is then taken as proportional, or as constant.
+            far_frames, far = others[1]
+            per_frame = (far.p50_us - nearest.p50_us) / (far_frames - frames)
+            fixed = min(1.0, max(0.0, 1.0 - per_frame * frames / max(1, nearest.p50_us)))
+        return nearest.scaled(fixed + (1.0 - fixed) * plan.frames / frames)
 
     def _measured(self, now_us: int, rung: str, frames: int) -> Cost | None:
         samples = self._samples.get((rung, frames))
         if samples is None:
             return None
+        if samples.known is None or now_us > samples.known_until_us:
+            samples.known = self._percentiles(samples, now_us)
+            oldest_us = samples.window.oldest_us
+            samples.known_until_us = now_us if oldest_us is None else oldest_us + self._config.keep_us
+        return samples.known
+
+    @staticmethod
+    def _percentiles(samples: _Samples, now_us: int) -> Cost | None:
         found = samples.window.percentiles(now_us, (0.5, 0.95))
         if found is None:
             if samples.warmup_us is None:

@@ -31,7 +31,8 @@ _EXAMPLES = {
     "serve": "helios-bridge serve\n  helios-bridge serve --bind tcp://127.0.0.1:7000 --model demo --fps 24",
     "play": "helios-bridge play\n  helios-bridge play --headless --tour --seconds 30 --report r.json --record tour.mp4",
     "bench": "helios-bridge bench play --seconds 20 --report play.json\n"
-    "  helios-bridge bench transport --report transport.json",
+    "  helios-bridge bench transport --report transport.json\n"
+    "  helios-bridge bench budget --traces all --report budget.json",
     "conform": "helios-bridge conform client -- python my_client.py {address}\n"
     "  helios-bridge conform client --bind tcp://127.0.0.1:5599 --junit conform.xml",
     "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model",
@@ -90,7 +91,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _serve_config(options: argparse.Namespace, *, bind: str) -> ServeConfig:
     return ServeConfig(
         bind=bind, model=options.model, runner=options.runner, fps=options.fps,
-        max_sessions=options.max_sessions, seed=options.seed,
+        max_sessions=options.max_sessions, seed=options.seed, quality=options.quality,
     )  # fmt: skip
 
 
@@ -116,8 +117,15 @@ def _game(options: argparse.Namespace, address: str) -> int:
 def _bench(options: argparse.Namespace) -> int:
     if options.what == "play":
         options.headless = options.tour = True
+        options.seconds = options.seconds or 20.0
         options.connect, options.record = None, None
         return _play(options)
+    if options.what == "budget":
+        from bridge.bench_budget import bench_budget, names_of
+
+        return bench_budget(
+            names_of(options.traces), seconds=options.seconds or 60.0, seed=options.seed, report=options.report
+        )
     from bridge.bench import bench_transport
 
     return bench_transport(options.report)
@@ -158,9 +166,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(play)
     _add_service(play, fps=_GAME_FPS)
 
-    bench = _command(commands, "bench", _bench, "measure the transport, or a whole tour")
-    bench.add_argument("what", choices=["transport", "play"])
-    _add_run(bench, seconds=20.0)
+    bench = _command(commands, "bench", _bench, "measure the transport or a whole tour, or simulate the frame budget")
+    bench.add_argument("what", choices=["transport", "play", "budget"])
+    bench.add_argument("--traces", default="all", metavar="all|NAME,...", help="budget: which traces to simulate")
+    _add_run(bench, seconds=None)
     _add_model(bench)
     _add_service(bench, fps=_GAME_FPS)
 
@@ -211,6 +220,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _add_service(parser: argparse.ArgumentParser, *, fps: float) -> None:
     parser.add_argument("--fps", type=float, default=fps, help="frames a second of the model's video (%(default)s)")
     parser.add_argument("--max-sessions", type=int, default=4)
+    parser.add_argument("--quality", default="auto", metavar="auto|RUNG", help="stay on a rung of the quality ladder")
     with contextlib.suppress(argparse.ArgumentError):  # play and bench have it among the options of a run
         parser.add_argument("--seed", type=int, default=0, help="of the model's noise")
 

@@ -30,7 +30,8 @@ class ServeConfig:
 
     bind: a ZeroMQ address; port "*" picks a free one. model: "demo", "synthetic" or a folder. heartbeat_us: a
     silent client is asked after this time, and counts as lost after `missed_heartbeats` of them. resume_window_us:
-    how long a lost client's session is kept. max_credit: the most frames under way to one client.
+    how long a lost client's session is kept. max_credit: the most frames under way to one client. quality: "auto", or
+    the rung of the engine's quality ladder to stay on.
     """
 
     bind: str = DEFAULT_ADDRESS
@@ -45,6 +46,7 @@ class ServeConfig:
     resume_window_us: int = 30_000_000
     max_credit: int = 4
     jpeg_quality: int = 85
+    quality: str = "auto"
 
     def __post_init__(self) -> None:
         check_address(self.bind, name="bind")

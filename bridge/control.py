@@ -1,7 +1,8 @@
 """What the player does, on the server's clock: past controls kept, the near future predicted.
 
-Here live the timeline of one session's cameras and actions, and the prediction that a chunk needs because it is made
-before the moments it shows. No message type, socket or clock: callers bring times along. Single-threaded.
+Here lives the timeline of one session's cameras and actions; a chunk is made before the moments it shows, so a window
+reaches past the newest control by what `prediction.py` guesses. No message type, socket or clock: callers bring times
+along. Single-threaded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bridge import pose as rotations
 from bridge.engine import ControlWindow
 from bridge.messages import MAX_TEXT_BYTES, SceneUpdate
 from bridge.pose import Pose
+from bridge.prediction import MotionLimits, PredictionConfig, extrapolated
 
 Array = NDArray[np.float64]
 
@@ -40,20 +42,13 @@ class TimedControl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineConfig:
-    """How far the past is kept, and how boldly the future is guessed.
+    """How far the past is kept, and what counts as a jump.
 
-    Velocity and turn rate are fitted over `fit_us` and die away with `damping_us`: people stop and turn back sooner
-    than a straight line does. A step both longer than `jump_m` and faster than `jump_m_per_s` counts as a teleport
-    even when the client forgot to say so.
+    A step both longer than `jump_m` and faster than `jump_m_per_s` counts as a teleport even when the client forgot to
+    say so.
     """
 
     keep_us: int = 2_000_000
-    fit_us: int = 100_000
-    longest_gap_us: int = 500_000
-    damping_us: int = 500_000
-    max_speed_m_per_s: float = 60.0
-    max_turn_rate_deg_per_s: float = 540.0
-    max_turn_deg: float = 90.0
     jump_m: float = 5.0
     jump_m_per_s: float = 200.0
 
@@ -87,8 +82,16 @@ class ClientClock:
 class ControlTimeline:
     """One session's controls. Camera and action are state (the latest wins); scene updates and events are kept."""
 
-    def __init__(self, config: TimelineConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: TimelineConfig | None = None,
+        *,
+        prediction: PredictionConfig | None = None,
+        limits: MotionLimits | None = None,
+    ) -> None:
         self._config = config or TimelineConfig()
+        self._prediction = prediction or PredictionConfig()
+        self._limits = limits or MotionLimits()
         self._controls: deque[TimedControl] = deque()
         self._scene_updates: list[SceneUpdate] = []
         self._events: list[str] = []
@@ -200,49 +203,13 @@ class ControlTimeline:
         out_quaternions = rotations.slerp(quaternions[before], quaternions[after], fraction)
         out_fov_deg = fov_deg[before] + (fov_deg[after] - fov_deg[before]) * fraction
 
-        ahead_s = np.maximum(times_us - known_us[-1], 0.0) * 1e-6
-        velocity, turn_rate = self._fit(known_us, positions, quaternions)
-        damping_s = self._config.damping_us * 1e-6
-        travelled_s = (damping_s * -np.expm1(-ahead_s / damping_s))[:, None]
-        turn = _clamp_length(turn_rate * travelled_s, np.radians(self._config.max_turn_deg))
-        out_positions += velocity * travelled_s
+        shift, turn = extrapolated(self._prediction, self._limits, known_us, positions, quaternions, times_us)
+        out_positions += shift
         turned = rotations.multiply(rotations.quaternion_from_rotation_vector(turn), out_quaternions)
         return out_positions, rotations.normalise(turned), out_fov_deg, [int(index) for index in before]
-
-    def _fit(self, known_us: Array, positions: Array, quaternions: Array) -> tuple[Array, Array]:
-        """Velocity in m/s (3,) and turn rate in rad/s (3,) in world axes at the newest control.
-
-        A least-squares line through the newest control: it lies on the path exactly, so the prediction starts where
-        the player is, and the older ones only vote on the slope.
-        """
-        still = np.zeros(3)
-        recent = known_us >= known_us[-1] - self._config.fit_us
-        if np.count_nonzero(recent) < 2:
-            # A client slower than fit_us: its two newest controls are all there is.
-            if len(known_us) < 2 or known_us[-1] - known_us[-2] > self._config.longest_gap_us:
-                return still, still
-            recent[-2:] = True
-        ago_s = (known_us[recent] - known_us[-1]) * 1e-6
-        weight = float(ago_s @ ago_s)
-        moved = positions[recent] - positions[-1]
-        turned = rotations.rotation_vector_from_quaternion(
-            rotations.multiply(quaternions[recent], rotations.conjugate(quaternions[-1]))
-        )
-        velocity = ago_s @ moved / weight
-        turn_rate = ago_s @ turned / weight
-        return (
-            _clamp_length(velocity, self._config.max_speed_m_per_s),
-            _clamp_length(turn_rate, np.radians(self._config.max_turn_rate_deg_per_s)),
-        )
 
 
 def _joined(action: str, events: str) -> str:
     """What the model is told: at most as long as a FRAME's header can tell it back."""
     text = "; ".join(filter(None, (action, events)))
     return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
-
-
-def _clamp_length(vectors: Array, longest: float) -> Array:
-    """Shortens vectors (..., 3) to `longest`, keeping their direction."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors * np.minimum(1.0, longest / np.maximum(length, 1e-12)))

@@ -7,9 +7,27 @@ credit, so a slow client gets fewer frames, never older ones.
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 
 from bridge.messages import FrameHeader, Source, Stats
+
+
+class Account(enum.Enum):
+    """Where a control ends, each in exactly one. The first three were answered by their deadline."""
+
+    GENERATED = "generated"
+    REPROJECTED = "reprojected"
+    HELD = "held"
+    LATE = "late"
+    SUPERSEDED = "dropped: superseded"  # a newer control came while there was no credit
+    NOT_HANDED_OVER = "dropped: not handed over"  # the transport had no room, or the client was gone
+    CLIENT_LOST = "dropped: client lost"  # it waited for credit when the client went
+    REFUSED = "refused"
+    WAITING = "waiting"
+
+
+_ON_TIME = {source: Account(source.value) for source in Source}
 
 
 class Delivery:
@@ -20,11 +38,9 @@ class Delivery:
         self.newest_sent_seq = -1
         self._unread: deque[int] = deque()
         self._waiting: int | None = None
-        self._controls = 0
         self._late = 0
-        self._dropped = 0
-        self._refused = 0
         self._by_source = dict.fromkeys(Source, 0)
+        self._ended = dict.fromkeys(Account, 0)
 
     @property
     def has_credit(self) -> bool:
@@ -32,14 +48,12 @@ class Delivery:
 
     def accept(self, seq: int) -> None:
         """A control that wants an answer. The one that still waits for its own is dropped."""
-        self._drop_waiting()
-        self._controls += 1
+        self._drop_waiting(Account.SUPERSEDED)
         self._waiting = seq
 
     def refuse(self) -> None:
         """A control that an ERROR answers."""
-        self._controls += 1
-        self._refused += 1
+        self._ended[Account.REFUSED] += 1
 
     def acknowledge(self, frame_received_seq: int) -> None:
         """The client has read this frame, and with it all before."""
@@ -58,6 +72,7 @@ class Delivery:
         self.newest_sent_seq = header.seq
         self._by_source[header.source] += 1
         self._late += not header.deadline_met
+        self._ended[_account_of(header)] += 1
         return True
 
     def take_back(self, header: FrameHeader) -> None:
@@ -66,27 +81,46 @@ class Delivery:
             self._unread.pop()
             self._by_source[header.source] -= 1
             self._late -= not header.deadline_met
-            self._dropped += 1
+            self._ended[_account_of(header)] -= 1
+            self._ended[Account.NOT_HANDED_OVER] += 1
 
     def drop_all(self) -> None:
         """The client is gone: nothing waits any more and nothing is under way."""
-        self._drop_waiting()
+        self._drop_waiting(Account.CLIENT_LOST)
         self._unread.clear()
 
     @property
+    def accounts(self) -> dict[Account, int]:
+        """Every control received, in the account that it ended in; WAITING holds the one that has not ended."""
+        return {**self._ended, Account.WAITING: int(self._waiting is not None)}
+
+    @property
     def ledger(self) -> Stats:
+        accounts = self.accounts
+        answered = sum(self._by_source.values())
+        ended = sum(self._ended.values())
+        on_time = sum(accounts[account] for account in _ON_TIME.values())
         return Stats(
-            controls=self._controls,
-            answered=sum(self._by_source.values()),
+            controls=sum(accounts.values()),
+            answered=answered,
             generated=self._by_source[Source.GENERATED],
             reprojected=self._by_source[Source.REPROJECTED],
             held=self._by_source[Source.HELD],
             late=self._late,
-            dropped=self._dropped,
-            refused=self._refused,
-            waiting=int(self._waiting is not None),
+            dropped=sum(accounts[account] for account in _DROPPED),
+            refused=accounts[Account.REFUSED],
+            waiting=accounts[Account.WAITING],
+            accounts={account.value: count for account, count in accounts.items()},
+            delivery=on_time / ended if ended else 0.0,
         )
 
-    def _drop_waiting(self) -> None:
-        self._dropped += self._waiting is not None
+    def _drop_waiting(self, account: Account) -> None:
+        self._ended[account] += self._waiting is not None
         self._waiting = None
+
+
+_DROPPED = (Account.SUPERSEDED, Account.NOT_HANDED_OVER, Account.CLIENT_LOST)
+
+
+def _account_of(header: FrameHeader) -> Account:
+    return _ON_TIME[header.source] if header.deadline_met else Account.LATE

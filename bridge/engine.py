@@ -8,7 +8,7 @@ is handed the last state, and the same world goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,11 +21,27 @@ State = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One level of the quality ladder: denoising `steps` per pyramid stage, under a name that headers tell.
+
+    cost_share: a chunk's cost in terms of the first rung's, a guess that stands until one has been made.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    cost_share: float = 1.0
+
+
+FULL = Rung(name="full", steps=(1, 1, 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     """What an engine can do; it fills WELCOME and sizes the shared-memory ring.
 
     `frames_per_chunk` lists every chunk length (in frames) a Plan may ask for, ascending.
     `camera_method` is "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
+    `rungs`: the quality levels it can make, best first, each cheaper than the one before.
     """
 
     model: str
@@ -37,6 +53,7 @@ class EngineInfo:
     depth_height: int
     camera_method: str
     default_map: str
+    rungs: tuple[Rung, ...] = (FULL,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +98,15 @@ class FrameChunk:
     """The frames of one engine step.
 
     frames: (N, H, W, 3) uint8 RGB. depth: (N, h, w) float32 distance along the view axis in metres (inf for sky),
-    or None when nothing is known of the geometry. stage_ms: named timings of the step.
+    or None when nothing is known of the geometry. stage_ms: named timings of the step. earlier: the states after the
+    first n frames, by n: where the rest of the chunk can be thrown away and made anew.
     """
 
     frames: NDArray[np.uint8]
     depth: NDArray[np.float32] | None
     actions: tuple[str, ...]
     stage_ms: Mapping[str, float]
+    earlier: Mapping[int, State] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -48,7 +48,10 @@ class WorldRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChunkMade:
-    """`frames` (N, H, W, 3) and `depth` (N, h, w) are views of ring slot `slot`, valid until it is released."""
+    """`frames` (N, H, W, 3) and `depth` (N, h, w) are views of ring slot `slot`, valid until it is released.
+
+    cuts: after how many of its frames the world can go on instead of after all.
+    """
 
     world: int
     slot: int
@@ -56,6 +59,7 @@ class ChunkMade:
     depth: NDArray[np.float32] | None
     actions: tuple[str, ...]
     stage_ms: Mapping[str, float]
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

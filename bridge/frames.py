@@ -28,8 +28,10 @@ from bridge.pose import Pose
 class StoredChunk:
     """One chunk of a session, and when its frames are due on the server's clock.
 
-    number: counts the session's chunks. slot: the ring slot that `frames` (N, H, W, 3) and `depth` (N, h, w) lie in;
-    they are views, valid until it is released.
+    number: counts the session's chunks. fps: of this chunk's frames; less than the video's where the engine is slower.
+    slot: the ring slot that `frames` (N, H, W, 3) and `depth` (N, h, w) lie in; they are views, valid until it is
+    released. cuts: after how many frames the rest can be made anew, ascending. control_t_us: the client's time stamp of
+    the newest control that shaped the chunk, -1 for none.
     """
 
     number: int
@@ -42,6 +44,8 @@ class StoredChunk:
     plan: Plan
     stage_ms: Mapping[str, float]
     slot: int
+    cuts: tuple[int, ...] = ()
+    control_t_us: int = -1
 
     def due_us(self, index: int) -> int:
         """When frame `index` is due; index N is the end of the last one."""
@@ -102,6 +106,11 @@ class FrameStore:
         """When the last frame's time is over; None while there is no frame."""
         return self._chunks[-1].end_us if self._chunks else None
 
+    @property
+    def newest(self) -> StoredChunk | None:
+        """The chunk made last."""
+        return self._chunks[-1] if self._chunks else None
+
     def add(self, chunk: StoredChunk) -> None:
         self._chunks.append(chunk)
 
@@ -117,6 +126,17 @@ class FrameStore:
                 index += (chunk.due_us(index + 1) <= now_us) - (chunk.due_us(index) > now_us)
                 return FrameRef(chunk=chunk, index=min(index, len(chunk.frames) - 1))
         return FrameRef(chunk=self._chunks[0], index=0) if self._chunks else None
+
+    def nearest(self, rotation: NDArray[np.float64]) -> FrameRef | None:
+        """The frame whose camera is turned least from `rotation` (4,), whenever it is due; the newer one of equals."""
+        best, found = -1.0, None
+        for chunk in self._chunks:
+            # |<p, q>| of unit quaternions falls with the angle between them.
+            alike = np.abs(chunk.window.rotations @ rotation)
+            index = len(alike) - 1 - int(np.argmax(alike[::-1]))
+            if alike[index] >= best:
+                best, found = float(alike[index]), FrameRef(chunk=chunk, index=index)
+        return found
 
     def evict(self, now_us: int) -> list[int]:
         """Forgets the chunks that a newer one has replaced by now. Returns: their ring slots, free to be released."""

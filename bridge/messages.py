@@ -16,7 +16,7 @@ from bridge.errors import ErrorCode
 
 PROTOCOL_MAGIC: Final = b"HLB1"
 VERSION_MAJOR: Final = 1
-VERSION_MINOR: Final = 0
+VERSION_MINOR: Final = 1
 
 MAX_INT: Final = 2**53 - 1  # the largest integer that JavaScript and Lua hold exactly
 MAX_TEXT_BYTES: Final = 2048
@@ -52,6 +52,8 @@ _Coordinate: TypeAlias = Annotated[
 ]
 _Extent: TypeAlias = Annotated[float, Meta(ge=0.0, le=MAX_POSITION_M * MAX_UNITS_PER_METRE)]
 _Component: TypeAlias = Annotated[float, Meta(ge=-1e6, le=1e6)]  # codec.py refuses what is not of unit length
+_Angle: TypeAlias = Annotated[float, Meta(ge=0.0, le=180.0)]
+_Distance: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e7)]
 _Fraction: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 Vec3: TypeAlias = tuple[_Coordinate, _Coordinate, _Coordinate]
@@ -118,7 +120,8 @@ class Hello(Struct, frozen=True, kw_only=True):
 
     units_per_metre: how many of the client's length units make a metre (Unreal: 100). credit: wished number of
     frames that may be under way unread. budget_us: how long after a control its answer is useful. pixel_formats:
-    what the client can show, best first; unknown names are ignored.
+    what the client can show, best first; unknown names are ignored. max_speed, max_turn_deg_per_s: the fastest that
+    its camera moves (client units a second) and turns; 0 leaves it to the server.
     """
 
     version_major: Annotated[int, Meta(ge=0, le=65535)]
@@ -132,6 +135,8 @@ class Hello(Struct, frozen=True, kw_only=True):
     tick_hz: Annotated[float, Meta(ge=1.0, le=1000.0)] = 60.0
     session_id: Name = ""
     resume_token: Name = ""
+    max_speed: Annotated[float, Meta(ge=0.0, le=1e6)] = 0.0
+    max_turn_deg_per_s: Annotated[float, Meta(ge=0.0, le=36000.0)] = 0.0
 
 
 class Welcome(Struct, frozen=True, kw_only=True):
@@ -197,7 +202,8 @@ class FrameHeader(Struct, frozen=True, kw_only=True):
     chunk, index: which generated frame the pixels come from (chunk -1: none was made yet). position, rotation,
     vertical_fov_deg: the pose these pixels show, in the client's axes. control_age_us: display time minus the time
     of the newest control that shaped the pixels. server_us: from receipt of the control to sending. stage_ms: named
-    timings.
+    timings. control_t_us: that newest control's `t_us`, -1 for none. server_t_us: the server's clock at sending, whose
+    zero means nothing; with `server_us` it tells when the control arrived.
     """
 
     seq: Seq
@@ -218,6 +224,8 @@ class FrameHeader(Struct, frozen=True, kw_only=True):
     width: Pixels
     height: Pixels
     pixel_format: PixelFormat
+    control_t_us: Annotated[int, Meta(ge=-1, le=MAX_INT)] = -1
+    server_t_us: Microseconds = 0
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -281,6 +289,12 @@ class Stats(Struct, frozen=True, kw_only=True):
     late: answers sent after their deadline. dropped: controls that a newer one replaced while the client had no
     credit, or whose frame could not be handed over. refused: controls answered by an ERROR. waiting: 1 while the newest
     control waits for credit. sessions, engine_restarts: of the whole server.
+
+    accounts: every control in exactly one; their sum is `controls`. delivery: the share of those not waiting that were
+    answered by their deadline. underruns: how often no frame was left to show, by cause; gap_us: for how long in all.
+    margin_us: how much earlier than its cost's 95th percentile a chunk is begun. earliness_us_p50: how long chunks lie
+    ready; needless_starts: how many lay too long. prediction_*: the player's camera against the predicted one, when
+    shown. wasted_us: engine time that went into frames cut off unseen.
     """
 
     controls: Count = 0
@@ -305,6 +319,19 @@ class Stats(Struct, frozen=True, kw_only=True):
     rung: Name = ""
     sessions: Count = 0
     engine_restarts: Count = 0
+    accounts: Annotated[dict[Name, Count], Meta(max_length=32)] = {}
+    delivery: _Fraction = 0.0
+    underruns: Annotated[dict[Name, Count], Meta(max_length=32)] = {}
+    gap_us: Microseconds = 0
+    margin_us: Microseconds = 0
+    earliness_us_p50: Microseconds = 0
+    needless_starts: Count = 0
+    prediction_deg_p50: _Angle = 0.0
+    prediction_deg_p95: _Angle = 0.0
+    prediction_m_p50: _Distance = 0.0
+    prediction_m_p95: _Distance = 0.0
+    wasted_us: Microseconds = 0
+    chunk_frames: Count = 0
 
 
 class ErrorMessage(Struct, frozen=True, kw_only=True):

@@ -32,6 +32,11 @@ class RollingWindow:
     def add(self, now_us: int, value: float) -> None:
         self._values.append((now_us, value))
 
+    @property
+    def oldest_us(self) -> int | None:
+        """When the oldest kept value was added; None while nothing is kept."""
+        return self._values[0][0] if self._values else None
+
     def values(self, now_us: int) -> list[float]:
         """The values still kept, oldest first."""
         while self._values and self._values[0][0] < now_us - self._keep_us:
@@ -80,6 +85,7 @@ class SessionMetrics:
 
     def __init__(self) -> None:
         self.rung = ""
+        self.chunk_frames = 0
         self.generated = RateMeter()
         self.chunk_ms = RollingWindow()
         self.control_age_us = RollingWindow()
@@ -103,4 +109,5 @@ class SessionMetrics:
             server_us_p95=int(server_us[1]),
             client_lateness_us_p95=int(lateness_us),
             rung=self.rung,
+            chunk_frames=self.chunk_frames,
         )

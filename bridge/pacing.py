@@ -20,13 +20,16 @@ class PacingConfig:
     """How close a predicted camera must be for its frame to go out as it is, and how far a frame may be bent.
 
     Half a degree is 3 px of a 384-line picture at 70 degrees, and 5 cm are below what one sees in motion; the exact
-    pose stands in the header either way. Under `least_coverage` most of a bent picture would be smeared border.
+    pose stands in the header either way. Under `least_coverage` next to nothing of the new view was ever seen; above it
+    a picture that turns with the player, smeared at its border, is better than one that stands still. A due frame more
+    than `far_deg` off gives way to whichever frame is turned least from the camera: one made for earlier or later.
     """
 
     exact_angle_deg: float = 0.5
     exact_distance_m: float = 0.05
     exact_fov_deg: float = 0.25
-    least_coverage: float = 0.35
+    least_coverage: float = 0.1
+    far_deg: float = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

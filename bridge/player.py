@@ -20,12 +20,16 @@ from bridge.control import ClientClock, ControlTimeline, TimedControl
 from bridge.engine import ControlWindow, EngineInfo, Plan
 from bridge.engine_events import ChunkMade
 from bridge.frames import FrameRef, FrameStore, StoredChunk, encode_pixels
+from bridge.margin import Cause, Punctuality
 from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Source, Stats
 from bridge.metrics import SessionMetrics
 from bridge.outputs import ControlAccepted
 from bridge.pacing import PacingConfig, decide
-from bridge.pose import Pose
-from bridge.reproject import Warper
+from bridge.pose import Pose, angle_between_deg, slerp
+from bridge.prediction import MotionLimits, PredictionErrors
+from bridge.replan import ReplanConfig, cut_point, has_left
+from bridge.reproject import FrameWarper, Warper
+from bridge.scheduler import Start
 
 GREY = 128
 MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends five to twenty a chunk
@@ -34,14 +38,35 @@ IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A chunk under way: what was asked, when, and for when."""
+    """A chunk under way: what was asked, when, and why then.
+
+    keep: how many frames of the chunk before it stay, None for all. follows_us: when the frames it follows run out,
+    None when there were none. cause: what a gap before it would be blamed on. control_t_us: the client's time stamp of
+    the newest control that shapes it.
+    """
 
     number: int
     epoch: int
     asked_us: int
-    display_us: int
+    start: Start
     window: ControlWindow
-    plan: Plan
+    keep: int | None
+    follows_us: int | None
+    cause: Cause
+    control_t_us: int
+
+    @property
+    def plan(self) -> Plan:
+        return self.start.plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """A chunk that arrived. useful: it can be shown; else its slot is the caller's. underrun: the frames before it had
+    run out; None when nothing was shown before it."""
+
+    useful: bool
+    underrun: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +82,7 @@ class _Picture:
     steps: tuple[int, ...]
     rung: str
     newest_control_t_us: int
+    control_t_us: int
 
 
 class Player:
@@ -67,13 +93,23 @@ class Player:
     """
 
     def __init__(
-        self, *, config: ServeConfig, info: EngineInfo, clock: Clock, pacing: PacingConfig | None = None
+        self,
+        *,
+        config: ServeConfig,
+        info: EngineInfo,
+        clock: Clock,
+        pacing: PacingConfig | None = None,
+        limits: MotionLimits | None = None,
+        replan: ReplanConfig | None = None,
+        warper: FrameWarper | None = None,
     ) -> None:
         self.world: int | None = None
         self.opened = False
         self.refused = False
         self.blockout = Blockout(seed=config.seed, prompt=config.prompt)
-        self.timeline = ControlTimeline()
+        self.timeline = ControlTimeline(limits=limits)
+        self.punctuality = Punctuality()
+        self.prediction = PredictionErrors()
         self.asked: Asked | None = None
         self.not_before_us = 0
         self.store = FrameStore()
@@ -82,10 +118,17 @@ class Player:
         self._clock = clock
         self._pacing = pacing or PacingConfig()
         self._aspect = info.frame_width / info.frame_height
-        self._warper = Warper(info.frame_width, info.frame_height)
+        self._replan = replan or ReplanConfig()
+        self._warper: FrameWarper = warper or Warper(info.frame_width, info.frame_height)
         self._client_clock = ClientClock()
         self._chunks_asked = 0
         self._chunks_made = 0
+        self._replans = 0
+        self._control_t_us = -1
+        self._asked_action = ""
+        self._has_news = False
+        self._paused = False
+        self._can_cut = False
         self._shown: tuple[int, int] | None = None
         self._last: _Picture | None = None
         self._metrics = SessionMetrics()
@@ -95,6 +138,10 @@ class Player:
     def push(self, accepted: ControlAccepted) -> list[int]:
         """Takes a control in. Returns: ring slots that it made useless (the camera jumped), to be released."""
         control = accepted.control
+        newest = self.timeline.newest
+        self._paused |= newest is not None and accepted.received_us - newest.arrival_us >= IDLE_AFTER_US
+        self._control_t_us = control.t_us
+        self._has_news |= bool(control.events) or control.action != self._asked_action
         cut = self.timeline.push(
             TimedControl(
                 time_us=self._client_clock.server_time_us(arrival_us=accepted.received_us, client_us=control.t_us),
@@ -132,33 +179,48 @@ class Player:
 
     # -- chunks ----------------------------------------------------------------------------------------------------
 
-    def ask(self, now_us: int, display_us: int, plan: Plan) -> Asked:
+    def ask(self, now_us: int, start: Start, *, cause: Cause = Cause.OVERRUN) -> Asked:
         """What to ask the engine for; remembered until `deliver`, `fail` or `lose`."""
-        window = self.timeline.take_window(start_us=display_us, frames=plan.frames, fps=self._config.fps)
+        newest = self.store.newest
+        keep = None
+        if start.cut_us is not None:
+            assert newest is not None, "what is cut was made"
+            keep = next(frames for frames in newest.cuts if newest.due_us(frames) == start.cut_us)
+            self._replans += 1
+        window = self.timeline.take_window(
+            start_us=start.display_us, frames=start.plan.frames, fps=1e6 / start.frame_us
+        )
         self.asked = Asked(
             number=self._chunks_asked,
             epoch=self.timeline.epoch,
             asked_us=now_us,
-            display_us=display_us,
+            start=start,
             window=window,
-            plan=plan,
+            keep=keep,
+            follows_us=start.cut_us if keep is not None else self.store.buffered_until_us,
+            cause=Cause.PAUSED if self._paused else cause,
+            control_t_us=self._control_t_us,
         )
+        self._asked_action = "" if self.timeline.newest is None else self.timeline.newest.action
+        self._has_news = self._paused = False
         self._chunks_asked += 1
         return self.asked
 
-    def deliver(self, made: ChunkMade, now_us: int) -> bool:
-        """Takes the chunk asked for. Returns: False when it is of no use any more; its slot is the caller's then."""
+    def deliver(self, made: ChunkMade, now_us: int) -> Delivered:
+        """Takes the chunk asked for."""
         asked, self.asked = self.asked, None
         if asked is None or asked.epoch != self.timeline.epoch:
-            return False
+            return Delivered(useful=False)
         self._chunks_made += 1
+        self._can_cut = True
         self._metrics.chunk_ms.add(now_us, (now_us - asked.asked_us) / 1e3)
         self._metrics.rung = asked.plan.rung
+        self._metrics.chunk_frames = asked.plan.frames
         self.store.add(
             StoredChunk(
                 number=asked.number,
-                start_us=asked.display_us,
-                fps=self._config.fps,
+                start_us=asked.start.display_us,
+                fps=1e6 / asked.start.frame_us,
                 frames=made.frames,
                 depth=made.depth,
                 window=asked.window,
@@ -166,13 +228,34 @@ class Player:
                 plan=asked.plan,
                 stage_ms=made.stage_ms,
                 slot=made.slot,
+                cuts=made.cuts,
+                control_t_us=asked.control_t_us,
             )
         )
-        return True
+        if asked.follows_us is None:
+            return Delivered(useful=True)
+        slack_us = asked.follows_us - now_us
+        underrun = self.punctuality.settle(now_us, slack_us=slack_us, frame_us=asked.start.frame_us, cause=asked.cause)
+        return Delivered(useful=True, underrun=underrun)
+
+    def cut_us(self, now_us: int, ready_us: int) -> int | None:
+        """Where to cut what is still to be shown, if new frames at `ready_us` make that worth it; None if not."""
+        chunk = self.store.newest
+        if chunk is None or not self._can_cut or not chunk.start_us <= now_us or not self.is_off:
+            return None
+        boundaries_us = [chunk.due_us(frames) for frames in chunk.cuts]
+        return cut_point(self._replan, boundaries_us=boundaries_us, ready_us=ready_us, end_us=chunk.end_us)
+
+    @property
+    def is_off(self) -> bool:
+        """True when the player left the path that is being shown, or something happened since it was planned."""
+        angle_deg, distance_m = self.prediction.newest
+        return has_left(self._replan, error_deg=angle_deg, error_m=distance_m, news=self._has_news)
 
     def lose(self) -> None:
         """The chunk asked for will never come, through no fault of what it asked: it will be asked again."""
         asked, self.asked = self.asked, None
+        self._can_cut = False  # the states inside the newest chunk went with the process that made it
         if asked is not None:
             self.timeline.give_back(asked.window)
 
@@ -181,6 +264,7 @@ class Player:
         is for `wait_us`."""
         asked, self.asked = self.asked, None
         self.not_before_us = now_us + wait_us
+        self._can_cut = False
         if asked is not None:
             self.timeline.give_back_cut(asked.window)
             for update in asked.window.scene_updates:
@@ -198,7 +282,9 @@ class Player:
         """The answer to a control, to be sent at once, with the pose it shows in our axes."""
         control, now_us = accepted.control, self._clock.now_us()
         camera = _pose_of(control)
-        frame = self.store.newest_due(now_us)
+        due = frame = self.store.newest_due(now_us)
+        if due is not None and angle_between_deg(due.pose.rotation, camera.rotation) > self._pacing.far_deg:
+            frame = self.store.nearest(camera.rotation)
         decision = decide(
             now_us,
             frame=frame,
@@ -213,9 +299,10 @@ class Player:
         else:
             picture = self._bend(decision.frame, decision.source, camera, pixel_format)
             stage_ms = dict(decision.frame.chunk.stage_ms)
-            if self._shown is None or decision.frame.key > self._shown:
+            if decision.frame is due and (self._shown is None or due.key > self._shown):
                 self._shown = decision.frame.key
                 self._metrics.generated.add(now_us)
+                self._measure_prediction(decision.frame, camera, now_us)
         self._last = picture
         end_us = self._clock.now_us()
         stage_ms["answer"] = (end_us - now_us) / 1e3
@@ -239,6 +326,8 @@ class Player:
             server_us=server_us,
             stage_ms=stage_ms,
             deadline_met=end_us <= accepted.deadline_us,
+            control_t_us=picture.control_t_us,
+            server_t_us=end_us,
             width=self._info.frame_width,
             height=self._info.frame_height,
             pixel_format=pixel_format,
@@ -247,7 +336,37 @@ class Player:
 
     def fill_stats(self, ledger: Stats, now_us: int) -> Stats:
         """The ledger with this session's rates and times."""
-        return self._metrics.fill(msgspec.structs.replace(ledger, chunks=self._chunks_made), now_us)
+        late = self.punctuality
+        (earliness_us,) = late.earliness_us.percentiles(now_us, (0.5,)) or (0.0,)
+        angle_deg = self.prediction.angle_deg.percentiles(now_us, (0.5, 0.95)) or (0.0, 0.0)
+        distance_m = self.prediction.distance_m.percentiles(now_us, (0.5, 0.95)) or (0.0, 0.0)
+        ledger = msgspec.structs.replace(
+            ledger,
+            chunks=self._chunks_made,
+            replans=self._replans,
+            underruns={cause.value: count for cause, count in late.underruns.items()},
+            gap_us=late.gap_us,
+            needless_starts=late.needless,
+            earliness_us_p50=int(earliness_us),
+            prediction_deg_p50=angle_deg[0],
+            prediction_deg_p95=angle_deg[1],
+            prediction_m_p50=distance_m[0],
+            prediction_m_p95=distance_m[1],
+        )
+        return self._metrics.fill(ledger, now_us)
+
+    def _measure_prediction(self, frame: FrameRef, camera: Pose, now_us: int) -> None:
+        """How far the player is from where the chunk was made for: between the frame's camera and the next one's."""
+        pose, window = frame.pose, frame.chunk.window
+        share = min(max((now_us - frame.due_us) / max(1, frame.until_us - frame.due_us), 0.0), 1.0)
+        position, angle_deg = pose.position, angle_between_deg(pose.rotation, camera.rotation)
+        if frame.index + 1 < len(window.positions):
+            after = window.rotations[frame.index + 1]
+            position = position + share * (window.positions[frame.index + 1] - position)
+            between = slerp(pose.rotation, after, np.asarray(share))
+            angle_deg = angle_between_deg(between, camera.rotation)
+        distance_m = float(np.linalg.norm(position - camera.position))
+        self.prediction.add(now_us, angle_deg=angle_deg, distance_m=distance_m)
 
     def _bend(self, frame: FrameRef, source: Source, camera: Pose, pixel_format: PixelFormat) -> _Picture:
         """The frame as it is, or bent to `camera`; never a view of the ring, which may change before it is sent."""
@@ -271,6 +390,7 @@ class Player:
             steps=chunk.plan.steps,
             rung=chunk.plan.rung,
             newest_control_t_us=chunk.window.newest_control_t_us,
+            control_t_us=chunk.control_t_us,
         )
 
     def _held(self, camera: Pose, pixel_format: PixelFormat) -> _Picture:
@@ -289,6 +409,7 @@ class Player:
             steps=(),
             rung="",
             newest_control_t_us=self._clock.now_us(),
+            control_t_us=-1,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -28,6 +29,19 @@ class WarpConfig:
 
     grid_px: int = 4
     rounds: int = 2
+
+
+class FrameWarper(Protocol):
+    """What bends a frame; see `Warper.warp`."""
+
+    def warp(
+        self,
+        frame: NDArray[np.uint8],
+        *,
+        source: Pose,
+        target: Pose,
+        depth: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.uint8]: ...
 
 
 class Warper:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from bridge.budget import CostEstimator
 from bridge.clock import Clock, MonotonicClock
 from bridge.codec import Buffer, decode, encode
+from bridge.conductor import Conductor, ConductorConfig
 from bridge.config import ServeConfig
 from bridge.engine import EngineInfo
 from bridge.engine_events import (
@@ -32,7 +32,7 @@ from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.intake import Admission, Intake
 from bridge.link import EngineConfig
 from bridge.lobby import Addressed, Lobby
-from bridge.messages import FrameHeader
+from bridge.messages import FrameHeader, Hello
 from bridge.outputs import (
     Closed,
     ControlAccepted,
@@ -45,7 +45,8 @@ from bridge.outputs import (
     StatsAsked,
 )
 from bridge.player import Player
-from bridge.scheduler import Playhead, Scheduler, SchedulerConfig, Start
+from bridge.prediction import MotionLimits
+from bridge.scheduler import Start
 from bridge.session import Session, SessionState
 from bridge.supervisor import EngineSupervisor
 from bridge.transport import Poller, RouterSocket, SendResult
@@ -79,7 +80,6 @@ class Server:
         self._supervisor = EngineSupervisor(dataclasses.replace(engine, slots=slots), self._clock)
         self._intake = Intake()
         self._big_due_us = 0
-        self._costs = CostEstimator()
         self._players: dict[str, Player] = {}
         self._start: Start | None = None
 
@@ -140,8 +140,8 @@ class Server:
             capabilities=CAPABILITIES,
         )
         self._lobby = Lobby(offer=offer, config=self._config)
-        self._scheduler = Scheduler(
-            SchedulerConfig(fps=self._config.fps, frames_per_chunk=info.frames_per_chunk), self._costs
+        self._conductor = Conductor(
+            ConductorConfig(fps=self._config.fps, quality=self._config.quality), info, self._clock.now_us()
         )
         self._poller = Poller()
         self._poller.watch(self._router)
@@ -222,7 +222,9 @@ class Server:
     def _act(self, session: Session, output: object) -> None:
         player = self._players.get(session.session_id)
         if isinstance(output, Opened) and player is None:
-            self._players[session.session_id] = Player(config=self._config, info=self._info, clock=self._clock)
+            self._players[session.session_id] = Player(
+                config=self._config, info=self._info, clock=self._clock, limits=_limits_of(output.hello)
+            )
             _log.info("session.open session=%s client=%r", session.session_id[:8], output.hello.client)
         if player is None:
             return
@@ -240,7 +242,11 @@ class Server:
             case StatsAsked():
                 stats = player.fill_stats(session.ledger, self._clock.now_us())
                 stats = msgspec.structs.replace(
-                    stats, sessions=len(self._lobby), engine_restarts=self._supervisor.restarts
+                    stats,
+                    sessions=len(self._lobby),
+                    engine_restarts=self._supervisor.restarts,
+                    margin_us=self._conductor.margin.us,
+                    wasted_us=self._conductor.wasted_us(session.session_id),
                 )
                 self._send(self._lobby.peer_of(session), session, Send(message=stats))
             case Lost(reason=reason):
@@ -248,6 +254,7 @@ class Server:
             case Closed(reason=reason):
                 _log.info("session.closed session=%s reason=%s", session.session_id[:8], reason)
                 self._close_world(player)
+                self._conductor.forget(session.session_id)
                 del self._players[session.session_id]
 
     def _on_control(self, session: Session, player: Player, accepted: ControlAccepted) -> None:
@@ -285,11 +292,7 @@ class Server:
             if session.state is SessionState.ACTIVE
             and (player := self._players[session.session_id]).wants_frames(now_us)
         }
-        heads = [
-            Playhead(session=session_id, buffered_until_us=player.store.buffered_until_us)
-            for session_id, player in playing.items()
-        ]
-        start = self._scheduler.next_start(now_us, heads)
+        start = self._conductor.next_start(now_us, playing)
         if start is None or start.at_us > now_us:
             self._start = start
             return
@@ -297,15 +300,17 @@ class Server:
         for each in self._players.values():
             self._release(each.store.evict(now_us))
         assert player.world is not None, "who wants frames has a world"
-        asked = player.ask(now_us, start.display_us, start.plan)
-        if not self._supervisor.step(player.world, asked.window, asked.plan):
+        asked = player.ask(now_us, start, cause=self._conductor.cause(start))
+        if self._supervisor.step(player.world, asked.window, asked.plan, keep=asked.keep):
+            self._conductor.begun(now_us, asked)
+        else:
             player.lose()  # no slot is free: clients hold none, so the next eviction frees one
 
     def _on_engine(self, event: EngineEvent) -> None:
         now_us = self._clock.now_us()
         match event:
             case EngineUp():
-                self._costs.restart()
+                self._conductor.replaced(now_us)
             case EngineDown():
                 for player in self._players.values():
                     player.lose()
@@ -322,9 +327,12 @@ class Server:
 
     def _on_chunk(self, player: Player | None, made: ChunkMade, now_us: int) -> None:
         asked = None if player is None else player.asked
-        if asked is not None:
-            self._costs.observe(now_us, asked.plan, now_us - asked.asked_us)
-        if player is None or not player.deliver(made, now_us):
+        if player is None or asked is None:
+            self._supervisor.release(made.slot)
+            return
+        delivered = player.deliver(made, now_us)
+        self._conductor.made(now_us, asked, delivered)
+        if not delivered.useful:
             self._supervisor.release(made.slot)
 
     def _on_refused(self, world: int, text: str, now_us: int, *, over: bool) -> None:
@@ -345,3 +353,12 @@ class Server:
 
     def _player_of(self, world: int) -> Player | None:
         return next((player for player in self._players.values() if player.world == world), None)
+
+
+def _limits_of(hello: Hello) -> MotionLimits:
+    """What the client declared of its camera, ours where it declared nothing."""
+    ours = MotionLimits()
+    return MotionLimits(
+        speed_m_per_s=hello.max_speed / hello.units_per_metre or ours.speed_m_per_s,
+        turn_rate_deg_per_s=hello.max_turn_deg_per_s or ours.turn_rate_deg_per_s,
+    )

@@ -17,7 +17,7 @@ from typing import Final
 from bridge.axes import client_from_ours, ours_from_client
 from bridge.codec import Buffer
 from bridge.config import ServeConfig
-from bridge.delivery import Delivery
+from bridge.delivery import Account, Delivery
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
     TYPE_OF_STRUCT,
@@ -202,6 +202,11 @@ class Session:
     def ledger(self) -> Stats:
         """What this session counted; the server fills in the rest. The sums named in `Stats` hold at every moment."""
         return self._delivery.ledger
+
+    @property
+    def accounts(self) -> dict[Account, int]:
+        """Every control received, in the account that it ended in."""
+        return self._delivery.accounts
 
     # -- one handler a message -------------------------------------------------------------------------------------
 

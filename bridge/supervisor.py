@@ -120,15 +120,18 @@ class EngineSupervisor:
         if self._worlds.pop(world, None) is not None and self._phase is _Phase.READY:
             self._link.send(Forget(world=world))
 
-    def step(self, world: int, window: ControlWindow, plan: Plan) -> bool:
-        """Begins a chunk if it can begin now. ChunkMade, ChunkFailed or EngineDown follows."""
+    def step(self, world: int, window: ControlWindow, plan: Plan, *, keep: int | None = None) -> bool:
+        """Begins a chunk if it can begin now. ChunkMade, ChunkFailed or EngineDown follows.
+
+        keep: go on after so many frames of the world's newest chunk (one of its `cuts`) instead of after all.
+        """
         if not self.idle or world not in self._worlds or self._ring is None:
             return False
         slot = self._ring.acquire()
         if slot is None:
             return False
         self._in_flight = _InFlight(world=world, slot=slot, since_us=self._clock.now_us())
-        self._link.send(Step(world=world, window=window, plan=plan, slot=slot))
+        self._link.send(Step(world=world, window=window, plan=plan, slot=slot, keep=keep))
         return True
 
     def release(self, slot: int) -> None:
@@ -269,6 +272,7 @@ class EngineSupervisor:
                 depth=depth,
                 actions=made.actions,
                 stage_ms=made.stage_ms,
+                cuts=made.cuts,
             )
         ]
 

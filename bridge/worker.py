@@ -49,12 +49,16 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Make a chunk and put it into `slot`."""
+    """Make a chunk and put it into `slot`.
+
+    keep: go on after so many frames of the world's newest chunk, one of the `cuts` that `Made` told; None: after all.
+    """
 
     world: int
     window: ControlWindow
     plan: Plan
     slot: int
+    keep: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +102,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A chunk of `frames` frames lies in the slot that `Step` named."""
+    """A chunk of `frames` frames lies in the slot that `Step` named. cuts: what the next `Step` may keep of it."""
 
     world: int
     slot: int
@@ -107,6 +111,7 @@ class Made:
     actions: tuple[str, ...]
     stage_ms: Mapping[str, float]
     state: State
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +168,7 @@ def _read_commands(connection: Connection, commands: queue.SimpleQueue[Command])
 
 def _obey(engine: Engine, commands: queue.SimpleQueue[Command], report: Callable[[Report], None]) -> None:
     states: dict[int, State] = {}
+    earlier: dict[int, Mapping[int, State]] = {}  # inside each world's newest chunk
     ring: SharedFrameRing | None = None
     while True:
         match commands.get():
@@ -179,20 +185,35 @@ def _obey(engine: Engine, commands: queue.SimpleQueue[Command], report: Callable
                 states[world] = state
             case Step() as step:
                 assert ring is not None, "Attach comes before the first Step"
-                report(_step(engine, states, ring, step))
+                report(_step(engine, states, earlier, ring, step))
             case Forget(world=world):
                 states.pop(world, None)
+                earlier.pop(world, None)
             case Stop():
                 return
 
 
-def _step(engine: Engine, states: dict[int, State], ring: SharedFrameRing, step: Step) -> Made | Failed:
+def _step(
+    engine: Engine,
+    states: dict[int, State],
+    earlier: dict[int, Mapping[int, State]],
+    ring: SharedFrameRing,
+    step: Step,
+) -> Made | Failed:
+    before = states[step.world]
+    if step.keep is not None:
+        known = earlier.get(step.world, {}).get(step.keep)
+        if known is None:
+            text = f"cannot go on after {step.keep} frames: this process did not make the chunk they are of"
+            return Failed(world=step.world, slot=step.slot, text=text)
+        before = known
     try:
-        chunk, state = engine.step(states[step.world], step.window, step.plan)
+        chunk, state = engine.step(before, step.window, step.plan)
         ring.write(step.slot, chunk)
     except EngineError as exc:
         return Failed(world=step.world, slot=step.slot, text=str(exc))
     states[step.world] = state
+    earlier[step.world] = chunk.earlier
     return Made(
         world=step.world,
         slot=step.slot,
@@ -201,4 +222,5 @@ def _step(engine: Engine, states: dict[int, State], ring: SharedFrameRing, step:
         actions=chunk.actions,
         stage_ms=chunk.stage_ms,
         state=state,
+        cuts=tuple(sorted(chunk.earlier)),
     )

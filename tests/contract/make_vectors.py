@@ -32,7 +32,10 @@ HELLO_DEFAULTS = {
     "tick_hz": 60.0,
     "session_id": "",
     "resume_token": "",
+    "max_speed": 0.0,
+    "max_turn_deg_per_s": 0.0,
 }
+HELLO_ADDED = {"max_speed": 0.0, "max_turn_deg_per_s": 0.0}
 HELLO_FULL = {
     **HELLO,
     "axes": "unreal",
@@ -102,6 +105,8 @@ FRAME = {
     "height": 1,
     "pixel_format": "rgb8",
 }
+FRAME_DEFAULTS = {"control_t_us": -1, "server_t_us": 0}
+FRAME_1_1 = {**FRAME, "control_t_us": 1193567, "server_t_us": 98765432}
 PIXELS = bytes([255, 0, 0, 0, 0, 255])
 BOX = {"id": 1, "shape": "box", "position": [0.0, 0.5, -4.0]}
 PART_DEFAULTS = {
@@ -155,6 +160,37 @@ STATS = {
     "sessions": 1,
     "engine_restarts": 0,
 }
+STATS_DEFAULTS = {
+    "accounts": {},
+    "delivery": 0.0,
+    "underruns": {},
+    "gap_us": 0,
+    "margin_us": 0,
+    "earliness_us_p50": 0,
+    "needless_starts": 0,
+    "prediction_deg_p50": 0.0,
+    "prediction_deg_p95": 0.0,
+    "prediction_m_p50": 0.0,
+    "prediction_m_p95": 0.0,
+    "wasted_us": 0,
+    "chunk_frames": 0,
+}
+STATS_1_1 = {
+    **STATS,
+    "accounts": {"generated": 59, "reprojected": 30, "held": 7, "late": 1, "dropped: superseded": 2, "refused": 1},
+    "delivery": 0.96,
+    "underruns": {"overrun": 1, "paused": 0},
+    "gap_us": 61000,
+    "margin_us": 8000,
+    "earliness_us_p50": 12000,
+    "needless_starts": 3,
+    "prediction_deg_p50": 0.5,
+    "prediction_deg_p95": 7.25,
+    "prediction_m_p50": 0.015625,
+    "prediction_m_p95": 0.25,
+    "wasted_us": 120000,
+    "chunk_frames": 4,
+}
 TYPES = {
     "HELLO": 0x01,
     "WELCOME": 0x02,
@@ -174,7 +210,15 @@ TYPES = {
 # name: direction, message, what is sent, what must be found (defaults filled in), pixels or nothing, note
 VALID: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], bytes | None, str]] = {
     "hello_minimal": (TO_SERVER, "HELLO", HELLO, HELLO_DEFAULTS, None, "every default"),
-    "hello_full": (TO_SERVER, "HELLO", HELLO_FULL, {}, None, "a resume in Unreal's axes"),
+    "hello_full": (TO_SERVER, "HELLO", HELLO_FULL, HELLO_ADDED, None, "a resume in Unreal's axes"),
+    "hello_limits": (
+        TO_SERVER,
+        "HELLO",
+        {**HELLO, "version_minor": 1, "max_speed": 6.5, "max_turn_deg_per_s": 360.0},
+        {key: value for key, value in HELLO_DEFAULTS.items() if not key.startswith("max_")},
+        None,
+        "a camera that declares its limits (1.1)",
+    ),
     "welcome": (TO_CLIENT, "WELCOME", WELCOME, {}, None, ""),
     "control_minimal": (TO_SERVER, "CONTROL", CONTROL, CONTROL_DEFAULTS, None, "every default"),
     "control_full": (TO_SERVER, "CONTROL", CONTROL_FULL, {}, None, "the worked example of the document"),
@@ -194,12 +238,13 @@ VALID: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], bytes | None, s
         None,
         "unknown fields are ignored",
     ),
-    "frame_rgb8": (TO_CLIENT, "FRAME", FRAME, {}, PIXELS, "one red and one blue pixel"),
+    "frame_rgb8": (TO_CLIENT, "FRAME", FRAME, FRAME_DEFAULTS, PIXELS, "one red and one blue pixel"),
+    "frame_times": (TO_CLIENT, "FRAME", FRAME_1_1, {}, PIXELS, "whose control it was, and the server's clock (1.1)"),
     "frame_first": (
         TO_CLIENT,
         "FRAME",
         {**FRAME, "source": "held", "chunk": -1, "index": 0, "steps": [], "stage_ms": {}, "action": ""},
-        {},
+        FRAME_DEFAULTS,
         bytes(6),
         "before the first generated frame",
     ),
@@ -208,7 +253,8 @@ VALID: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], bytes | None, s
     "reset_minimal": (TO_SERVER, "RESET", {}, {"seed": None, "prompt": None}, None, ""),
     "reset_full": (TO_SERVER, "RESET", {"seed": 3, "prompt": "again"}, {}, None, ""),
     "stats_request": (TO_SERVER, "STATS_REQUEST", {}, {}, None, ""),
-    "stats": (TO_CLIENT, "STATS", STATS, {}, None, ""),
+    "stats": (TO_CLIENT, "STATS", STATS, STATS_DEFAULTS, None, ""),
+    "stats_accounts": (TO_CLIENT, "STATS", STATS_1_1, {}, None, "with every account and cause (1.1)"),
     "error": (
         TO_CLIENT,
         "ERROR",

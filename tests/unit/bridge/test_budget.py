@@ -35,12 +35,32 @@ def test_the_warm_up_counts_only_until_something_better_is_known() -> None:
     assert costs.cost(2, plan(5)).p95_us == 50_000
 
 
-def test_another_length_of_the_same_rung_scales_and_another_rung_does_not() -> None:
-    costs = CostEstimator(CostConfig(prior_us=7))
-    costs.observe(0, plan(9), 90_000)
-    assert costs.cost(0, plan(5)).p50_us == 50_000
-    assert not costs.cost(0, plan(5)).measured
-    assert costs.cost(0, plan(5, "low")).p50_us == 7
+def test_one_length_tells_of_others_with_a_fixed_part_and_another_rung_says_nothing() -> None:
+    costs = CostEstimator(CostConfig(prior_us=7, fixed_share=0.25))
+    costs.observe(0, plan(12), 80_000)
+    assert costs.cost(0, plan(4)).p50_us == 40_000  # 20 fixed, 60 in proportion
+    assert not costs.cost(0, plan(4)).measured
+    assert costs.cost(0, plan(4, "low")).p50_us == 7
+    assert costs.known_cost(0, plan(4, "low")) is None
+
+
+def test_two_lengths_tell_of_a_third_by_a_straight_line() -> None:
+    costs = CostEstimator()
+    costs.observe(0, plan(12), 999_999)  # the warm-up
+    for _ in range(3):
+        costs.observe(0, plan(12), 160_000)
+        costs.observe(0, plan(4), 80_000)
+    assert costs.cost(0, plan(8)).p50_us == 120_000
+    assert costs.cost(0, plan(16)).p50_us == 200_000
+    assert costs.cost(0, plan(2)).p50_us == 60_000
+
+
+def test_disturbed_medians_never_make_a_longer_chunk_cheaper() -> None:
+    costs = CostEstimator()
+    costs.observe(0, plan(12), 999_999)
+    costs.observe(0, plan(4), 90_000)
+    costs.observe(0, plan(12), 80_000)
+    assert costs.cost(0, plan(16)).p50_us >= costs.cost(0, plan(14)).p50_us >= 80_000
 
 
 def test_old_measurements_are_forgotten() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.control import ClientClock, ControlTimeline, TimedControl, TimelineConfig
+from bridge.control import ClientClock, ControlTimeline, TimedControl
 from bridge.messages import MAX_TEXT_BYTES, SceneUpdate
 from bridge.pose import Pose, angle_between_deg, quaternion_from_rotation_vector
+from bridge.prediction import MotionLimits, PredictionConfig
 
 TICK_US = 16_667
+CONFIG = PredictionConfig()
 
 
 def pose(x: float = 0.0, yaw_deg: float = 0.0, fov: float = 70.0) -> Pose:
@@ -18,6 +20,11 @@ def pose(x: float = 0.0, yaw_deg: float = 0.0, fov: float = 70.0) -> Pose:
         rotation=quaternion_from_rotation_vector(np.array([0.0, np.radians(yaw_deg), 0.0])),
         vertical_fov_deg=fov,
     )
+
+
+def damped_s(ahead_s: float | np.ndarray, damping_us: int = CONFIG.damping_us) -> np.ndarray:
+    """How long at full speed takes as far as `ahead_s` at a speed that dies away."""
+    return damping_us * 1e-6 * (1 - np.exp(-np.asarray(ahead_s) / (damping_us * 1e-6)))
 
 
 def control(time_us: int, camera: Pose, *, action: str = "", cut: bool = False) -> TimedControl:
@@ -69,12 +76,14 @@ def test_constant_motion_is_continued_and_dies_away() -> None:
     assert newest is not None
     window = timeline.take_window(start_us=newest.time_us, frames=3, fps=10)
     ahead_s = np.array([0.0, 0.1, 0.2])
-    travelled_s = 0.5 * (1 - np.exp(-ahead_s / 0.5))
-    assert window.positions[:, 0] == pytest.approx(newest.pose.position[0] + 2.0 * travelled_s)
+    assert window.positions[:, 0] == pytest.approx(newest.pose.position[0] + 2.0 * damped_s(ahead_s))
     newest_yaw = yaw_deg(newest.pose.rotation)
-    assert [yaw_deg(q) for q in window.rotations] == pytest.approx(newest_yaw + 60.0 * travelled_s)
+    assert [yaw_deg(q) for q in window.rotations] == pytest.approx(
+        newest_yaw + 60.0 * damped_s(ahead_s, CONFIG.turn_damping_us)
+    )
     far = timeline.take_window(start_us=newest.time_us + 20_000_000, frames=1, fps=24)
-    assert far.positions[0, 0] == pytest.approx(newest.pose.position[0] + 2.0 * 0.5)
+    longest_s = CONFIG.longest_ahead_us * 1e-6
+    assert far.positions[0, 0] == pytest.approx(newest.pose.position[0] + 2.0 * damped_s(longest_s))
     assert np.linalg.norm(window.rotations, axis=1) == pytest.approx(1.0)
 
 
@@ -87,7 +96,7 @@ def test_turning_through_the_back_takes_the_short_way() -> None:
             control(tick * 20_000, Pose(position=camera.position, rotation=sign * camera.rotation, vertical_fov_deg=70))
         )
     window = timeline.take_window(start_us=60_000, frames=2, fps=50)
-    expected = 185.0 + 250.0 * 0.5 * (1 - np.exp(-0.02 / 0.5))
+    expected = 185.0 + 250.0 * float(damped_s(0.02, CONFIG.turn_damping_us))
     assert angle_between_deg(window.rotations[1], pose(0.0, expected).rotation) == pytest.approx(0.0, abs=1e-6)
 
 
@@ -95,10 +104,23 @@ def test_a_flick_is_clamped() -> None:
     timeline = walk(10, m_per_s=190.0, deg_per_s=3000.0)
     newest = timeline.newest
     assert newest is not None
-    config = TimelineConfig()
     window = timeline.take_window(start_us=newest.time_us + 10_000_000, frames=1, fps=24)
-    assert angle_between_deg(newest.pose.rotation, window.rotations[0]) <= config.max_turn_deg + 1e-6
-    assert window.positions[0, 0] - newest.pose.position[0] <= config.max_speed_m_per_s * 0.5 + 1e-6
+    assert angle_between_deg(newest.pose.rotation, window.rotations[0]) <= CONFIG.max_turn_deg + 1e-6
+    furthest_m = MotionLimits().speed_m_per_s * CONFIG.longest_ahead_us * 1e-6
+    assert window.positions[0, 0] - newest.pose.position[0] <= furthest_m
+
+
+def test_what_a_client_declares_bounds_the_prediction() -> None:
+    timeline = ControlTimeline(limits=MotionLimits(speed_m_per_s=1.0, turn_rate_deg_per_s=10.0))
+    for tick in range(20):
+        seconds = tick * TICK_US * 1e-6
+        timeline.push(control(tick * TICK_US, pose(6.0 * seconds, 120.0 * seconds)))
+    newest = timeline.newest
+    assert newest is not None
+    window = timeline.take_window(start_us=newest.time_us + 100_000, frames=1, fps=24)
+    assert window.positions[0, 0] - newest.pose.position[0] == pytest.approx(float(damped_s(0.1)))
+    turned_deg = angle_between_deg(newest.pose.rotation, window.rotations[0])
+    assert turned_deg == pytest.approx(10.0 * float(damped_s(0.1, CONFIG.turn_damping_us)))
 
 
 def test_duplicates_and_equal_times_do_not_disturb() -> None:
@@ -116,7 +138,7 @@ def test_a_slow_client_is_predicted_from_its_two_newest() -> None:
     timeline.push(control(0, pose(0.0)))
     timeline.push(control(200_000, pose(0.4)))
     window = timeline.take_window(start_us=300_000, frames=1, fps=24)
-    assert window.positions[0, 0] == pytest.approx(0.4 + 2.0 * 0.5 * (1 - np.exp(-0.1 / 0.5)))
+    assert window.positions[0, 0] == pytest.approx(0.4 + 2.0 * float(damped_s(0.1)))
 
 
 def test_after_a_long_silence_nothing_is_predicted() -> None:

@@ -64,7 +64,8 @@ def test_without_a_frame_the_picture_is_held() -> None:
         (1050, camera(0.0, 0.51), None, Source.REPROJECTED),
         (1050, camera(0.0, 0.0, 71.0), None, Source.REPROJECTED),
         (1050, camera(0.0, 40.0), None, Source.REPROJECTED),
-        (1050, camera(0.0, 90.0), None, Source.HELD),
+        (1050, camera(0.0, 90.0), None, Source.REPROJECTED),  # a sixth of it was seen
+        (1050, camera(0.0, 110.0), None, Source.HELD),
         (1050, camera(0.0, 180.0), None, Source.HELD),
     ],
 )

@@ -26,7 +26,9 @@ from bridge.messages import (
     Stats,
 )
 from bridge.outputs import ControlAccepted
-from bridge.player import MOST_SCENES, Player
+from bridge.player import MOST_SCENES, Asked, Player
+from bridge.pose import quaternion_from_rotation_vector
+from bridge.scheduler import Start
 
 INFO = EngineInfo(
     model="t", runner="t", frame_width=32, frame_height=24, frames_per_chunk=(3,), depth_width=8, depth_height=6,
@@ -62,13 +64,20 @@ class Game:
 
     def chunk(self, *, value: int = 50, slot: int = 0, depth: bool = True) -> bool:
         """A chunk made in no time, due from now on."""
-        asked = self.player.ask(self.clock.now_us(), self.clock.now_us(), PLAN)
+        asked = self.ask()
         made = ChunkMade(
             world=0, slot=slot, frames=np.full((3, 24, 32, 3), value, np.uint8),
             depth=np.full((3, 6, 8), 4.0, np.float32) if depth else None, actions=asked.window.actions,
-            stage_ms={"denoise": 5.0},
+            stage_ms={"denoise": 5.0}, cuts=(1, 2),
         )  # fmt: skip
-        return self.player.deliver(made, self.clock.now_us())
+        return self.player.deliver(made, self.clock.now_us()).useful
+
+    def ask(self, *, at_us: int | None = None, cut_us: int | None = None) -> Asked:
+        """For a chunk whose first frame is due at `at_us`, else now."""
+        now_us = self.clock.now_us()
+        display_us = now_us if at_us is None else at_us
+        start = Start(session="a", at_us=now_us, display_us=display_us, frame_us=40 * MS, plan=PLAN, cut_us=cut_us)
+        return self.player.ask(now_us, start)
 
 
 @pytest.fixture
@@ -116,7 +125,7 @@ def test_after_a_teleport_older_chunks_and_the_one_under_way_are_useless(game: G
     game.tick()
     game.chunk(value=50, slot=4)
     before = game.tick()
-    game.player.ask(game.clock.now_us(), game.clock.now_us(), PLAN)
+    game.ask()
     accepted = game.control(x=100.0, teleport=True)
     assert game.player.push(accepted) == [4]
     header, _ = game.player.answer(accepted, PixelFormat.RGB8)
@@ -125,9 +134,9 @@ def test_after_a_teleport_older_chunks_and_the_one_under_way_are_useless(game: G
     late = ChunkMade(
         world=0, slot=5, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
     )
-    assert not game.player.deliver(late, game.clock.now_us())
+    assert not game.player.deliver(late, game.clock.now_us()).useful
     assert game.tick(x=100.0).source is Source.HELD
-    asked = game.player.ask(game.clock.now_us(), game.clock.now_us(), PLAN)
+    asked = game.ask()
     assert asked.window.cut
 
 
@@ -138,7 +147,7 @@ def test_frames_are_wanted_while_the_player_plays(game: Game) -> None:
     assert not player.wants_frames(game.clock.now_us())
     player.opened = True
     assert player.wants_frames(game.clock.now_us())
-    player.ask(game.clock.now_us(), game.clock.now_us(), PLAN)
+    game.ask()
     assert not player.wants_frames(game.clock.now_us())
     player.lose()
     assert player.wants_frames(game.clock.now_us() + 999 * MS)
@@ -150,18 +159,18 @@ def test_what_a_lost_chunk_would_have_applied_comes_again_and_what_was_refused_d
     update = SceneUpdate(seed=1)
     game.player.timeline.push_scene(update)
     now_us = game.clock.now_us()
-    first = game.player.ask(now_us, now_us, PLAN)
+    first = game.ask()
     assert first.window.scene_updates == (update,)
     assert first.window.actions == ("door opens",) * 3
     game.player.lose()
-    again = game.player.ask(now_us, now_us, PLAN)
+    again = game.ask()
     assert (again.window.scene_updates, again.window.actions) == ((update,), ("door opens",) * 3)
     assert again.number > first.number
     game.player.fail(now_us, wait_us=500 * MS)
     game.player.opened = True
     assert not game.player.wants_frames(now_us + 499 * MS)
     assert game.player.wants_frames(now_us + 500 * MS)
-    after = game.player.ask(now_us, now_us, PLAN).window
+    after = game.ask().window
     assert (after.scene_updates, after.actions) == ((), ("",) * 3)
     assert game.player.fill_stats(Stats(), now_us).chunks == 0  # asked for thrice, made never
 
@@ -169,9 +178,9 @@ def test_what_a_lost_chunk_would_have_applied_comes_again_and_what_was_refused_d
 def test_a_cut_outlives_a_chunk_that_the_engine_refused(game: Game) -> None:
     game.tick(teleport=True)
     now_us = game.clock.now_us()
-    assert game.player.ask(now_us, now_us, PLAN).window.cut
+    assert game.ask().window.cut
     game.player.fail(now_us, wait_us=0)
-    assert game.player.ask(now_us, now_us, PLAN).window.cut
+    assert game.ask().window.cut
 
 
 def test_scenes_that_no_chunk_takes_are_bounded_and_sum_up_to_the_same(game: Game) -> None:
@@ -184,8 +193,7 @@ def test_scenes_that_no_chunk_takes_are_bounded_and_sum_up_to_the_same(game: Gam
         game.player.change_scene(
             SceneUpdate(add=(more,), move=(PartMove(id=number, position=(1.0, 0.0, 0.0)),), remove=(number - 2,))
         )
-    now_us = game.clock.now_us()
-    updates = game.player.ask(now_us, now_us, PLAN).window.scene_updates
+    updates = game.ask().window.scene_updates
     assert len(updates) <= MOST_SCENES
     replayed = Blockout(seed=0, prompt="")
     for update in updates:
@@ -211,3 +219,74 @@ def test_a_held_picture_follows_the_client_to_another_format(game: Game) -> None
     header, pixels = game.player.answer(accepted, PixelFormat.JPEG)
     assert header.pixel_format is PixelFormat.JPEG
     assert bytes(pixels[:2]) == b"\xff\xd8"
+
+
+def test_headers_tell_whose_control_shaped_the_pixels_and_the_servers_clock(game: Game) -> None:
+    assert (game.tick().control_t_us, game.tick().server_t_us) == (-1, 1_000_000)
+    game.clock.advance_us(20 * MS)
+    game.tick()
+    shaped_us = game.clock.now_us()
+    game.chunk()
+    game.clock.advance_us(30 * MS)
+    header = game.tick()
+    assert (header.control_t_us, header.control_age_us) == (shaped_us, 30 * MS)
+
+
+def test_a_gap_is_counted_with_its_cause_and_its_length(game: Game) -> None:
+    game.tick()
+    game.chunk()  # until 120 ms
+    game.ask(at_us=game.clock.now_us() + 120 * MS)
+    game.clock.advance_us(300 * MS)
+    made = ChunkMade(
+        world=0, slot=1, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
+    )
+    assert game.player.deliver(made, game.clock.now_us()).underrun
+    stats = game.player.fill_stats(Stats(), game.clock.now_us())
+    assert stats.underruns == {"overrun": 1, "too_slow": 0, "crowded": 0, "engine": 0, "paused": 0}
+    assert stats.gap_us == 180 * MS
+    game.clock.advance_us(2000 * MS)
+    game.tick()
+    game.chunk()
+    assert game.player.fill_stats(Stats(), game.clock.now_us()).underruns["paused"] == 1
+
+
+def test_prediction_is_measured_against_where_the_player_really_is(game: Game) -> None:
+    game.tick()
+    game.chunk()
+    game.clock.advance_us(20 * MS)
+    game.tick(x=0.3, rotation=tuple(quaternion_from_rotation_vector(np.array([0.0, np.radians(8.0), 0.0]))))
+    stats = game.player.fill_stats(Stats(), game.clock.now_us())
+    assert (stats.prediction_deg_p50, stats.prediction_m_p50) == (pytest.approx(8.0), pytest.approx(0.3))
+    assert game.player.is_off
+
+
+def test_what_is_still_to_be_shown_is_cut_at_the_first_boundary_where_new_frames_can_be(game: Game) -> None:
+    game.tick()
+    began_us = game.clock.now_us()
+    game.chunk()
+    assert game.player.cut_us(began_us, began_us + 30 * MS) is None  # nothing happened
+    game.clock.advance_us(5 * MS)
+    game.tick(events=(Event(kind="bang"),))
+    ready_us = began_us + 30 * MS
+    assert game.player.cut_us(game.clock.now_us(), ready_us) == began_us + 40 * MS
+    assert game.player.cut_us(game.clock.now_us(), began_us + 41 * MS) is None  # 40 ms would be gained: too little
+    asked = game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
+    assert (asked.keep, asked.follows_us) == (1, began_us + 40 * MS)
+    assert asked.window.actions[0] == "bang"
+    assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 1
+    game.player.lose()
+    assert game.player.cut_us(game.clock.now_us(), ready_us) is None  # the process that could go on from there is gone
+
+
+def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:
+    game.tick()
+    asked = game.ask()
+    turned = quaternion_from_rotation_vector(np.radians([[0.0, 0.0, 0.0], [0.0, 30.0, 0.0], [0.0, 60.0, 0.0]]))
+    object.__setattr__(asked.window, "rotations", turned)
+    made = ChunkMade(
+        world=0, slot=1, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
+    )
+    game.player.deliver(made, game.clock.now_us())
+    header = game.tick(rotation=tuple(turned[2]))
+    assert (header.source, header.index) == (Source.REPROJECTED, 2)
+    assert game.tick(rotation=tuple(turned[0])).source is Source.GENERATED  # its time has not passed with the other

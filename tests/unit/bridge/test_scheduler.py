@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.budget import CostEstimator
 from bridge.engine import Plan
-from bridge.scheduler import Playhead, Scheduler, SchedulerConfig
+from bridge.scheduler import Playhead, Scheduler, SchedulerConfig, Start
 
 MS = 1000
 CONFIG = SchedulerConfig(fps=25.0, frames_per_chunk=(5, 10), margin_us=10 * MS)
@@ -19,33 +19,84 @@ def scheduler(**cost_ms: float) -> Scheduler:
     return Scheduler(CONFIG, costs)
 
 
+def next_start(plans: Scheduler, now_us: int, heads: list[Playhead]) -> Start | None:
+    """The next chunk, of 5 frames."""
+    return plans.next_start(now_us, heads, plans.paces(now_us, max(1, len(heads)))[0])
+
+
+def length(plans: Scheduler, *, sessions: int = 1, current: int = 0, turning: bool = False) -> int:
+    return plans.choose(plans.paces(0, sessions), current_frames=current, turning=turning).plan.frames
+
+
 def test_nobody_wants_frames() -> None:
-    assert scheduler(f5=10).next_start(0, []) is None
+    assert next_start(scheduler(f5=10), 0, []) is None
 
 
 def test_a_new_session_starts_at_once_for_when_its_chunk_is_ready() -> None:
-    start = scheduler(f5=100).next_start(5 * MS, [Playhead(session="a", buffered_until_us=None)])
+    start = next_start(scheduler(f5=100), 5 * MS, [Playhead(session="a", buffered_until_us=None)])
     assert start is not None
     assert (start.at_us, start.display_us, start.plan.frames) == (5 * MS, 105 * MS, 5)
 
 
 def test_a_buffered_session_starts_as_late_as_cost_and_margin_allow() -> None:
-    start = scheduler(f5=100).next_start(0, [Playhead(session="a", buffered_until_us=200 * MS)])
+    start = next_start(scheduler(f5=100), 0, [Playhead(session="a", buffered_until_us=200 * MS)])
     assert start is not None
     assert (start.at_us, start.display_us) == (90 * MS, 200 * MS)
 
 
 def test_a_late_chunk_is_made_for_when_it_is_ready() -> None:
-    start = scheduler(f5=100).next_start(150 * MS, [Playhead(session="a", buffered_until_us=200 * MS)])
+    start = next_start(scheduler(f5=100), 150 * MS, [Playhead(session="a", buffered_until_us=200 * MS)])
     assert start is not None
     assert (start.at_us, start.display_us) == (150 * MS, 250 * MS)
 
 
-def test_the_shortest_length_that_keeps_up_is_chosen() -> None:
-    assert scheduler(f5=160, f10=170).choose_plan(0, sessions=1).frames == 5  # 160 of 200 ms are 80 %
-    assert scheduler(f5=161, f10=170).choose_plan(0, sessions=1).frames == 10
-    assert scheduler(f5=161, f10=900).choose_plan(0, sessions=1).frames == 10
-    assert scheduler(f5=100, f10=150).choose_plan(0, sessions=2).frames == 10
+def test_a_length_with_younger_frames_is_chosen_if_it_has_enough_of_them() -> None:
+    # 5 frames play 200 ms, 10 frames 400: at 25 frames a second both keep up, and short chunks are younger.
+    assert length(scheduler(f5=160, f10=170)) == 5
+    # 5 frames in 290 ms are 17 a second, over 65 % of 25; in 320 ms they are 15.6, under it.
+    assert length(scheduler(f5=290, f10=390)) == 5
+    assert length(scheduler(f5=320, f10=390)) == 10
+    # Frames may be fewer while the player leaves the predicted path.
+    assert length(scheduler(f5=320, f10=390), turning=True) == 5
+
+
+def test_with_more_sessions_cost_per_frame_matters() -> None:
+    assert length(scheduler(f5=180, f10=190)) == 5
+    assert length(scheduler(f5=180, f10=190), sessions=2) == 10
+
+
+def test_two_lengths_do_not_take_turns() -> None:
+    # The short one is younger by under a tenth, and has little less than the least rate: whichever is in use stays.
+    close = scheduler(f5=310, f10=320)
+    assert length(close, current=10) == 10
+    border = scheduler(f5=310, f10=390)
+    assert length(border, current=5) == 5
+    assert length(scheduler(f5=320, f10=400), current=5) == 5
+    assert length(scheduler(f5=400, f10=400), current=5) == 10
+
+
+def test_frames_are_spread_over_the_time_that_a_slow_engine_takes() -> None:
+    slow = next_start(scheduler(f5=400), 0, [Playhead(session="a", buffered_until_us=200 * MS)])
+    assert slow is not None
+    assert (slow.frame_us, slow.display_us, slow.late_us) == (80 * MS, 400 * MS, 200 * MS)
+    fast = next_start(scheduler(f5=100), 0, [Playhead(session="a", buffered_until_us=200 * MS)])
+    assert fast is not None
+    assert (fast.frame_us, fast.late_us) == (40 * MS, 0)
+
+
+def test_who_had_more_than_its_share_goes_only_into_time_that_nobody_needs() -> None:
+    greedy = Playhead(session="greedy", buffered_until_us=None, used_share=0.8)
+    other = Playhead(session="other", buffered_until_us=135 * MS, used_share=0.2)
+    start = next_start(scheduler(f5=60), 0, [greedy, other])
+    assert start is not None
+    assert start.session == "other"  # begins at 65: a chunk of 60 and a margin of 10 do not fit before it
+    roomy = Playhead(session="other", buffered_until_us=140 * MS, used_share=0.2)
+    start = next_start(scheduler(f5=60), 0, [greedy, roomy])
+    assert start is not None
+    assert (start.session, start.at_us) == ("greedy", 0)
+    alone = next_start(scheduler(f5=60), 0, [greedy])
+    assert alone is not None
+    assert alone.session == "greedy"
 
 
 def test_the_nearest_deadline_goes_first_and_far_ones_make_room() -> None:
@@ -53,7 +104,7 @@ def test_the_nearest_deadline_goes_first_and_far_ones_make_room() -> None:
         Playhead(session="far", buffered_until_us=320 * MS),
         Playhead(session="near", buffered_until_us=300 * MS),
     ]
-    start = scheduler(f5=60).next_start(0, pair)
+    start = next_start(scheduler(f5=60), 0, pair)
     assert start is not None
     # Far must start at 320 - 60 = 260, so near must be done by 260 and start at 200, less the margin.
     assert (start.session, start.at_us, start.display_us) == ("near", 190 * MS, 300 * MS)
@@ -61,7 +112,7 @@ def test_the_nearest_deadline_goes_first_and_far_ones_make_room() -> None:
 
 def test_a_session_without_frames_goes_before_overdue_ones() -> None:
     heads = [Playhead(session="overdue", buffered_until_us=0), Playhead(session="new", buffered_until_us=None)]
-    start = scheduler(f5=60).next_start(1000 * MS, heads)
+    start = next_start(scheduler(f5=60), 1000 * MS, heads)
     assert start is not None
     assert (start.session, start.at_us) == ("new", 1000 * MS)
 
@@ -70,7 +121,7 @@ def test_just_in_time_never_leaves_a_gap_when_costs_hold() -> None:
     plans = scheduler(f5=120)
     now_us, buffered_us = 0, 200 * MS
     for _ in range(50):
-        start = plans.next_start(now_us, [Playhead(session="a", buffered_until_us=buffered_us)])
+        start = next_start(plans, now_us, [Playhead(session="a", buffered_until_us=buffered_us)])
         assert start is not None
         assert start.display_us == buffered_us
         now_us = start.at_us + 120 * MS

@@ -197,7 +197,7 @@ def test_another_major_version_is_refused_by_name() -> None:
     error = the_error(outputs)
     assert (error.code, error.fatal) == (ErrorCode.VERSION_MISMATCH, True)
     assert "2.0" in error.text
-    assert "1.0" in error.text
+    assert "1.1" in error.text
     assert isinstance(outputs[1], Closed)
     assert session.state is SessionState.CLOSED
 

@@ -1,0 +1,63 @@
+"""When a chunk being shown is worth cutting: the player left the predicted path, or something happened.
+
+Pure decisions. What is thrown away is bounded by an allowance of compute that refills with time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplanConfig:
+    """A prediction is left behind when the camera is `angle_deg` or `distance_m` off it. `waste_share`: of the engine's
+    time, at most so much may have gone into frames that are never shown; up to `burst_us` of it at once.
+
+    A cut must bring new frames at least `least_gain_us` earlier than waiting for the tail to end would.
+    """
+
+    angle_deg: float = 6.0
+    distance_m: float = 0.4
+    waste_share: float = 0.25
+    burst_us: int = 1_500_000
+    least_gain_us: int = 80_000
+
+
+class Allowance:
+    """Compute that may be thrown away: a bucket that fills with `waste_share` of every second, up to `burst_us`."""
+
+    def __init__(self, config: ReplanConfig, now_us: int) -> None:
+        self._config = config
+        self._left_us = float(config.burst_us)
+        self._at_us = now_us
+        self.wasted_us = 0
+
+    def affords(self, now_us: int, waste_us: int) -> bool:
+        self._refill(now_us)
+        return waste_us <= self._left_us
+
+    def spend(self, now_us: int, waste_us: int) -> None:
+        self._refill(now_us)
+        self._left_us -= waste_us
+        self.wasted_us += waste_us
+
+    def _refill(self, now_us: int) -> None:
+        gained_us = max(0, now_us - self._at_us) * self._config.waste_share
+        self._left_us = min(self._left_us + gained_us, self._config.burst_us)
+        self._at_us = now_us
+
+
+def has_left(config: ReplanConfig, *, error_deg: float, error_m: float, news: bool) -> bool:
+    """Whether what is still to be shown is wrong by enough. news: an event or another action text came."""
+    return news or error_deg > config.angle_deg or error_m > config.distance_m
+
+
+def cut_point(config: ReplanConfig, *, boundaries_us: Sequence[int], ready_us: int, end_us: int) -> int | None:
+    """The first latent frame's beginning at which new frames can be there, if that is worth it.
+
+    boundaries_us: where the unplayed frames may be cut, ascending. ready_us: when new frames would be made. end_us:
+    when the frames that are there run out.
+    """
+    at_us = next((boundary_us for boundary_us in boundaries_us if boundary_us >= ready_us), None)
+    return at_us if at_us is not None and end_us - at_us >= config.least_gain_us else None

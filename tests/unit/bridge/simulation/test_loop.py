@@ -1,0 +1,130 @@
+"""Whole sessions on a fake clock: what the bridge promises, whatever the trace."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+from bridge.conductor import ConductorConfig
+from bridge.margin import Cause
+from bridge.messages import Source
+from bridge.simulation import peers, traces
+from bridge.simulation.figures import figures, own_figures
+from bridge.simulation.loop import Outcome, Simulation
+from bridge.simulation.traces import EngineModel, Trace
+
+SECONDS = 12.0
+
+
+@functools.cache
+def played(name: str) -> tuple[Trace, Outcome]:
+    trace = traces.make(name, seconds=SECONDS)
+    return trace, Simulation([trace]).run()[0]
+
+
+def own(name: str) -> dict[str, Any]:
+    return own_figures(*played(name))
+
+
+@pytest.mark.parametrize("name", traces.NAMES)
+def test_every_control_ends_in_exactly_one_account_at_every_instant(name: str) -> None:
+    trace, outcome = played(name)
+    assert outcome.totals_held
+    assert sum(outcome.accounts.values()) == len(trace.controls) == outcome.ledger.controls
+    assert outcome.ledger.answered == len(outcome.answers)
+
+
+@pytest.mark.parametrize("name", [name for name in traces.NAMES if name != "bursty"])
+def test_every_control_is_answered_in_time_however_slow_the_engine(name: str) -> None:
+    assert own(name)["delivery"] >= 0.999
+
+
+def test_what_a_burst_supersedes_is_dropped_and_says_so() -> None:
+    accounts = own("bursty")["accounts"]
+    assert accounts["dropped: superseded"] > 0
+    assert accounts["late"] == 0
+    assert own("bursty")["delivery"] >= 0.95
+
+
+def test_the_camera_shown_is_the_newest_within_a_tick() -> None:
+    # Figures are taken at the end of a tick: one tick is the transport and the answer, and nothing else.
+    assert own("steady")["camera_ms"]["p99"] <= 1.01 * traces.TICK_US / 1e3
+
+
+@pytest.mark.parametrize("name", traces.NAMES)
+@pytest.mark.parametrize("peer", peers.PEERS)
+def test_controls_show_at_least_twice_as_soon_as_with_a_naive_peer(name: str, peer: str) -> None:
+    trace, outcome = played(name)
+    theirs: Any = figures(trace, peers.PEERS[peer](trace, EngineModel()))
+    ours: Any = figures(trace, outcome.answers)
+    if theirs["control_age_ms"]["p50"] is not None:  # ten times too slow, the peer shows nothing in this time
+        assert 2 * ours["control_age_ms"]["p50"] <= theirs["control_age_ms"]["p50"]
+    assert ours["delivery"] >= theirs["delivery"] - 0.03
+
+
+def test_gaps_are_explained_by_what_the_trace_did() -> None:
+    assert own("steady")["underruns"] == {}
+    stalled = traces.make("stalled", seconds=32.0)
+    (outcome,) = Simulation([stalled]).run()
+    assert outcome.ledger.underruns[Cause.PAUSED.value] == 1
+    assert sum(outcome.ledger.underruns.values()) >= 2  # the engine hung at 15 and at 30 s
+
+
+def test_a_hopeless_engine_costs_quality_before_it_costs_delivery() -> None:
+    slow = own("ten-times-too-slow")
+    assert slow["sources"][Source.GENERATED.value] + slow["sources"][Source.REPROJECTED.value] > 0
+    trace = traces.make("ten-times-too-slow", seconds=60.0)
+    (outcome,) = Simulation([trace]).run()
+    levels = [rung for _, rung in outcome.rungs]
+    assert levels == sorted(levels)  # down, and never up and down again
+    assert levels[-1] >= 2
+
+
+def test_the_quality_ladder_does_not_swing_on_any_trace() -> None:
+    for name in traces.NAMES:
+        _, outcome = played(name)
+        assert len(outcome.rungs) - 1 <= 3
+
+
+def test_a_pinned_quality_is_on_every_frame() -> None:
+    trace = traces.make("twice-too-slow", seconds=SECONDS)
+    (outcome,) = Simulation([trace], conductor=ConductorConfig(fps=24.0, quality="three-steps")).run()
+    assert {answer.rung for answer in outcome.answers} - {""} == {"three-steps"}
+
+
+def test_cutting_what_is_on_show_makes_frames_younger_within_its_allowance() -> None:
+    """An engine that makes long chunks alone, with time to spare: the case that re-planning is for."""
+    engine = EngineModel(frames_per_chunk=(33,))
+    trace = traces.make("steady", seconds=30.0)
+    ages: dict[bool, Any] = {}
+    for cuts in (True, False):
+        (outcome,) = Simulation([trace], engine=engine, cuts=cuts).run()
+        ages[cuts] = figures(trace, outcome.answers)["control_age_ms"]
+        if cuts:
+            assert outcome.ledger.replans > 10
+            assert outcome.busy_us <= trace.end_us
+        else:
+            assert outcome.ledger.replans == 0
+    assert ages[True]["p50"] < 0.95 * ages[False]["p50"]
+
+
+def test_sessions_share_an_engine_evenly() -> None:
+    engine = EngineModel(longest_us=250_000)
+    pair = [traces.make("steady", seconds=SECONDS, seed=seed) for seed in (1, 2)]
+    first, second = Simulation(pair, engine=engine).run()
+    for trace, outcome in zip(pair, (first, second), strict=True):
+        assert figures(trace, outcome.answers)["delivery"] >= 0.999
+    assert first.busy_us == pytest.approx(second.busy_us, rel=0.15)
+
+
+def test_a_session_that_keeps_jumping_takes_no_frames_from_another() -> None:
+    """Teleports make every chunk useless and the next one urgent: the greediest that a client can be."""
+    engine = EngineModel(longest_us=250_000)
+    calm = traces.make("steady", seconds=SECONDS, seed=1)
+    jumpy = traces.with_teleports(traces.make("steady", seconds=SECONDS, seed=2), every=20)
+    (alone,) = Simulation([calm], engine=engine).run()
+    beside, greedy = Simulation([calm, jumpy], engine=engine).run()
+    assert greedy.busy_us <= 1.2 * beside.busy_us
+    assert sum(beside.ledger.underruns.values()) <= sum(alone.ledger.underruns.values()) + 2
