@@ -32,6 +32,13 @@ from model.places import history_rotation, padded, rotation, tokens_of, unpatchi
 from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
 
+DENOISER_OUTPUTS = ("sample",)
+DENOISER_AXES = {
+    "hidden_states": {2: "frames", 3: "height", 4: "width"},
+    "indices_hidden_states": {1: "frames"},
+}
+"""Lengths that vary from call to call; equal names are equal lengths."""
+
 _NEEDED = {"guidance_cross_attn": True, "zero_history_timestep": True, "has_multi_term_memory_patch": True}
 _Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
 
@@ -244,30 +251,37 @@ def denoiser_graph(model: HeliosTransformer3DModel, spec: ModelSpec) -> TorchGra
 
     Raises: CheckpointError: the model's channels or text width are not the spec's.
     """
+    check_fits(model, spec)
+    return TorchGraph(
+        module=DenoiserGraph(model).eval(),
+        inputs=example_inputs(spec),
+        outputs=DENOISER_OUTPUTS,
+        dynamic_axes=DENOISER_AXES,
+    )
+
+
+def check_fits(model: HeliosTransformer3DModel, spec: ModelSpec) -> None:
+    """Raises: CheckpointError: the model's channels or text width are not the spec's."""
     for key, wanted in (("in_channels", spec.denoiser_channels), ("text_dim", spec.text_dim)):
         if model.config[key] != wanted:
             raise CheckpointError(f"{spec.name} has {key} {wanted}, the checkpoint {model.config[key]}")
+
+
+def example_inputs(spec: ModelSpec) -> dict[str, Tensor]:
+    """Random inputs of the denoiser, in the order of `DenoiserGraph.forward`; new tokens at half of the full size."""
     long, mid, short = spec.history_sizes
     frames = 3  # unlike every other length, so that export does not take two for the same
     indices = frame_indices(spec.history_sizes, prefix=spec.keep_prefix, new=frames)
     channels, size = spec.denoiser_channels, (spec.latent_height, spec.latent_width)
-    return TorchGraph(
-        module=DenoiserGraph(model).eval(),
-        inputs={
-            "hidden_states": torch.randn(1, channels, frames, size[0] // 2, size[1] // 2),
-            "timestep": torch.tensor([500]),
-            "encoder_hidden_states": torch.randn(1, spec.text_tokens, spec.text_dim),
-            "indices_hidden_states": torch.from_numpy(indices.new),
-            "indices_latents_history_short": torch.from_numpy(indices.short),
-            "indices_latents_history_mid": torch.from_numpy(indices.mid),
-            "indices_latents_history_long": torch.from_numpy(indices.long),
-            "latents_history_short": torch.randn(1, channels, short + spec.keep_prefix, *size),
-            "latents_history_mid": torch.randn(1, channels, mid, *size),
-            "latents_history_long": torch.randn(1, channels, long, *size),
-        },
-        outputs=("sample",),
-        dynamic_axes={
-            "hidden_states": {2: "frames", 3: "height", 4: "width"},
-            "indices_hidden_states": {1: "frames"},
-        },
-    )
+    return {
+        "hidden_states": torch.randn(1, channels, frames, size[0] // 2, size[1] // 2),
+        "timestep": torch.tensor([500]),
+        "encoder_hidden_states": torch.randn(1, spec.text_tokens, spec.text_dim),
+        "indices_hidden_states": torch.from_numpy(indices.new),
+        "indices_latents_history_short": torch.from_numpy(indices.short),
+        "indices_latents_history_mid": torch.from_numpy(indices.mid),
+        "indices_latents_history_long": torch.from_numpy(indices.long),
+        "latents_history_short": torch.randn(1, channels, short + spec.keep_prefix, *size),
+        "latents_history_mid": torch.randn(1, channels, mid, *size),
+        "latents_history_long": torch.randn(1, channels, long, *size),
+    }

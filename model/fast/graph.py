@@ -1,4 +1,4 @@
-"""A model's graphs made ready for a GPU: the denoiser in its fast form at a precision, everything else as it comes.
+"""Graphs ready for a GPU: Helios's denoiser in its fast form at a precision, everything else as it comes.
 
 Needs the torch extra.
 """
@@ -8,52 +8,73 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from diffusers import HeliosTransformer3DModel
 
 from model.errors import RunnerError
-from model.fast.attention import fastest_kernel
+from model.fast.attention import AttentionKernel, fastest_kernel
 from model.fast.denoiser import FastDenoiser
 from model.fast.precision import Precision
 from model.runners.static import StaticRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import Graph, ModelSpec
-from model.transformer import DenoiserGraph
+from model.transformer import DENOISER_AXES, DENOISER_OUTPUTS, DenoiserGraph, check_fits, example_inputs
 
 PROMPT = "encoder_hidden_states"
 
 
-def fast_graphs(
-    spec: ModelSpec, graphs: Mapping[str, TorchGraph], *, device: str, precision: Precision
-) -> dict[str, TorchGraph]:
-    """The same graphs with the denoiser at `precision`. Its model is taken apart: use `graphs` no more.
+def fast_denoiser_graph(
+    model: HeliosTransformer3DModel,
+    spec: ModelSpec,
+    precision: Precision,
+    *,
+    kernel: AttentionKernel | None = None,
+) -> TorchGraph:
+    """The `denoiser` in its fast form, on the device that `model` is on. The model is taken apart: use it no more.
 
-    Its attention kernel is the one that is fastest here at the new tokens of the spec's chunk.
+    kernel: for attention; None takes the fastest there, at the new tokens of the spec's chunk.
 
-    Raises: RunnerError: the denoiser is not Helios's. CheckpointError: it is of a configuration that the fast form
-    does not cover.
+    Raises: CheckpointError: the model is not the spec's, or of a configuration that the fast form does not cover.
     """
-    graph = graphs[Graph.DENOISER]
-    if not isinstance(graph.module, DenoiserGraph):
-        raise RunnerError(f"the fast form is of Helios's denoiser only, got {type(graph.module).__name__}")
-    model = graph.module.model.to(device)
-    heads, width = model.config.num_attention_heads, model.config.attention_head_dim
-    _, rows, columns = spec.patch_size
-    tokens = spec.chunk_latents * (spec.latent_height // rows) * (spec.latent_width // columns)
-    kernel, _ = fastest_kernel(torch.device(device), precision.dtype, tokens=tokens, heads=heads, width=width)
+    check_fits(model, spec)
+    if kernel is None:
+        kernel, _ = chunk_kernels(model, spec, precision)
     fast = FastDenoiser(model, precision, kernel=kernel)
-    made = TorchGraph(
+    return TorchGraph(
         module=fast,
-        inputs=graph.inputs,
-        outputs=graph.outputs,
-        dynamic_axes=graph.dynamic_axes,
+        inputs=example_inputs(spec),
+        outputs=DENOISER_OUTPUTS,
+        dynamic_axes=DENOISER_AXES,
         kept=Kept(inputs=(PROMPT,), module=fast.text_keys),
     )
-    return {**graphs, Graph.DENOISER: made}
+
+
+def chunk_kernels(
+    model: HeliosTransformer3DModel, spec: ModelSpec, precision: Precision
+) -> tuple[AttentionKernel | None, dict[AttentionKernel, float]]:
+    """The fastest attention kernel at the new tokens of the spec's chunk, and milliseconds by kernel."""
+    _, rows, columns = spec.patch_size
+    return fastest_kernel(
+        model.proj_out.weight.device,
+        precision.dtype,
+        tokens=spec.chunk_latents * (spec.latent_height // rows) * (spec.latent_width // columns),
+        heads=model.config.num_attention_heads,
+        width=model.config.attention_head_dim,
+    )
 
 
 def fast_runner(
     spec: ModelSpec, graphs: Mapping[str, TorchGraph], *, device: str, precision: Precision
 ) -> StaticRunner:
-    """Static graphs over `fast_graphs`, decoding on a stream of its own. Raises: as `fast_graphs`."""
-    return StaticRunner(
-        fast_graphs(spec, graphs, device=device, precision=precision), device=device, background=(Graph.DECODER,)
-    )
+    """Static graphs with the denoiser at `precision`, decoding on a stream of its own.
+
+    A denoiser that is already fast is taken as it is; another one is taken apart: use `graphs` no more.
+
+    Raises: RunnerError: the denoiser is not Helios's. CheckpointError: as `fast_denoiser_graph`.
+    """
+    denoiser = graphs[Graph.DENOISER]
+    if isinstance(denoiser.module, DenoiserGraph):
+        model = denoiser.module.model.to(torch.device(device))
+        denoiser = fast_denoiser_graph(model, spec, precision)
+    if not isinstance(denoiser.module, FastDenoiser):
+        raise RunnerError(f"the fast form is of Helios's denoiser only, got {type(denoiser.module).__name__}")
+    return StaticRunner({**graphs, Graph.DENOISER: denoiser}, device=device, background=(Graph.DECODER,))

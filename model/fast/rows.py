@@ -16,6 +16,7 @@ from torch.nn import functional
 
 E4M3 = torch.float8_e4m3fn
 E4M3_MAX = 448.0  # OCP 8-bit floating point specification 1.0, table 1
+_SPARE_SCALES = 256  # torch's CUTLASS product reads scales of a whole tile of rows (pytorch issue 133334)
 _SMALLEST_AMAX = 1e-12  # a row of zeros keeps a scale that can be divided by
 
 
@@ -33,7 +34,8 @@ class Rows:
     def empty(rows: int, width: int, like: Tensor, *, quantise: bool) -> Rows:
         if not quantise:
             return Rows(like.new_empty(rows, width))
-        return Rows(like.new_empty(rows, width, dtype=E4M3), like.new_empty(rows, 1, dtype=torch.float32))
+        scales = like.new_empty(rows + _SPARE_SCALES, 1, dtype=torch.float32)[:rows]
+        return Rows(like.new_empty(rows, width, dtype=E4M3), scales)
 
     def part(self, start: int, stop: int) -> Rows:
         """A view of some of the rows."""

@@ -48,6 +48,7 @@ class StaticRunner:
         }
         self._static: dict[tuple[object, ...], _StaticGraph] = {}
         if self._device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # shapes never change: let cuDNN try its convolutions once
             # Weights may still be on their way, on a stream that the lanes do not wait for.
             torch.cuda.synchronize(self._device)
 

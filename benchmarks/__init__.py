@@ -1,0 +1,1 @@
+"""Benchmarks that are run by hand; RESULTS.md holds what they measured."""
