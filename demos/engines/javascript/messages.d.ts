@@ -1,4 +1,4 @@
-// The messages of the helios-bridge protocol 1.0. Written by make_types.py: do not edit. Their
+// The messages of the helios-bridge protocol 1.1. Written by make_types.py: do not edit. Their
 // meaning, units and bounds stand in unity_plugin_protocol.md. `Integer` is a whole number within 2^53-1.
 
 export type Integer = number;
@@ -33,6 +33,8 @@ export interface Hello {
   tick_hz?: number;
   session_id?: string;
   resume_token?: string;
+  max_speed?: number;
+  max_turn_deg_per_s?: number;
 }
 
 /** Client: one tick. State (camera, action) is latest-wins, `events` are kept. */
@@ -150,6 +152,8 @@ export interface FrameHeader {
   width: Integer;
   height: Integer;
   pixel_format: PixelFormat;
+  control_t_us: Integer;
+  server_t_us: Integer;
 }
 
 /** Server: the session's ledger. controls = answered + dropped + refused + waiting; */
@@ -176,6 +180,19 @@ export interface Stats {
   rung: string;
   sessions: Integer;
   engine_restarts: Integer;
+  accounts: Record<string, Integer>;
+  delivery: number;
+  underruns: Record<string, Integer>;
+  gap_us: Integer;
+  margin_us: Integer;
+  earliness_us_p50: Integer;
+  needless_starts: Integer;
+  prediction_deg_p50: number;
+  prediction_deg_p95: number;
+  prediction_m_p50: number;
+  prediction_m_p95: number;
+  wasted_us: Integer;
+  chunk_frames: Integer;
 }
 
 /** Server: a message was refused. fatal: the session is over. in_reply_to: the refused type's name, "" when unknown. */
