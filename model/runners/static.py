@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, Pending, check_input, check_inputs, signature_of
@@ -107,7 +107,8 @@ class StaticRunner:
             def call() -> tuple[Tensor, ...]:
                 return graph.call(inputs, extra)
 
-            self._static[key] = _StaticGraph(name, inputs, call, self._lanes[name])
+            with _unchanged(graph.memory):
+                self._static[key] = _StaticGraph(name, inputs, call, self._lanes[name])
         return self._static[key]
 
     def _unload(self, graph: str, outputs: tuple[Tensor, ...], lane: _Lane) -> Pending:
@@ -255,6 +256,18 @@ class _KeptValues:
                 buffer.copy_(tensor)
             self._in_force = made
         return fixed
+
+
+@contextlib.contextmanager
+def _unchanged(memory: nn.Module | None) -> Iterator[None]:
+    """Puts a module's buffers back as they were."""
+    buffers = [] if memory is None else list(memory.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, kept in zip(buffers, before, strict=True):
+            buffer.copy_(kept)
 
 
 def _equal(seen: Arrays, given: Arrays) -> bool:

@@ -42,7 +42,9 @@ class TorchGraph:
     inputs: one example each, named, in the order of the module's forward, all of different dynamic lengths where they
     may differ. dynamic_axes: input name -> axis -> the name of its length; inputs that share a name share the length.
     outputs: names, in the order that forward returns them (one tensor or a tuple). kept: see `Kept`; None makes every
-    input an argument of forward.
+    input an argument of forward. memory: the part of `module` whose buffers a run changes and the next one reads, as a
+    decoder that is handed a chunk frame by frame; a runner that runs a module more often than it was asked to, to warm
+    it up, puts them back.
     """
 
     module: nn.Module
@@ -50,6 +52,7 @@ class TorchGraph:
     outputs: tuple[str, ...]
     dynamic_axes: Mapping[str, Mapping[int, str]]
     kept: Kept | None = None
+    memory: nn.Module | None = None
 
     @property
     def own_inputs(self) -> tuple[str, ...]:

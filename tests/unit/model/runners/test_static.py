@@ -127,6 +127,33 @@ def test_on_a_cpu_nothing_is_captured() -> None:
     assert made.runner.captured == {"sum": 0}
 
 
+class Sum(torch.nn.Module):  # type: ignore[misc]
+    """Adds up what it was ever given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = torch.nn.Module()
+        self.memory.register_buffer("total", torch.zeros(1))
+
+    def forward(self, x: Any) -> Any:
+        self.memory.total += x
+        return self.memory.total.clone()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_modules_memory_counts_only_what_it_was_asked_to_run(device: str) -> None:
+    from model.runners.static import StaticRunner
+    from model.runners.torch import TorchGraph
+
+    module = Sum()
+    graph = TorchGraph(
+        module=module, inputs={"x": torch.zeros(1)}, outputs=("total",), dynamic_axes={}, memory=module.memory
+    )
+    runner = StaticRunner({"sum": graph}, device=device)
+    totals = [runner.run("sum", {"x": np.array([value], np.float32)})["total"].tolist() for value in (1, 2, 3)]
+    assert totals == [[1], [3], [6]]
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_every_shape_is_captured_and_replayed() -> None:
     made = Made("cuda")
