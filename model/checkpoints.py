@@ -5,6 +5,7 @@ Loading is strict: a name too many, a name too few or a wrong shape is refused w
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import safetensors
@@ -27,13 +28,13 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Fills a module from a safetensors file.
+    """Fills a module from a safetensors file, or from a `.pth` file of tensors alone.
 
     Raises: CheckpointError: no such file, or its names or shapes are not the module's.
     """
     try:
-        given = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as exc:
+        given = _read(path)
+    except (OSError, safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError) as exc:
         raise CheckpointError(f"cannot read weights from {path}: {exc}") from exc
     wanted = module.state_dict()
     problems = [f"lacks {_some(wanted.keys() - given.keys())}"] if wanted.keys() - given.keys() else []
@@ -49,6 +50,15 @@ def load_weights(module: nn.Module, path: Path) -> None:
     if problems:
         raise CheckpointError(f"{path} does not fit {type(module).__name__}: {'; '.join(problems)}")
     module.load_state_dict(given)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    loaded: dict[str, torch.Tensor]
+    if path.suffix == ".pth":
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    else:
+        loaded = safetensors.torch.load_file(path)
+    return loaded
 
 
 def load_transformer(folder: Path, *, extra_channels: int = 0) -> HeliosTransformer3DModel:

@@ -22,6 +22,8 @@ class Graph(enum.StrEnum):
     TEXT_ENCODER = "text_encoder"
     CONDITIONER = "conditioner"
     DENOISER = "denoiser"
+    DECODER_FIRST = "decoder_first"
+    """Where there is one, it decodes a chunk's first latent frame, and `decoder` each one after it."""
     DECODER = "decoder"
     ENCODER = "encoder"
 

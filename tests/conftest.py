@@ -1,8 +1,9 @@
-"""What the whole suite shares: tests marked `gpu` are skipped, by name, where there is no CUDA device."""
+"""What the whole suite shares: tests marked `gpu` are skipped, by name, without a CUDA device; a Helios folder."""
 
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +22,12 @@ def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def helios_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random-weight Helios in several shards. Nobody may change it."""
+    pytest.importorskip("torch")
+    from tests.helios_folder import write
+
+    return write(tmp_path_factory.mktemp("helios"), shard_mb=0.2)

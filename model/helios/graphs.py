@@ -1,0 +1,169 @@
+"""A Helios folder as the graphs that the chunk loop drives, under the names of `model.spec.Graph`.
+
+`load_graphs` makes what a torch runner runs; `export_graphs` the same functions with the decoder's memory as inputs and
+outputs, for runtimes that keep it in buffers of their own. Needs the torch extra.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import HeliosTransformer3DModel
+from torch import nn
+
+from model.autoencoder import TAEW2_1, TinyAutoencoder
+from model.checkpoints import load_weights
+from model.errors import CheckpointError
+from model.helios import parts
+from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, Session, read_folder, spec_of
+from model.helios.parts import Dtype, Report
+from model.helios.prompt_encoder import PromptEncoder
+from model.helios.streaming import DecoderMemory, StreamingDecoder
+from model.helios.tiny import TinyDecoderStep
+from model.helios.wan import WanDecoderStep, WanEncoder, memory_shapes
+from model.runners.torch import TorchGraph
+from model.spec import Graph, ModelSpec
+from model.transformer import denoiser_graph
+
+TINY_FILES = ("taew2_1.safetensors", "taew2_1.pth")
+MakeDenoiser = Callable[[HeliosTransformer3DModel, ModelSpec], TorchGraph]
+TINY_SOURCE = "https://github.com/madebyollin/taehv/raw/main/taew2_1.pth"
+
+
+class DecoderKind(enum.StrEnum):
+    """What makes frames of latents: Wan's own autoencoder, or the tiny one, about fifty times cheaper."""
+
+    WAN = "wan"
+    TINY = "tiny"
+
+
+def load_graphs(
+    path: Path,
+    session: Session | None = None,
+    *,
+    device: str = "cpu",
+    dtype: Dtype = Dtype.BF16,
+    vae_dtype: Dtype = Dtype.BF16,
+    decoder: DecoderKind = DecoderKind.WAN,
+    denoiser: MakeDenoiser = denoiser_graph,
+    report: Report = lambda *_: None,
+) -> tuple[ModelSpec, dict[str, TorchGraph]]:
+    """A folder's graphs with their weights on `device`.
+
+    dtype: of transformer and text encoder. Every part is checked before the first is loaded.
+
+    Raises: CheckpointError, SpecError: the folder is not one of Helios, or a weight does not fit.
+    """
+    folder = read_folder(path)
+    spec = spec_of(folder, session)
+    tiny = _tiny(path) if decoder is DecoderKind.TINY else None
+    found = parts.rehearse(folder, dtypes={VAE: vae_dtype, TEXT_ENCODER: dtype, TRANSFORMER: dtype})
+    loaded = {name: parts.load(part, device=device, report=report) for name, part in found.items()}
+    if tiny is not None:
+        tiny.to(device, vae_dtype.torch)
+    return spec, graphs_of(spec, loaded, tiny, denoiser=denoiser)
+
+
+def graphs_of(
+    spec: ModelSpec,
+    loaded: Mapping[str, Any],
+    tiny: TinyAutoencoder | None = None,
+    *,
+    denoiser: MakeDenoiser = denoiser_graph,
+) -> dict[str, TorchGraph]:
+    """The graphs of networks by part. tiny: decodes in place of Wan's autoencoder. denoiser: in which form."""
+    vae = loaded[VAE]
+    steps = _decoder_steps(spec, vae, tiny)
+    memory = DecoderMemory(*_memory_of(spec, vae, tiny))
+    decoders = {
+        name: TorchGraph(
+            module=StreamingDecoder(step, memory, first=name is Graph.DECODER_FIRST),
+            inputs={"latents": _one_latent(spec)},
+            outputs=("frames",),
+            dynamic_axes={},
+        )
+        for name, step in steps.items()
+    }
+    return _named({**_common(spec, loaded, denoiser), **decoders})
+
+
+def export_graphs(
+    spec: ModelSpec, loaded: Mapping[str, Any], tiny: TinyAutoencoder | None = None
+) -> dict[str, TorchGraph]:
+    """As `graphs_of`, with the decoder's memory made visible: `decoder_first` gives `next_memory_*`, `decoder` takes
+    `memory_*` and gives `next_memory_*`; their `pixels` are (1, 3, T, H, W) in [-1, 1]."""
+    vae = loaded[VAE]
+    shapes, dtype = _memory_of(spec, vae, tiny)
+    memory = {f"memory_{index}": torch.zeros(shape, dtype=dtype) for index, shape in enumerate(shapes)}
+    decoders = {
+        name: TorchGraph(
+            module=step,
+            inputs={"latents": _one_latent(spec), **({} if name is Graph.DECODER_FIRST else memory)},
+            outputs=("pixels", *(f"next_{key}" for key in memory)),
+            dynamic_axes={},
+        )
+        for name, step in _decoder_steps(spec, vae, tiny).items()
+    }
+    return _named({**_common(spec, loaded, denoiser_graph), **decoders})
+
+
+def _common(spec: ModelSpec, loaded: Mapping[str, Any], denoiser: MakeDenoiser) -> dict[Graph, TorchGraph]:
+    tokens = torch.arange(spec.text_tokens)[None] % 3
+    return {
+        Graph.TEXT_ENCODER: TorchGraph(
+            module=PromptEncoder(loaded[TEXT_ENCODER]),
+            inputs={"tokens": tokens, "mask": (tokens > 0).long()},
+            outputs=("embeddings",),
+            dynamic_axes={},
+        ),
+        Graph.DENOISER: denoiser(loaded[TRANSFORMER], spec),
+        Graph.ENCODER: TorchGraph(
+            module=WanEncoder(loaded[VAE]),
+            inputs={"frames": torch.zeros(5, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)},
+            outputs=("mean", "std"),
+            dynamic_axes={"frames": {0: "frames"}},
+        ),
+    }
+
+
+def _decoder_steps(spec: ModelSpec, vae: Any, tiny: TinyAutoencoder | None) -> dict[Graph, nn.Module]:
+    shapes, _ = _memory_of(spec, vae, tiny)
+
+    def step(*, first: bool) -> nn.Module:
+        if tiny is None:
+            return WanDecoderStep(vae, shapes, first=first)
+        return TinyDecoderStep(tiny, spec.latents_mean, spec.latents_inv_std, first=first)
+
+    return {Graph.DECODER_FIRST: step(first=True), Graph.DECODER: step(first=False)}
+
+
+def _memory_of(spec: ModelSpec, vae: Any, tiny: TinyAutoencoder | None) -> tuple[list[tuple[int, ...]], torch.dtype]:
+    """Shapes and dtype of what the decoder remembers between two latent frames."""
+    size = (spec.latent_height, spec.latent_width)
+    if tiny is None:
+        return memory_shapes(vae, *size), vae.dtype
+    return tiny.decoder_memory_shapes(*size), next(tiny.parameters()).dtype
+
+
+def _one_latent(spec: ModelSpec) -> torch.Tensor:
+    return torch.zeros(1, spec.latent_channels, 1, spec.latent_height, spec.latent_width)
+
+
+def _tiny(path: Path) -> TinyAutoencoder:
+    """Raises: CheckpointError: its weights are not beside the model's."""
+    for name in TINY_FILES:
+        if (path / name).is_file():
+            autoencoder = TinyAutoencoder(TAEW2_1)
+            load_weights(autoencoder, path / name)
+            return autoencoder.eval().requires_grad_(requires_grad=False)
+    raise CheckpointError(
+        f"the tiny decoder has no weights: expected {' or '.join(TINY_FILES)} in {path}; fetch {TINY_SOURCE}"
+    )
+
+
+def _named(graphs: Mapping[Graph, TorchGraph]) -> dict[str, TorchGraph]:
+    return {str(name): graph for name, graph in graphs.items()}
