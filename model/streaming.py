@@ -6,11 +6,14 @@ can be traced for export. Needs the torch extra.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from model.errors import CheckpointError
+from model.weight_files import WeightFiles
 
 Fetch = Callable[[], Tensor]
 """Reads one weight, anew at every call: the caller lets go of it as soon as it can."""
@@ -43,3 +46,44 @@ class StreamedLinear(nn.Module):
         """What the placeholder `name` stands for."""
         assert name == "weight"
         return self.fetch().to(self.dtype)
+
+
+def fill_streamed(module: nn.Module, files: WeightFiles, streamed: Iterable[str]) -> None:
+    """Gives a module that was made on the meta device its weights: float32 in memory, but for the linear layers inside
+    the submodules named by `streamed`, whose weights stay in `files`.
+
+    Raises: CheckpointError: a name is missing or not the module's, or a shape differs.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if wrong := sorted(wanted.keys() ^ files.keys()):
+        which = "has no" if wrong[0] in wanted else "has an unknown"
+        raise CheckpointError(f"the checkpoint {which} {wrong[0]} ({len(wrong)} names do not fit in all)")
+    for name, shape in wanted.items():
+        if files.shape(name) != shape:
+            raise CheckpointError(f"{name} is {files.shape(name)} in the checkpoint, the model has {shape}")
+    for place in streamed:
+        _stream_linears(module.get_submodule(place), f"{place}.", files)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_meta and name in files:
+            owner, _, attribute = name.rpartition(".")
+            filled = files[name].float()
+            layer = module.get_submodule(owner)
+            if attribute in layer._parameters:
+                layer._parameters[attribute] = nn.Parameter(filled, requires_grad=False)
+            else:
+                layer._buffers[attribute] = filled
+
+
+def _stream_linears(module: nn.Module, prefix: str, files: WeightFiles) -> None:
+    for name, child in list(module.named_children()):
+        place = f"{prefix}{name}"
+        if isinstance(child, nn.Linear):
+            bias = None if child.bias is None else files[f"{place}.bias"]
+            shape = (child.out_features, child.in_features)
+            setattr(module, name, StreamedLinear(_reading(files, f"{place}.weight"), shape, bias, torch.float32))
+        else:
+            _stream_linears(child, f"{place}.", files)
+
+
+def _reading(files: WeightFiles, name: str) -> Fetch:
+    return lambda: files[name]

@@ -37,10 +37,17 @@ class InBfloat16(nn.Module):
         return tuple(_widened(x) for x in given)
 
 
-def in_precision(graph: TorchGraph, precision: Precision, scales: Mapping[str, float] | None = None) -> TorchGraph:
+def in_precision(
+    graph: TorchGraph,
+    precision: Precision,
+    scales: Mapping[str, float] | None = None,
+    *,
+    carrier: torch.dtype = torch.bfloat16,
+) -> TorchGraph:
     """The graph computing in `precision`. Its module is changed in place and must not be used as it was again.
 
-    scales: of the denoiser's sites, needed for FP8.
+    scales: of the denoiser's sites, needed for FP8. carrier: what an fp8 denoiser computes in between its pairs;
+    float32 shows the pairs' rounding alone.
     """
     module = graph.module
     if precision is Precision.FP32:
@@ -55,10 +62,10 @@ def in_precision(graph: TorchGraph, precision: Precision, scales: Mapping[str, f
     if scales is None:
         raise BuildError("an fp8 denoiser needs calibrated scales")
     for block in model.blocks:
-        _quantise_linears(block, torch.bfloat16)
-    cast(model, torch.bfloat16, stays=_STAYS_FLOAT32)
-    sites = Scales(scales, len(model.blocks), torch.bfloat16)
-    return replace(graph, module=DenoiserGraph(model, Form.PARTS, dtype=torch.bfloat16, sites=sites).eval())
+        _quantise_linears(block, carrier)
+    cast(model, carrier, stays=_STAYS_FLOAT32)
+    sites = Scales(scales, len(model.blocks), carrier)
+    return replace(graph, module=DenoiserGraph(model, Form.PARTS, dtype=carrier, sites=sites).eval())
 
 
 def cast(module: nn.Module, dtype: torch.dtype, *, stays: frozenset[str] = frozenset()) -> None:

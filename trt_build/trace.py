@@ -1,7 +1,7 @@
 """One torch module -> one ONNX graph whose weights keep the module's names. Needs the torch extra.
 
-Weights that are hollow (model/streaming.py) stay so: what is traced never depends on their values, and nothing folds or
-merges them.
+Weights that are hollow (model/streaming.py) stay so: what is traced never depends on their values, and nothing of their
+size is folded or merged.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from typing import Any
 
 import onnx_ir
 import torch
+from onnx_ir.passes import common
 from onnxscript import opset23
+from onnxscript.optimizer import fold_constants
 
 from model.fp8 import dequantise, quantise_dequantise
 from model.runners.torch import TorchGraph
 
 OPSET = 23  # the first with Attention and RMSNormalization, and with bf16 in convolutions
+_FOLDED_NUMBERS = 16  # enough for any shape; no placeholder is folded, since a layer's weight is larger
 _E4M3 = int(onnx_ir.DataType.FLOAT8E4M3FN)
 
 
@@ -57,7 +60,15 @@ def traced(graph: TorchGraph, *, opset: int = OPSET, optimise: bool = False) -> 
             },
         )
     assert program is not None
-    return program.model
+    model = program.model
+    if not optimise:
+        # Shapes and axes that the exporter computes from constants: TensorRT wants some of them (ReduceMax's) as such.
+        fold_constants(model, input_size_limit=_FOLDED_NUMBERS, output_size_limit=_FOLDED_NUMBERS)
+        common.CommonSubexpressionEliminationPass()(model)
+        common.IdentityEliminationPass()(model)
+        common.RemoveUnusedNodesPass()(model)
+    common.ClearMetadataAndDocStringPass()(model)  # call stacks: they would change the graph's digest with any file
+    return model
 
 
 def _dynamic_shapes(graph: TorchGraph) -> dict[str, object]:

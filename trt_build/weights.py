@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnx_ir
-import torch
 from onnx import TensorProto
 from onnx.external_data_helper import ExternalDataInfo
 from onnx_ir.tensor_adapters import TorchTensor
@@ -79,41 +79,32 @@ def write_graph(
     """
     weights = model.graph.initializers
     total = sum(value.const_value.nbytes for value in weights.values() if value.const_value is not None)
-    if total <= inline_bytes:
-        for name, value in weights.items():
-            value.const_value = TorchTensor(_filled(name, value.const_value, module), name=name)
-            advance(value.const_value.nbytes)
-        onnx.save(onnx_ir.serde.serialize_model(model), path)
-        return written_at(path)
-    beside = path.with_suffix(".weights")
-    with beside.open("wb") as file:
+    beside = None if total <= inline_bytes else path.with_suffix(".weights")
+    with beside.open("wb") if beside else nullcontext() as file:
         for name, value in weights.items():
             tensor = _filled(name, value.const_value, module)
-            data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
-            advance(data.nbytes)
-            if data.nbytes <= _STAYS_INSIDE_BYTES:
-                value.const_value = TorchTensor(tensor, name=name)
-                continue
-            file.write(bytes(-file.tell() % _ALIGNMENT))
-            offset = file.tell()
-            file.write(data)
-            assert value.const_value is not None
-            value.const_value = onnx_ir.ExternalTensor(
-                beside.name, offset, data.nbytes, value.const_value.dtype,
-                shape=onnx_ir.Shape(tensor.shape), name=name, base_dir=path.parent,
-            )  # fmt: skip
-    onnx.save(onnx_ir.serde.serialize_model(model), path)
+            if file is not None and beside is not None and tensor.nbytes > _STAYS_INSIDE_BYTES:
+                file.write(bytes(-file.tell() % _ALIGNMENT))
+                offset = file.tell()
+                file.write(tensor.tobytes())
+                value.const_value = onnx_ir.ExternalTensor(
+                    beside.name, offset, tensor.nbytes, tensor.dtype,
+                    shape=onnx_ir.Shape(tensor.shape.numpy()), name=name, base_dir=path.parent,
+                )  # fmt: skip
+            else:
+                value.const_value = tensor
+            advance(tensor.nbytes)
+    onnx.save(onnx_ir.to_proto(model), path)
     return written_at(path)
 
 
-def _filled(name: str, given: onnx_ir.TensorProtocol | None, module: nn.Module) -> Tensor:
+def _filled(name: str, given: onnx_ir.TensorProtocol | None, module: nn.Module) -> onnx_ir.TensorProtocol:
     """The weight that an initializer stands for."""
     if given is None:
         raise ExportError(f"the traced graph has no value for {name}")
-    raw = given.raw
-    tensor = raw.detach() if isinstance(raw, Tensor) else torch.from_numpy(given.numpy().copy())
-    if not is_hollow(tensor):
-        return tensor
+    placeholder = given.raw
+    if not isinstance(placeholder, Tensor) or not is_hollow(placeholder):
+        return given
     owner, _, attribute = name.rpartition(".")
     try:
         layer = module.get_submodule(owner)
@@ -122,11 +113,11 @@ def _filled(name: str, given: onnx_ir.TensorProtocol | None, module: nn.Module) 
     if not isinstance(layer, StreamedLinear | QuantisedLinear):
         raise ExportError(f"{name} is a placeholder in a {type(layer).__name__}, which cannot fill it")
     stored = layer.stored(attribute)
-    if tuple(stored.shape) != tuple(tensor.shape) or stored.dtype != tensor.dtype:
+    if stored.shape != placeholder.shape or stored.dtype != placeholder.dtype:
         raise ExportError(
-            f"{name} is {stored.dtype} {tuple(stored.shape)}, traced as {tensor.dtype} {tuple(tensor.shape)}"
+            f"{name} is {stored.dtype} {tuple(stored.shape)}, traced as {placeholder.dtype} {tuple(placeholder.shape)}"
         )
-    return stored
+    return TorchTensor(stored, name=name)
 
 
 def written_at(path: Path) -> Written:
