@@ -17,7 +17,7 @@ from typing import Self
 from bridge.client_core import Answer, Camera, ClientCore, Counts, Frame
 from bridge.clock import Clock, MonotonicClock
 from bridge.codec import decode, encode, encode_checked
-from bridge.config import DEFAULT_ADDRESS
+from bridge.config import DEFAULT_ADDRESS, is_this_machine
 from bridge.errors import (
     ConfigError,
     ConnectTimeout,
@@ -44,6 +44,7 @@ from bridge.messages import (
     StatsRequest,
     Welcome,
 )
+from bridge.shared_frames import open_ring
 from bridge.transport import DealerSocket, Poller, SendResult
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Client:
     address: of `helios-bridge serve`. axes: "opengl", "opencv", "unity", "unreal" or "godot": everything sent and
     received is in them. units_per_metre: 100 for Unreal. budget_ms: how long after a control its answer is still
     useful. pixel_formats: best first; "jpeg" saves bandwidth and needs OpenCV here. credit: frames under way unread.
+    shared_memory: read pixels from shared memory where server and client can; None: where the address is this machine.
     A session that the server gave up after a silence or a lost connection is resumed without a word.
 
     Raises: ConnectTimeout: nobody answers there. SessionBusy: no room. RemoteProtocolError: refused (another version).
@@ -76,6 +78,7 @@ class Client:
         name: str = "python",
         pixel_formats: Sequence[str] = ("rgb8",),
         credit: int = 2,
+        shared_memory: bool | None = None,
         clock: Clock | None = None,
     ) -> None:
         if axes not in list(Axes) and axes not in [known.value for known in Axes]:
@@ -92,7 +95,9 @@ class Client:
                 credit=credit,
                 budget_us=round(budget_ms * 1e3),
                 tick_hz=float(tick_hz),
-            )
+                shared_memory=is_this_machine(address) if shared_memory is None else shared_memory,
+            ),
+            open_ring,
         )
         encode_checked(self._core.hello())
         self._socket = DealerSocket(address)
@@ -281,3 +286,4 @@ class Client:
             self._closed = True
             self._poller.forget(self._socket)
             self._socket.close(linger_ms=linger_ms)
+            self._core.close_ring()

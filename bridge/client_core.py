@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,6 +35,7 @@ from bridge.messages import (
     Vec3,
     Welcome,
 )
+from bridge.shared_frames import FrameRingReader
 
 log = logging.getLogger(__name__)
 _MAX_PENDING: Final = 1024
@@ -104,14 +105,21 @@ class Counts:
 
 
 class ClientCore:
-    """Not thread-safe. `errors` keeps the newest refusals that did not end the session."""
+    """Not thread-safe. `errors` keeps the newest refusals that did not end the session.
 
-    def __init__(self, hello: Hello) -> None:
+    open_ring: gets WELCOME's ring by name, width and height; None when it cannot be read here.
+    """
+
+    def __init__(
+        self, hello: Hello, open_ring: Callable[[str, int, int], FrameRingReader | None] = lambda *_: None
+    ) -> None:
         self.welcome: Welcome | None = None
         self.stats: Stats | None = None
         self.counts = Counts()
         self.errors: deque[ErrorMessage] = deque(maxlen=64)
         self._hello = hello
+        self._open_ring = open_ring
+        self._ring: FrameRingReader | None = None
         self._next_seq = 0
         self._sent_us: OrderedDict[int, int] = OrderedDict()
         self._answers: deque[Answer] = deque(maxlen=_MAX_PENDING)
@@ -144,6 +152,7 @@ class ClientCore:
             teleport=teleport,
             lateness_us=self._lateness_us,
             frame_received_seq=self._newest_seq,
+            shared_frames=self._ring is not None,
         )
 
     def sent(self, control: Control) -> None:
@@ -193,14 +202,25 @@ class ClientCore:
         self._answers.clear()
         return answers
 
+    def close_ring(self) -> None:
+        """Lets go of the shared memory; pixels travel in the message from now on."""
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
     def _on_welcome(self, welcome: Welcome) -> None:
         if self.welcome is not None and not welcome.resumed:
             raise SessionClosed("the server no longer has this session; open a new one")
         self.welcome = welcome
+        self.close_ring()
+        self._ring = self._open_ring(welcome.ring, welcome.frame_width, welcome.frame_height)
         self._resumed_from_seq = None
         self._next_seq = max(self._next_seq, welcome.last_seq + 1)
 
     def _on_frame(self, header: FrameHeader, decoded: Decoded, now_us: int) -> None:
+        if header.ring_slot >= 0 and self._ring is None:
+            log.warning("client.ignored seq=%d: its pixels lie in a ring that is not open", header.seq)
+            return
         latency_us = now_us - self._sent_us.pop(header.seq, header.t_us)
         self._lateness_us = latency_us - self._hello.budget_us
         self._answers.append(Answer(header=header, latency_ms=latency_us / 1e3))
@@ -210,11 +230,21 @@ class ClientCore:
         else:
             self.counts.late += 1
         if header.seq > self._newest_seq:
-            assert decoded.pixels is not None
             self._newest_seq = header.seq
-            self._newest = Frame(
-                header=header, pixels=_pixels(header, bytes(decoded.pixels)), latency_ms=latency_us / 1e3
-            )
+            if (data := self._pixel_bytes(decoded, header)) is not None:
+                self._newest = Frame(header=header, pixels=_pixels(header, data), latency_ms=latency_us / 1e3)
+
+    def _pixel_bytes(self, decoded: Decoded, header: FrameHeader) -> bytes | None:
+        """The frame's pixels part, from the message or the ring; None when the ring does not hold it any more."""
+        assert decoded.pixels is not None
+        if header.ring_slot < 0 or self._ring is None:
+            return bytes(decoded.pixels)
+        data = self._ring.read(header.ring_slot, header.ring_sequence)
+        if data is None or len(data) != 3 * header.width * header.height:
+            log.warning("client.ring_lost seq=%d: pixels travel in the message from now on", header.seq)
+            self.close_ring()
+            return None
+        return data
 
     def _on_error(self, error: ErrorMessage) -> list[Message]:
         if error.in_reply_to == "CONTROL":

@@ -241,7 +241,11 @@ def _seq_of(kind: MessageType, body: dict[object, object]) -> int:
 
 
 def _check_pixels(header: FrameHeader, pixels: Buffer) -> None:
-    if header.pixel_format is PixelFormat.RGB8:
+    if header.ring_slot >= 0:
+        if len(pixels) or header.pixel_format is not PixelFormat.RGB8:
+            text = f"FRAME: {len(pixels)} bytes of {header.pixel_format.value}, expected none: it names a ring slot"
+            raise RemoteProtocolError(ErrorCode.BAD_FRAMING, text)
+    elif header.pixel_format is PixelFormat.RGB8:
         expected = 3 * header.width * header.height
         if len(pixels) != expected:
             text = f"FRAME: {len(pixels)} bytes of pixels, expected {expected} for {header.width} x {header.height}"

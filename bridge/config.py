@@ -24,6 +24,11 @@ def check_address(address: str, *, name: str) -> None:
         raise ConfigError(f"{name}: got {address!r}, expected tcp://HOST:PORT, for example {DEFAULT_ADDRESS}")
 
 
+def is_this_machine(address: str) -> bool:
+    """True for ipc and loopback addresses: what is said there does not leave the machine."""
+    return address.startswith(("ipc://", "tcp://localhost:", "tcp://127.", "tcp://[::1]:"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     """What `helios-bridge serve` can be told.

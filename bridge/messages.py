@@ -121,7 +121,8 @@ class Hello(Struct, frozen=True, kw_only=True):
     units_per_metre: how many of the client's length units make a metre (Unreal: 100). credit: wished number of
     frames that may be under way unread. budget_us: how long after a control its answer is useful. pixel_formats:
     what the client can show, best first; unknown names are ignored. max_speed, max_turn_deg_per_s: the fastest that
-    its camera moves (client units a second) and turns; 0 leaves it to the server.
+    its camera moves (client units a second) and turns; 0 leaves it to the server. shared_memory: the client is on the
+    server's machine and would read pixels from a ring in shared memory.
     """
 
     version_major: Annotated[int, Meta(ge=0, le=65535)]
@@ -137,13 +138,15 @@ class Hello(Struct, frozen=True, kw_only=True):
     resume_token: Name = ""
     max_speed: Annotated[float, Meta(ge=0.0, le=1e6)] = 0.0
     max_turn_deg_per_s: Annotated[float, Meta(ge=0.0, le=36000.0)] = 0.0
+    shared_memory: bool = False
 
 
 class Welcome(Struct, frozen=True, kw_only=True):
     """Server: the session is open. `last_seq` is the highest seq it accepted before a resume, -1 for none.
 
     fps: frames a second of the model's video. heartbeat_us: a silent peer is asked (PING) after this time.
-    frames_per_chunk: every chunk length the engine can make. camera_method: how a pose reaches the pixels.
+    frames_per_chunk: every chunk length the engine can make. camera_method: how a pose reaches the pixels. ring: name
+    of the session's shared memory, "" for none.
     """
 
     version_major: Annotated[int, Meta(ge=0, le=65535)]
@@ -166,6 +169,7 @@ class Welcome(Struct, frozen=True, kw_only=True):
     heartbeat_us: Microseconds
     credit: Annotated[int, Meta(ge=1, le=MAX_CREDIT)]
     pixel_format: PixelFormat
+    ring: Name = ""
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -181,7 +185,7 @@ class Control(Struct, frozen=True, kw_only=True):
     t_us: the client's own clock, echoed. rotation: camera-to-world unit quaternion xyzw. teleport: the camera
     jumped, do not bend older frames to it. lateness_us: how late the last answer came by the client's clock,
     negative when early. frame_received_seq: the newest FRAME seq read so far, -1 for none; it gives the credit
-    back.
+    back. shared_frames: WELCOME's ring is open here, the answer's pixels may lie in it.
     """
 
     seq: Seq
@@ -194,6 +198,7 @@ class Control(Struct, frozen=True, kw_only=True):
     teleport: bool = False
     lateness_us: SignedMicroseconds = 0
     frame_received_seq: SeqOrNone = -1
+    shared_frames: bool = False
 
 
 class FrameHeader(Struct, frozen=True, kw_only=True):
@@ -204,6 +209,7 @@ class FrameHeader(Struct, frozen=True, kw_only=True):
     of the newest control that shaped the pixels. server_us: from receipt of the control to sending. stage_ms: named
     timings. control_t_us: that newest control's `t_us`, -1 for none. server_t_us: the server's clock at sending, whose
     zero means nothing; with `server_us` it tells when the control arrived.
+    ring_slot, ring_sequence: where in the ring the pixels lie, as rgb8, and its lock's number; slot -1: in the message.
     """
 
     seq: Seq
@@ -226,6 +232,8 @@ class FrameHeader(Struct, frozen=True, kw_only=True):
     pixel_format: PixelFormat
     control_t_us: Annotated[int, Meta(ge=-1, le=MAX_INT)] = -1
     server_t_us: Microseconds = 0
+    ring_slot: Annotated[int, Meta(ge=-1, le=MAX_CREDIT + 1)] = -1
+    ring_sequence: Count = 0
 
 
 class Part(Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ from bridge.outputs import (
 )
 from bridge.player import Player
 from bridge.prediction import MotionLimits
+from bridge.rings import Rings
 from bridge.scheduler import Start
 from bridge.session import Session, SessionState
 from bridge.supervisor import EngineSupervisor
@@ -79,6 +80,7 @@ class Server:
         slots = max(engine.slots, _CHUNKS_A_SESSION * config.max_sessions)
         self._supervisor = EngineSupervisor(dataclasses.replace(engine, slots=slots), self._clock)
         self._intake = Intake()
+        self._rings = Rings()
         self._big_due_us = 0
         self._players: dict[str, Player] = {}
         self._start: Start | None = None
@@ -108,6 +110,7 @@ class Server:
             self._players.clear()
             # The engine first: the moment it takes is the clients' to read BYE, which a closed connection may swallow.
             self._supervisor.stop()
+            self._rings.close()
             self._router.close(linger_ms=_BYE_MS)
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -211,6 +214,7 @@ class Server:
                 self._act(each.session, each.output)
 
     def _send(self, peer: bytes, session: Session | None, send: Send) -> None:
+        send = self._rings.prepare(session, send)
         result = self._router.send(peer, encode(send.message, send.pixels))
         if result is SendResult.SENT or session is None:
             return
@@ -255,6 +259,7 @@ class Server:
                 _log.info("session.closed session=%s reason=%s", session.session_id[:8], reason)
                 self._close_world(player)
                 self._conductor.forget(session.session_id)
+                self._rings.forget(session.session_id)
                 del self._players[session.session_id]
 
     def _on_control(self, session: Session, player: Player, accepted: ControlAccepted) -> None:

@@ -97,7 +97,9 @@ class Session:
         self.state = SessionState.AWAITING_HELLO
         self.session_id = session_id
         self.resume_token = resume_token
-        self.pixel_format = PixelFormat.RGB8
+        self.wants_ring = False
+        self.shared_frames = False  # the newest control's: its answer's pixels may lie in the ring
+        self._pixel_format = PixelFormat.RGB8
         self._offer = offer
         self._config = config
         self._heard_us = now_us
@@ -157,6 +159,15 @@ class Session:
         return min(expiry_us, max(self._heard_us, self._pinged_us) + self._config.heartbeat_us)
 
     # -- what goes out ---------------------------------------------------------------------------------------------
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """Of the next answer."""
+        return PixelFormat.RGB8 if self.shared_frames else self._pixel_format
+
+    @property
+    def credit(self) -> int:
+        return self._delivery.credit
 
     @property
     def has_credit(self) -> bool:
@@ -241,7 +252,8 @@ class Session:
             text = f"pixel_formats: got {', '.join(hello.pixel_formats)}, this server has {', '.join(offered)}"
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, text, fatal=True)
         resumed = self.state is SessionState.LOST
-        self.pixel_format = usable[0]
+        self._pixel_format = usable[0]
+        self.wants_ring, self.shared_frames = hello.shared_memory, False
         self._to_ours = ours_from_client(hello.axes, hello.units_per_metre)
         self._to_client = client_from_ours(hello.axes, hello.units_per_metre)
         self._delivery.credit = min(hello.credit, self._config.max_credit)
@@ -268,7 +280,7 @@ class Session:
             frames_per_chunk=offer.frames_per_chunk,
             heartbeat_us=self._config.heartbeat_us,
             credit=self._delivery.credit,
-            pixel_format=self.pixel_format,
+            pixel_format=self._pixel_format,
         )
         return [Send(message=welcome), Opened(hello=hello, resumed=resumed)]
 
@@ -282,6 +294,7 @@ class Session:
         ours = self._to_ours.control(control)
         check_reach(ours.position, "position", seq=control.seq)
         self._last_seq = control.seq
+        self.shared_frames = control.shared_frames and self.wants_ring
         self._delivery.acknowledge(control.frame_received_seq)
         self._delivery.accept(control.seq)
         return [ControlAccepted(control=ours, received_us=now_us, deadline_us=now_us + self._budget_us)]

@@ -17,6 +17,7 @@ from bridge.conform.hostile import replies
 from bridge.conform.outcome import Declined, require
 from bridge.errors import ErrorCode
 from bridge.messages import MAX_INT, VERSION_MAJOR, Busy, Bye, Hello, PixelFormat, Source
+from bridge.shared_frames import create_ring
 
 _SETTLE_US: Final = 500_000
 """After an end: what the client sent before it read of it may still arrive."""
@@ -228,6 +229,44 @@ def restart(stage: ClientStage) -> str:
     return "resumes" if hello.session_id else "opens a new session"
 
 
+def shared_memory(stage: ClientStage) -> str:
+    """Reads pixels from the ring, and falls back by itself when there is none or a frame in it is gone."""
+    hello = stage.wait_for_hello()
+    if not hello.shared_memory:
+        raise Declined("does not ask for it")
+    ring = create_ring(WIDTH, HEIGHT, 2)
+    if ring is None:
+        raise Declined("this machine has no shared memory for a ring")
+    try:
+        stage.welcome(ring=ring.name)
+        stage.answering = False
+        first = stage.wait_for_controls(1)[-1]
+        require(first.shared_frames, "shared_frames false in the first CONTROL, though the ring can be opened")
+        for _ in range(2 * ring.shape.slots):
+            stage.answer_in_ring(stage.wait_for_controls(1)[-1], *ring.write(PIXELS))
+        gone = ring.write(PIXELS)
+        for _ in range(ring.shape.slots):
+            ring.write(PIXELS)
+        stage.answer_in_ring(stage.wait_for_controls(1)[-1], *gone)
+        stage.answering = True
+        stage.wait_until_named(stage.wait_for_controls(1)[-1].seq)
+    finally:
+        ring.close()
+    return f"{2 * ring.shape.slots} frames in {ring.shape.slots} slots, then one that is gone"
+
+
+def no_ring(stage: ClientStage) -> str:
+    """A ring that cannot be opened: shared_frames stays false, and pixels in the message are taken."""
+    if not stage.wait_for_hello().shared_memory:
+        raise Declined("does not ask for shared memory")
+    stage.welcome(ring="hlb_0000000000000000")
+    seen = stage.wait_for_controls(5)
+    claimed = sum(control.shared_frames for control in seen)
+    require(claimed == 0, f"shared_frames true in {claimed} of 5 CONTROLs, though no ring of that name exists")
+    stage.wait_until_named(stage.newest_sent_seq)
+    return ""
+
+
 def hostile(stage: ClientStage) -> str:
     """Ignores what it cannot read, names none of it, and plays on."""
     stage.open_session()
@@ -282,5 +321,7 @@ SCRIPTS: Final[dict[str, Callable[[ClientStage], str]]] = {
     "bye": bye,
     "resume": resume,
     "restart": restart,
+    "shared-memory": shared_memory,
+    "no-ring": no_ring,
     "hostile": hostile,
 }

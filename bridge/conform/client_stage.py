@@ -96,7 +96,7 @@ class ClientStage:
         assert self._peer is not None, "a script speaks after the client did"
         self._socket.send(self._peer, parts)
 
-    def welcome(self, *, resumed: bool = False, last_seq: int = -1) -> Welcome:
+    def welcome(self, *, resumed: bool = False, last_seq: int = -1, ring: str = "") -> Welcome:
         """Opens the session. Returns: what was said."""
         hello = self.hellos[-1]
         self.credit = min(hello.credit, 2)
@@ -127,6 +127,7 @@ class ClientStage:
             heartbeat_us=1_000_000,
             credit=self.credit,
             pixel_format=PixelFormat.RGB8,
+            ring=ring,
         )
         self.send(said)
         return said
@@ -159,6 +160,13 @@ class ClientStage:
         if len(self._unread) < self.credit:
             self.sent_frame(control.seq)
             self.send(self.header(control), PIXELS)
+
+    def answer_in_ring(self, control: Control, slot: int, sequence: int) -> None:
+        """Sends a FRAME for `control` whose pixels lie in shared memory, and waits until it is named."""
+        self.sent_frame(control.seq)
+        header = msgspec.structs.replace(self.header(control), ring_slot=slot, ring_sequence=sequence)
+        self.send(header, b"")
+        self.wait_until_named(control.seq)
 
     def sent_frame(self, seq: int) -> None:
         """A FRAME that the client may name from now on."""

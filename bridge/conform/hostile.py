@@ -64,6 +64,8 @@ def replies(header: FrameHeader, width: int, height: int) -> Iterator[tuple[str,
         yield f"FRAME: {length} of {len(packed)} bytes", [PROTOCOL_MAGIC, _FRAME, packed[:length], whole]
     yield "FRAME: no pixels part", [PROTOCOL_MAGIC, _FRAME, packed]
     yield "FRAME: an empty pixels part", [PROTOCOL_MAGIC, _FRAME, packed, b""]
+    in_ring = msgpack.packb({**sound, "ring_slot": 3, "ring_sequence": 2})
+    yield "FRAME: in a ring that was never offered", [PROTOCOL_MAGIC, _FRAME, in_ring, b""]
     yield "FRAME: a pixel short", [PROTOCOL_MAGIC, _FRAME, packed, whole[:-3]]
     yield "FRAME: a pixel long", [PROTOCOL_MAGIC, _FRAME, packed, whole + b"abc"]
     for name, changes in _wrong_fields(sound):
@@ -87,6 +89,7 @@ def _wrong_fields(sound: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     yield "width is a list", {"width": [sound["width"]]}
     yield "an unknown pixel format", {"pixel_format": "bgra16"}
     yield "jpeg that is none", {"pixel_format": "jpeg"}
+    yield "pixels in the message and in a ring", {"ring_slot": 0, "ring_sequence": 2}
 
 
 def controls(sound: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:

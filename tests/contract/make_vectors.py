@@ -10,6 +10,7 @@ written with msgpack by hand rather than by bridge.codec, so that the vectors te
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import pathlib
@@ -34,6 +35,7 @@ HELLO_DEFAULTS = {
     "resume_token": "",
     "max_speed": 0.0,
     "max_turn_deg_per_s": 0.0,
+    "shared_memory": False,
 }
 HELLO_ADDED = {"max_speed": 0.0, "max_turn_deg_per_s": 0.0}
 HELLO_FULL = {
@@ -46,6 +48,7 @@ HELLO_FULL = {
     "tick_hz": 120.0,
     "session_id": "0123456789abcdef",
     "resume_token": "fedcba9876543210",
+    "shared_memory": True,
 }
 WELCOME = {
     "version_major": 1,
@@ -76,7 +79,14 @@ CONTROL = {
     "rotation": [0.0, 0.6, 0.0, 0.8],
     "vertical_fov_deg": 60.0,
 }
-CONTROL_DEFAULTS = {"action": "", "events": [], "teleport": False, "lateness_us": 0, "frame_received_seq": -1}
+CONTROL_DEFAULTS = {
+    "action": "",
+    "events": [],
+    "teleport": False,
+    "lateness_us": 0,
+    "frame_received_seq": -1,
+    "shared_frames": False,
+}
 CONTROL_FULL = {
     **CONTROL,
     "action": "make it night",
@@ -84,6 +94,7 @@ CONTROL_FULL = {
     "teleport": True,
     "lateness_us": -1200,
     "frame_received_seq": 5,
+    "shared_frames": True,
 }
 FRAME = {
     "seq": 7,
@@ -105,8 +116,15 @@ FRAME = {
     "height": 1,
     "pixel_format": "rgb8",
 }
-FRAME_DEFAULTS = {"control_t_us": -1, "server_t_us": 0}
-FRAME_1_1 = {**FRAME, "control_t_us": 1193567, "server_t_us": 98765432}
+FRAME_DEFAULTS = {"control_t_us": -1, "server_t_us": 0, "ring_slot": -1, "ring_sequence": 0}
+FRAME_1_1 = {**FRAME, "control_t_us": 1193567, "server_t_us": 98765432, "ring_slot": -1, "ring_sequence": 0}
+# A baseline JPEG of 2 x 1 mid grey pixels, by libjpeg-turbo.
+JPEG = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
+    "AQEBAQEBAQEBAQEBAQH/2wBDAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
+    "AQEBAQEBAQH/wAARCAABAAIDASIAAhEBAxEB/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/xAAU"
+    "AQEAAAAAAAAAAAAAAAAAAAAA/8QAFBEBAAAAAAAAAAAAAAAAAAAAAP/aAAwDAQACEQMRAD8AAA//2Q=="
+)
 PIXELS = bytes([255, 0, 0, 0, 0, 255])
 BOX = {"id": 1, "shape": "box", "position": [0.0, 0.5, -4.0]}
 PART_DEFAULTS = {
@@ -219,7 +237,15 @@ VALID: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], bytes | None, s
         None,
         "a camera that declares its limits (1.1)",
     ),
-    "welcome": (TO_CLIENT, "WELCOME", WELCOME, {}, None, ""),
+    "welcome": (TO_CLIENT, "WELCOME", WELCOME, {"ring": ""}, None, ""),
+    "welcome_resumed": (
+        TO_CLIENT,
+        "WELCOME",
+        {**WELCOME, "resumed": True, "last_seq": 2**53 - 1, "ring": "hlb_0123456789abcdef", "pixel_format": "jpeg"},
+        {},
+        None,
+        "a resumed session with a ring of shared memory",
+    ),
     "control_minimal": (TO_SERVER, "CONTROL", CONTROL, CONTROL_DEFAULTS, None, "every default"),
     "control_full": (TO_SERVER, "CONTROL", CONTROL_FULL, {}, None, "the worked example of the document"),
     "control_integers": (
@@ -240,6 +266,15 @@ VALID: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], bytes | None, s
     ),
     "frame_rgb8": (TO_CLIENT, "FRAME", FRAME, FRAME_DEFAULTS, PIXELS, "one red and one blue pixel"),
     "frame_times": (TO_CLIENT, "FRAME", FRAME_1_1, {}, PIXELS, "whose control it was, and the server's clock (1.1)"),
+    "frame_jpeg": (TO_CLIENT, "FRAME", {**FRAME, "pixel_format": "jpeg"}, FRAME_DEFAULTS, JPEG, "2 x 1, mid grey"),
+    "frame_in_ring": (
+        TO_CLIENT,
+        "FRAME",
+        {**FRAME, "ring_slot": 3, "ring_sequence": 42},
+        {"control_t_us": -1, "server_t_us": 0},
+        b"",
+        "the pixels lie in slot 3 of the ring (1.1)",
+    ),
     "frame_first": (
         TO_CLIENT,
         "FRAME",
@@ -306,6 +341,37 @@ INVALID: dict[str, tuple[str, list[bytes], str, str]] = {
     "bad_text_length": ("CONTROL", parts("CONTROL", {**CONTROL, "action": "é" * 1025}), "text_too_long", "2050 bytes"),
     "bad_mesh_index": ("SCENE", scene_with({**MESH, "triangles": struct.pack("<3I", 0, 1, 3)}), "bad_mesh", ""),
     "bad_mesh_degenerate": ("SCENE", scene_with({**MESH, "triangles": struct.pack("<3I", 1, 1, 2)}), "bad_mesh", ""),
+    "bad_frame_ring_and_pixels": (
+        "FRAME",
+        parts("FRAME", {**FRAME, "ring_slot": 0, "ring_sequence": 2}, PIXELS),
+        "bad_framing",
+        "pixels in the message and in the ring",
+    ),
+    "bad_frame_ring_slot": (
+        "FRAME",
+        parts("FRAME", {**FRAME, "ring_slot": 10, "ring_sequence": 2}, b""),
+        "invalid_field",
+        "no ring has that many slots",
+    ),
+    "bad_frame_jpeg": ("FRAME", parts("FRAME", {**FRAME, "pixel_format": "jpeg"}, PIXELS), "bad_framing", "no JPEG"),
+    "bad_frame_source": ("FRAME", parts("FRAME", {**FRAME, "source": "guessed"}, PIXELS), "invalid_field", ""),
+    "bad_hello_formats": ("HELLO", parts("HELLO", {**HELLO, "pixel_formats": []}), "invalid_field", "none listed"),
+    "bad_hello_units": ("HELLO", parts("HELLO", {**HELLO, "units_per_metre": 0.0}), "invalid_field", ""),
+    "bad_welcome_size": ("WELCOME", parts("WELCOME", {**WELCOME, "frame_width": 0}), "invalid_field", ""),
+    "bad_reset_seed": ("RESET", parts("RESET", {"seed": -1}), "invalid_field", ""),
+    "bad_stats_request_body": ("STATS_REQUEST", parts("STATS_REQUEST", b"\x90"), "malformed", "a list, not a map"),
+    "bad_stats_count": ("STATS", parts("STATS", {**STATS, "controls": 1.5}), "invalid_field", ""),
+    "bad_error_code": ("ERROR", parts("ERROR", {"code": "oops", "text": ""}), "invalid_field", "an unknown code"),
+    "bad_busy_text": ("BUSY", parts("BUSY", {"retry_after_us": 1}), "invalid_field", "text is missing"),
+    "bad_bye_reason": ("BYE", parts("BYE", {"reason": b"bin"}), "invalid_field", "bin where text is due"),
+    "bad_ping_time": ("PING", parts("PING", {"t_us": "now"}), "invalid_field", ""),
+    "bad_pong_time": ("PONG", parts("PONG", {"t_us": 2**53}), "invalid_field", "beyond 2^53-1"),
+    "bad_scene_plane": (
+        "SCENE",
+        scene_with({**BOX, "shape": "plane", "size": [0.0, 0.0, 4.0]}),
+        "invalid_field",
+        "a plane needs two extents above 0",
+    ),
     "bad_part_count_in_scene": ("SCENE", parts("SCENE", {"remove": [0] * 4097}), "too_many_parts", ""),
 }
 
@@ -338,7 +404,7 @@ def vectors() -> dict[str, tuple[bytes, dict[str, Any]]]:
             about["pixels"] = pixels.hex()
         made[name] = (framed(message_parts), about)
     for name, (message, message_parts, code, note) in INVALID.items():
-        direction = TO_CLIENT if message == "FRAME" else TO_SERVER
+        direction = TO_CLIENT if message in ("WELCOME", "FRAME", "STATS", "ERROR", "BUSY") else TO_SERVER
         made[name] = (framed(message_parts), {"direction": direction, "message": message, "error": code, "note": note})
     return made
 

@@ -26,6 +26,9 @@ ABOUT: dict[str, dict[str, Any]] = {
 VALID = [name for name, about in ABOUT.items() if "error" not in about]
 INVALID = [name for name, about in ABOUT.items() if "error" in about]
 
+# A JPEG's bytes are its decoder's business; without its pixels the other is a frame in a ring, as it says.
+CUT_IS_SOUND = {("frame_jpeg", 3), ("bad_frame_ring_and_pixels", 3)}
+
 
 def parts_of(name: str) -> list[bytes]:
     data = (FOLDER / f"{name}.bin").read_bytes()
@@ -53,6 +56,7 @@ def maker() -> ModuleType:
 
 def test_every_message_and_most_error_codes_have_a_vector() -> None:
     assert {ABOUT[name]["message"] for name in VALID} == {kind.name for kind in MessageType}
+    assert {ABOUT[name]["message"] for name in INVALID} >= {kind.name for kind in MessageType}
     of_state = {
         ErrorCode.UNKNOWN_PART,
         ErrorCode.VERSION_MISMATCH,
@@ -112,6 +116,10 @@ def test_cut_at_every_byte_only_protocol_errors_escape(name: str) -> None:
         # The long ones repeat themselves: every byte of the first 600, then every 37th.
         for length in (*range(min(600, len(part))), *range(600, len(part), 37)):
             cut = [*whole[:position], part[:length], *whole[position + 1 :]]
+            if (name, position) in CUT_IS_SOUND:
+                with contextlib.suppress(RemoteProtocolError):
+                    decode(cut)
+                continue
             with pytest.raises(RemoteProtocolError):
                 decode(cut)
         with contextlib.suppress(RemoteProtocolError):

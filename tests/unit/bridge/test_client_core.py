@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from bridge.messages import (
     Stats,
     Welcome,
 )
+from bridge.shared_frames import FrameRingWriter, RingShape, open_ring
 
 HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
 WELCOME = Welcome(
@@ -272,3 +274,57 @@ def test_lateness_is_never_nan() -> None:
     frame = core.take_newest()
     assert frame is not None
     assert math.isfinite(frame.latency_ms)
+
+
+@pytest.fixture
+def ring() -> Iterator[FrameRingWriter]:
+    writer = FrameRingWriter(RingShape(slots=2, width=2, height=1))
+    yield writer
+    writer.close()
+
+
+def opened_with(ring: FrameRingWriter) -> ClientCore:
+    core = ClientCore(HELLO, open_ring)
+    take(core, msgspec.structs.replace(WELCOME, ring=ring.name))
+    return core
+
+
+def in_ring(core: ClientCore, seq: int, written: tuple[int, int]) -> None:
+    answer(core, seq, 0, ring_slot=written[0], ring_sequence=written[1])
+
+
+def test_pixels_come_from_the_ring_where_it_is_open(ring: FrameRingWriter) -> None:
+    core = opened_with(ring)
+    assert core.control(CAMERA, "", (), 0, teleport=False).shared_frames is True
+    seq = send(core, 0)
+    in_ring(core, seq, ring.write(b"abcdef"))
+    frame = core.take_newest()
+    assert frame is not None
+    assert frame.pixels.tobytes() == b"abcdef"
+
+
+def test_a_frame_gone_from_the_ring_is_named_but_not_shown_and_the_next_come_inline(ring: FrameRingWriter) -> None:
+    core = opened_with(ring)
+    seq = send(core, 0)
+    gone = ring.write(b"abcdef")
+    for _ in range(2):
+        ring.write(b"uvwxyz")
+    in_ring(core, seq, gone)
+    assert core.take_newest() is None
+    after = core.control(CAMERA, "", (), 1, teleport=False)
+    assert (after.frame_received_seq, after.shared_frames) == (seq, False)
+    assert core.counts.answered == 1
+
+
+def test_a_frame_in_a_ring_that_is_not_open_is_ignored() -> None:
+    core = opened()
+    seq = send(core, 0)
+    in_ring(core, seq, (0, 2))
+    assert core.take_newest() is None
+    assert core.control(CAMERA, "", (), 1, teleport=False).frame_received_seq == -1
+
+
+def test_a_ring_that_cannot_be_opened_is_not_claimed() -> None:
+    core = ClientCore(HELLO, open_ring)
+    take(core, msgspec.structs.replace(WELCOME, ring="hlb_0000000000000000"))
+    assert core.control(CAMERA, "", (), 0, teleport=False).shared_frames is False
