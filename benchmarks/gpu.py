@@ -26,7 +26,7 @@ from benchmarks.gpu_checks import agreement, copy_rate, forget_peak, machine, ma
 from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt, random_transformer
 from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop
 from model.fast.graph import chunk_kernels, fast_denoiser_graph
-from model.fast.precision import Precision
+from model.precision import Precision
 from model.rollout import Rollout
 from model.runners.static import StaticRunner
 from model.runners.torch import TorchGraph

@@ -14,8 +14,9 @@ from torch import Tensor
 from benchmarks.gpu_model import random_prompt, random_transformer
 from benchmarks.gpu_sizes import Size
 from model.fast.denoiser import FastDenoiser, block_errors
-from model.fast.precision import Fp8Projection, Precision, native_fp8
+from model.fast.projection import Fp8Projection, native_fp8, working_dtype
 from model.fast.rows import quantised
+from model.precision import Precision
 from model.spec import ModelSpec
 from model.transformer import example_inputs
 
@@ -73,7 +74,7 @@ def matrix_rate(length: int, precision: Precision, device: torch.device) -> floa
         rows, weights = quantised(left), Fp8Projection(right, right.new_zeros(length), torch.bfloat16)
         seconds = seconds_of(lambda: weights(rows), device)
     else:
-        left, right = left.to(precision.dtype), right.to(precision.dtype)
+        left, right = left.to(working_dtype(precision)), right.to(working_dtype(precision))
         seconds = seconds_of(lambda: left @ right.t(), device)
     return 2 * length**3 / seconds / 1e12
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.config import DEFAULT_ADDRESS, RUNNERS, ServeConfig, check_address
+from bridge.config import DEFAULT_ADDRESS, PRECISIONS, RUNNERS, ServeConfig, check_address
 from bridge.errors import BridgeError, ConfigError
 from bridge.link import EngineConfig
 from bridge.local import FREE_PORT, LISTENING, LocalService
@@ -57,20 +57,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def engine_config(model: str, runner: str, max_sessions: int) -> EngineConfig:
-    """The engine process for a `--model` and `--runner`.
+def engine_config(config: ServeConfig) -> EngineConfig:
+    """The engine process for a service.
 
     One core is left to the game and the service.
     """
-    if model == "synthetic":
+    if config.model == "synthetic":
         return EngineConfig(factory="bridge.engines.synthetic:create", settings={}, threads=1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, min(8, cores - 1))
     return EngineConfig(
         factory="bridge.engines.helios:create",
-        settings={"model": model, "runner": runner, "threads": threads},
+        settings={
+            "model": config.model,
+            "runner": config.runner,
+            "threads": threads,
+            "precision": config.precision,
+        },
         threads=1,
-        slots=3 * max_sessions,
+        slots=3 * config.max_sessions,
     )
 
 
@@ -81,7 +86,7 @@ def _complain(exc: BaseException, *, status: int) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     config = _serve_config(options, bind=options.bind)
-    server = Server(config, engine_config(config.model, config.runner, config.max_sessions))
+    server = Server(config, engine_config(config))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stop())
     server.run(lambda address: print(f"{LISTENING}{address}", flush=True))
@@ -90,7 +95,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _serve_config(options: argparse.Namespace, *, bind: str) -> ServeConfig:
     return ServeConfig(
-        bind=bind, model=options.model, runner=options.runner, fps=options.fps,
+        bind=bind, model=options.model, runner=options.runner, precision=options.precision, fps=options.fps,
         max_sessions=options.max_sessions, seed=options.seed, quality=options.quality,
     )  # fmt: skip
 
@@ -143,7 +148,7 @@ def _conform_client(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from bridge.doctor import examine
 
-    return examine(model=options.model, runner=options.runner)
+    return examine(model=options.model, runner=options.runner, precision=options.precision)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -215,6 +220,10 @@ def _command(
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="demo", metavar="demo|PATH", help="the shipped model, or a folder of one")
     parser.add_argument("--runner", default="auto", choices=RUNNERS, help="what runs the network")
+    parser.add_argument(
+        "--precision", default="auto", choices=PRECISIONS,
+        help="of the network's large products, on torch (auto there: bf16 on a GPU, fp32 on a CPU)",
+    )  # fmt: skip
 
 
 def _add_service(parser: argparse.ArgumentParser, *, fps: float) -> None:

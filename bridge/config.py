@@ -13,6 +13,7 @@ from bridge.errors import ConfigError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5599"
 _ADDRESS = re.compile(r"tcp://[^\s:/]+:(\*|\d{1,5})|tcp://\[[0-9a-fA-F:]+\]:(\*|\d{1,5})|(ipc)://\S+")
+PRECISIONS = ("auto", "fp32", "bf16", "fp8")
 RUNNERS = ("auto", "onnxruntime", "torch")
 
 
@@ -33,7 +34,8 @@ def is_this_machine(address: str) -> bool:
 class ServeConfig:
     """What `helios-bridge serve` can be told.
 
-    bind: a ZeroMQ address; port "*" picks a free one. model: "demo", "synthetic" or a folder. heartbeat_us: a
+    bind: a ZeroMQ address; port "*" picks a free one. model: "demo", "synthetic" or a folder. precision: of the
+    network's large products; all but "auto" run on torch. heartbeat_us: a
     silent client is asked after this time, and counts as lost after `missed_heartbeats` of them. resume_window_us:
     how long a lost client's session is kept. max_credit: the most frames under way to one client. quality: "auto", or
     the rung of the engine's quality ladder to stay on.
@@ -42,6 +44,7 @@ class ServeConfig:
     bind: str = DEFAULT_ADDRESS
     model: str = "demo"
     runner: str = "auto"
+    precision: str = "auto"
     fps: float = 24.0
     max_sessions: int = 4
     seed: int = 0
@@ -59,6 +62,10 @@ class ServeConfig:
             raise ConfigError("model: got an empty text, expected 'demo' or a folder")
         if self.runner not in RUNNERS:
             raise ConfigError(f"runner: got {self.runner!r}, expected one of {', '.join(RUNNERS)}")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision: got {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
+        if self.precision != "auto" and self.runner not in ("auto", "torch"):
+            raise ConfigError(f"precision: got {self.precision} with runner {self.runner}, expected runner torch")
         _check_range("fps", self.fps, 1, 240)
         _check_range("max_sessions", self.max_sessions, 1, 1024)
         _check_range("seed", self.seed, 0, 2**53 - 1)

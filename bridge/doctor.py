@@ -32,11 +32,11 @@ _FIRST_FRAME_TIMEOUT_S = 30.0
 Row = tuple[str, str]
 
 
-def examine(*, model: str, runner: str) -> int:
+def examine(*, model: str, runner: str, precision: str) -> int:
     """Prints the table. Returns 0 when a frame was generated, else 1."""
     for name, value in machine_rows():
         _print_row(name, value)
-    frame, status = _one_frame(model, runner)
+    frame, status = _one_frame(model, runner, precision)
     _print_row("one frame", frame)
     return status
 
@@ -83,12 +83,13 @@ def gpu_name() -> str:
     return answer.stdout.strip().replace("\n", "; ")
 
 
-def _one_frame(model: str, runner: str) -> tuple[str, int]:
+def _one_frame(model: str, runner: str, precision: str) -> tuple[str, int]:
     """Starts a service on the model, and asks it until a generated frame arrives."""
     clock = MonotonicClock()
     try:
+        config = ServeConfig(bind=FREE_PORT, model=model, runner=runner, precision=precision, max_sessions=1)
         with (
-            LocalService(ServeConfig(bind=FREE_PORT, model=model, runner=runner, max_sessions=1)) as service,
+            LocalService(config) as service,
             Client(service.address, name="doctor") as client,
         ):
             camera = Camera(position=(0.0, 1.6, 5.5), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=65.0)

@@ -25,7 +25,7 @@ class LocalService:
         command = [
             sys.executable, "-m", "bridge", "serve", "--bind", config.bind, "--model", config.model,
             "--runner", config.runner, "--fps", str(config.fps), "--max-sessions", str(config.max_sessions),
-            "--seed", str(config.seed), "--quality", config.quality,
+            "--seed", str(config.seed), "--quality", config.quality, "--precision", config.precision,
         ]  # fmt: skip
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.address = self._wait_until_listening()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.precision import Precision
 from model.runners.base import Arrays, ModuleRunner
-from trt_build.manifest import Precision
 
 Array = NDArray[np.generic]
 

@@ -20,6 +20,7 @@ import torch
 from onnx import numpy_helper
 from tqdm import tqdm
 
+from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import ModelSpec, write_spec
@@ -28,7 +29,7 @@ from trt_build.calibrate import calibrated_scales
 from trt_build.cases import cases_of, profiles_of
 from trt_build.compare import OutputError, compared
 from trt_build.errors import BuildError, ExportError
-from trt_build.manifest import ExportManifest, GraphExport, Precision, Profile, Target, write_manifest
+from trt_build.manifest import ExportManifest, GraphExport, Profile, Target, write_manifest
 from trt_build.precision import in_precision
 from trt_build.simulate import runnable
 from trt_build.sources import Source

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model.precision import Precision
 from model.spec import ModelSpec
 from trt_build.errors import BuildError
 
@@ -26,17 +27,6 @@ class Target(enum.StrEnum):
 
     ONNXRUNTIME = "onnxruntime"
     TENSORRT = "tensorrt"
-
-
-class Precision(enum.StrEnum):
-    """What the large products compute in. Graphs take and give float32 in all of them.
-
-    FP8 covers the denoiser's blocks; everything else of an fp8 model is bf16.
-    """
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP8 = "fp8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from model.fp8 import QuantisedLinear, Scales
+from model.precision import Precision
 from model.runners.torch import TorchGraph
 from model.streaming import Fetch, StreamedLinear, hollow, is_hollow
 from model.transformer import DenoiserGraph, Form
 from trt_build.errors import BuildError
-from trt_build.manifest import Precision
 
 # diffusers' `_keep_in_fp32_modules`, but for history_key_scale, which follows the keys that it scales.
 _STAYS_FLOAT32 = frozenset({"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3", "rope"})

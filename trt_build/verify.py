@@ -15,12 +15,13 @@ from pathlib import Path
 import onnxruntime
 import torch
 
+from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchRunner
 from trt_build.cases import cases_of
 from trt_build.compare import OutputError, compared
 from trt_build.errors import BuildError
-from trt_build.manifest import ExportManifest, Precision, Target, read_manifest
+from trt_build.manifest import ExportManifest, Target, read_manifest
 from trt_build.simulate import runnable
 from trt_build.sources import load_source
 

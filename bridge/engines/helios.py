@@ -54,11 +54,13 @@ class _World:
 class HeliosEngine:
     """One exported model on one runner. See `Engine` for the contract."""
 
-    def __init__(self, folder: Path, runner: str, threads: int) -> None:
+    def __init__(self, folder: Path, runner: str, threads: int, precision: str = "auto") -> None:
         """Raises: EngineUnavailable, EngineIncompatible: the runner or the model's files are not to be had."""
         try:
             self._spec: ModelSpec = read_spec(folder)
-            self._runner: ModuleRunner = _load_runner(runner)(folder, threads=threads)
+            load = _load_runner(runner)
+            chosen = {} if precision == "auto" else {"precision": precision}
+            self._runner: ModuleRunner = load(folder, threads=threads, **chosen)
             clock = MonotonicClock()
             self._rollout = Rollout(self._spec, self._runner, clock=lambda: clock.now_us() / 1e6)
         except ModelError as exc:
@@ -67,7 +69,7 @@ class HeliosEngine:
         self._worlds: dict[bytes, _World] = {}
         self._info = EngineInfo(
             model=self._spec.name,
-            runner=runner,
+            runner=runner if precision == "auto" else f"{runner} {precision}",
             frame_width=self._spec.frame_width,
             frame_height=self._spec.frame_height,
             frames_per_chunk=tuple(self._spec.frames_in(latents) for latents in CHUNK_LATENTS),
@@ -165,12 +167,18 @@ class HeliosEngine:
         return world
 
 
-def create(*, model: str, runner: str, threads: int) -> HeliosEngine:
-    """The engine process's factory. model: "demo" or a folder with spec.json and graphs. runner: "auto" or a name."""
+def create(*, model: str, runner: str, threads: int, precision: str = "auto") -> HeliosEngine:
+    """The engine process's factory.
+
+    model: "demo" or a folder with spec.json and graphs. runner: "auto" or a name. precision: "auto", or one of
+    `model.precision.Precision` for a runner that has a choice (torch).
+    """
     folder = SHIPPED_MODEL if model == "demo" else Path(model)
     if not folder.is_dir():
         raise EngineUnavailable(f"model: got {model!r}, expected 'demo' or a folder with spec.json and *.onnx graphs")
-    engine = HeliosEngine(folder, "onnxruntime" if runner == "auto" else runner, threads)
+    if runner == "auto":
+        runner = "onnxruntime" if precision == "auto" else "torch"
+    engine = HeliosEngine(folder, runner, threads, precision)
     engine.warm_up()
     return engine
 

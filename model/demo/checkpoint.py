@@ -29,6 +29,9 @@ from model.demo.network import (
     TextEncoder,
     TextReader,
 )
+from model.fast.graph import fast_runner
+from model.precision import Precision
+from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import Decode, Graph, ModelSpec, read_spec, write_spec
 from model.transformer import denoiser_graph
@@ -123,7 +126,15 @@ def load_graphs(folder: Path | None = None) -> tuple[ModelSpec, dict[str, TorchG
     return spec, {str(name): graph for name, graph in graphs.items()}
 
 
-def create_torch_runner(folder: Path, *, threads: int) -> TorchRunner:
-    """`--runner torch`: the checkpoint in `folder` on torch."""
+def create_torch_runner(folder: Path, *, threads: int, precision: str | None = None) -> ModuleRunner:
+    """`--runner torch`: the checkpoint in `folder` on torch.
+
+    precision: None runs the modules as they were exported, on a CPU; one of `Precision`, or a GPU (bf16 there), runs
+    the denoiser in its fast form over static graphs.
+    """
     torch.set_num_threads(threads)
-    return TorchRunner(load_graphs(folder)[1])
+    spec, graphs = load_graphs(folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision is None and device == "cpu":
+        return TorchRunner(graphs)
+    return fast_runner(spec, graphs, device=device, precision=Precision(precision or Precision.BF16))

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from model.errors import CheckpointError
 from model.fast.attention import AttentionKernel, attend
-from model.fast.precision import Precision, Projection, projection
+from model.fast.projection import Projection, projection, working_dtype
 from model.fast.rows import Norm, RowOps, Rows, Turn, row_ops
 from model.places import history_rotation, padded, rotation, tokens_of, unpatchified
+from model.precision import Precision
 
 _NEEDED = {
     "guidance_cross_attn": True, "zero_history_timestep": True, "has_multi_term_memory_patch": True,
@@ -46,20 +47,20 @@ class TextKeys(nn.Module):
         """Keeps the working dtype under FP8 too: it runs once for a prompt."""
         super().__init__()
         self._ops = ops
-        self.embedder: Any = model.condition_embedder.text_embedder.to(precision.dtype)
+        self.embedder: Any = model.condition_embedder.text_embedder.to(working_dtype(precision))
         self.keys_values = nn.ModuleList()
         for block in model.blocks:
             attn = block.attn2
             weight = torch.cat([attn.to_k.weight.detach(), attn.to_v.weight.detach()])
             bias = torch.cat([attn.to_k.bias.detach(), attn.to_v.bias.detach()])
             attn.to_k = attn.to_v = None
-            self.keys_values.append(Projection(weight, bias, precision.dtype))
+            self.keys_values.append(Projection(weight, bias, working_dtype(precision)))
         self.norms: Tensor
         self.register_buffer(
             "norms", torch.stack([block.attn2.norm_k.weight.detach() for block in model.blocks]).float()
         )
         self._eps: float = model.blocks[0].attn2.norm_k.eps
-        self._dtype = precision.dtype
+        self._dtype = working_dtype(precision)
 
     def forward(self, encoder_hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         text = Rows(self.embedder(encoder_hidden_states.to(self._dtype))[0].contiguous())
@@ -174,7 +175,7 @@ class FastDenoiser(nn.Module):
                 raise CheckpointError(
                     f"the fast denoiser needs {name}={value}, the checkpoint has {model.config[name]}"
                 )
-        dtype = precision.dtype
+        dtype = working_dtype(precision)
         ops = ops or row_ops(model.proj_out.weight.device)
         self._ops, self._dtype = ops, dtype
         self.precision = precision

@@ -13,7 +13,8 @@ from diffusers import HeliosTransformer3DModel
 from model.errors import RunnerError
 from model.fast.attention import AttentionKernel, fastest_kernel
 from model.fast.denoiser import FastDenoiser
-from model.fast.precision import Precision
+from model.fast.projection import working_dtype
+from model.precision import Precision
 from model.runners.static import StaticRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import Graph, ModelSpec
@@ -55,7 +56,7 @@ def chunk_kernels(
     _, rows, columns = spec.patch_size
     return fastest_kernel(
         model.proj_out.weight.device,
-        precision.dtype,
+        working_dtype(precision),
         tokens=spec.chunk_latents * (spec.latent_height // rows) * (spec.latent_width // columns),
         heads=model.config.num_attention_heads,
         width=model.config.attention_head_dim,

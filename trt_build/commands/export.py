@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from model.precision import Precision
 from trt_build.errors import need
-from trt_build.manifest import Precision, Target
+from trt_build.manifest import Target
 
 SUMMARY = "torch weights -> ONNX graphs"
 EXAMPLES = """examples:

@@ -37,3 +37,12 @@ def test_unknown_runner_and_empty_model_are_refused() -> None:
         ServeConfig(runner="cuda")
     with pytest.raises(ConfigError, match="model"):
         ServeConfig(model="")
+
+
+def test_a_precision_needs_a_runner_that_has_a_choice() -> None:
+    assert ServeConfig(precision="fp8").precision == "fp8"
+    assert ServeConfig(precision="bf16", runner="torch").runner == "torch"
+    with pytest.raises(ConfigError, match="precision: got fp8 with runner onnxruntime, expected runner torch"):
+        ServeConfig(precision="fp8", runner="onnxruntime")
+    with pytest.raises(ConfigError, match="precision: got 'int4', expected one of auto, fp32, bf16, fp8"):
+        ServeConfig(precision="int4", runner="torch")

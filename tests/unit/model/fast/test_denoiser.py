@@ -48,7 +48,7 @@ def inputs(*, factor: int = 1, frames: int = FRAMES) -> tuple[Any, ...]:
 
 def fast(model: Any, precision: str) -> Any:
     from model.fast.denoiser import FastDenoiser
-    from model.fast.precision import Precision
+    from model.precision import Precision
 
     return FastDenoiser(copy.deepcopy(model), Precision(precision))
 
@@ -112,7 +112,7 @@ def test_block_errors_are_zero_for_the_same_weights() -> None:
 
 def test_the_model_is_taken_apart_so_that_no_weight_is_held_twice() -> None:
     from model.fast.denoiser import FastDenoiser
-    from model.fast.precision import Precision
+    from model.precision import Precision
 
     model = transformer()
     blocks = sum(p.numel() for p in model.blocks.parameters())

@@ -1,4 +1,4 @@
-"""In which number format the large matrix products run, and the product itself.
+"""The large matrix products, in each of the number formats of `model.precision`.
 
 FP8 is E4M3 with one scale for each row of the activations (found as they are made) and one for each output channel of
 the weights (found once): `torch._scaled_mm` on a GPU that has it, dequantised float32 elsewhere. Needs the torch extra.
@@ -6,29 +6,20 @@ the weights (found once): `torch._scaled_mm` on a GPU that has it, dequantised f
 
 from __future__ import annotations
 
-import enum
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from model.errors import RunnerError
 from model.fast.rows import Rows, quantised
+from model.precision import Precision
 
 _FP8_CAPABILITY = (8, 9)  # Ada and newer have E4M3 matrix units
 
 
-class Precision(enum.StrEnum):
-    """FP32 is for comparisons; BF16 is what Helios was trained in; FP8 keeps everything but the blocks' products."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP8 = "fp8"
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of activations and of weights that are not quantised."""
-        return torch.float32 if self is Precision.FP32 else torch.bfloat16
+def working_dtype(precision: Precision) -> torch.dtype:
+    """Of activations and of weights that are not quantised."""
+    return torch.float32 if precision is Precision.FP32 else torch.bfloat16
 
 
 class Projection(nn.Module):
@@ -83,7 +74,7 @@ class Fp8Projection(nn.Module):
 
 def projection(weight: Tensor, bias: Tensor, precision: Precision) -> Projection | Fp8Projection:
     kind = Fp8Projection if precision is Precision.FP8 else Projection
-    return kind(weight, bias, precision.dtype)
+    return kind(weight, bias, working_dtype(precision))
 
 
 def native_fp8(device: torch.device) -> bool:
