@@ -34,6 +34,7 @@ _EXAMPLES = {
     "  helios-bridge bench transport --report transport.json\n"
     "  helios-bridge bench budget --traces all --report budget.json",
     "conform": "helios-bridge conform client -- python my_client.py {address}\n"
+    "  helios-bridge conform server tcp://127.0.0.1:5599\n"
     "  helios-bridge conform client --bind tcp://127.0.0.1:5599 --junit conform.xml",
     "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model",
 }
@@ -145,6 +146,13 @@ def _conform_client(options: argparse.Namespace) -> int:
     )
 
 
+def _conform_server(options: argparse.Namespace) -> int:
+    from bridge.conform.command import conform_server
+
+    check_address(options.address, name="ADDR")
+    return conform_server(address=options.address, only=options.only, patience_s=options.patience, junit=options.junit)
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from bridge.doctor import examine
 
@@ -198,7 +206,11 @@ def _add_conform(commands: Any) -> None:
         help="starts the client anew for each script, {address} standing for the address; without it, it must come",
     )  # fmt: skip
 
-    for side in (client,):
+    server = sides.add_parser("server", help="play a client to a server")
+    server.set_defaults(command=_conform_server)
+    server.add_argument("address", metavar="ADDR", help=f"where the server is, for example {DEFAULT_ADDRESS}")
+
+    for side in (client, server):
         side.add_argument("--only", action="append", default=[], metavar="SCRIPT", help="may be given several times")
         side.add_argument("--patience", type=float, default=10.0, metavar="S", help="for each thing expected")
         side.add_argument("--junit", type=Path, metavar="FILE.xml", help="write the results")

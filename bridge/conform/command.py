@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bridge.clock import Clock, MonotonicClock
-from bridge.conform import client_scripts
+from bridge.conform import client_scripts, server_scripts
 from bridge.conform.client_stage import ClientStage
 from bridge.conform.outcome import Outcome, exit_status, judge, junit_xml, require, row, summary
+from bridge.conform.server_stage import Connection
 from bridge.errors import ConfigError
 
 
@@ -18,6 +21,30 @@ def conform_client(
     """Plays a server to the client that `command` starts, or that comes to `bind` by itself. Returns 0 or 1."""
     names = _chosen(only, client_scripts.SCRIPTS)
     return _report("conform client", _client_outcomes(bind, command, names, patience_s), junit)
+
+
+def conform_server(*, address: str, only: Sequence[str], patience_s: float, junit: Path | None) -> int:
+    """Plays a client to the server at `address`. Returns 0 or 1."""
+    names = _chosen(only, server_scripts.SCRIPTS)
+    return _report("conform server", _server_outcomes(address, names, patience_s), junit)
+
+
+def _server_outcomes(address: str, names: Iterable[str], patience_s: float) -> Iterator[Outcome]:
+    clock = MonotonicClock()
+    for name in names:
+        script = server_scripts.SCRIPTS[name]
+        with contextlib.ExitStack() as connections:
+
+            def connect(connections: contextlib.ExitStack = connections) -> Connection:
+                connection = Connection(address, patience_us=round(patience_s * 1e6), clock=clock)
+                connections.callback(connection.close)
+                return connection
+
+            yield judge(clock, name, _about(script), functools.partial(script, connect))
+
+
+def _about(script: Callable[..., str]) -> str:
+    return (script.__doc__ or "").rstrip(".")
 
 
 def _client_outcomes(bind: str, command: Sequence[str], names: Iterable[str], patience_s: float) -> Iterator[Outcome]:
@@ -42,7 +69,7 @@ def _play(stage: ClientStage, name: str, clock: Clock) -> Outcome:
         finally:
             stage.close()
 
-    return judge(clock, name, (script.__doc__ or "").rstrip("."), run)
+    return judge(clock, name, _about(script), run)
 
 
 def _chosen(only: Sequence[str], known: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from bridge import codec, meaning, messages, session
 from bridge.codec import MAX_BODY_BYTES, decode, encode
 from bridge.config import ServeConfig
-from bridge.conform import client_scripts
+from bridge.conform import client_scripts, server_scripts
 from bridge.errors import ErrorCode
 from bridge.lobby import Addressed, Lobby
 from bridge.messages import (
@@ -171,6 +171,7 @@ def test_limits_are_the_codes() -> None:
 
 def test_the_scripts_of_the_conformance_kit_are_the_codes() -> None:
     assert [row[0] for row in rows(section("Conformance"))] == list(client_scripts.SCRIPTS)
+    assert [row[0] for row in rows(section("Scripts for servers"))] == list(server_scripts.SCRIPTS)
 
 
 def test_version_and_magic_are_the_codes() -> None:
