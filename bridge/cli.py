@@ -132,6 +132,10 @@ def _bench(options: argparse.Namespace) -> int:
         return bench_budget(
             names_of(options.traces), seconds=options.seconds or 60.0, seed=options.seed, report=options.report
         )
+    if options.what == "inprocess":
+        from bridge.bench_inprocess import bench_inprocess
+
+        return bench_inprocess(options.report)
     from bridge.bench import bench_transport
 
     return bench_transport(options.report)
@@ -179,8 +183,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(play)
     _add_service(play, fps=_GAME_FPS)
 
-    bench = _command(commands, "bench", _bench, "measure the transport or a whole tour, or simulate the frame budget")
-    bench.add_argument("what", choices=["transport", "play", "budget"])
+    bench = _command(
+        commands, "bench", _bench, "measure the transport, a control's parts or a whole tour; simulate the frame budget"
+    )
+    bench.add_argument("what", choices=["transport", "play", "budget", "inprocess"])
     bench.add_argument("--traces", default="all", metavar="all|NAME,...", help="budget: which traces to simulate")
     _add_run(bench, seconds=None)
     _add_model(bench)

@@ -44,6 +44,7 @@ from bridge.messages import (
     StatsRequest,
     Welcome,
 )
+from bridge.playout import PlayoutConfig
 from bridge.shared_frames import open_ring
 from bridge.transport import DealerSocket, Poller, SendResult
 
@@ -60,6 +61,9 @@ class Client:
     received is in them. units_per_metre: 100 for Unreal. budget_ms: how long after a control its answer is still
     useful. pixel_formats: best first; "jpeg" saves bandwidth and needs OpenCV here. credit: frames under way unread.
     shared_memory: read pixels from shared memory where server and client can; None: where the address is this machine.
+    playout_ms: how long a frame that came fast waits so that all are shown evenly; 0 shows each when it comes, None
+    follows the jitter of the way (and is 0 while there is none to see). max_speed, max_turn_deg_per_s: the fastest that
+    the camera moves (client units a second) and turns, so that predictions keep to it; 0: not declared.
     A session that the server gave up after a silence or a lost connection is resumed without a word.
 
     Raises: ConnectTimeout: nobody answers there. SessionBusy: no room. RemoteProtocolError: refused (another version).
@@ -79,6 +83,9 @@ class Client:
         pixel_formats: Sequence[str] = ("rgb8",),
         credit: int = 2,
         shared_memory: bool | None = None,
+        playout_ms: float | None = 0.0,
+        max_speed: float = 0.0,
+        max_turn_deg_per_s: float = 0.0,
         clock: Clock | None = None,
     ) -> None:
         if axes not in list(Axes) and axes not in [known.value for known in Axes]:
@@ -96,8 +103,11 @@ class Client:
                 budget_us=round(budget_ms * 1e3),
                 tick_hz=float(tick_hz),
                 shared_memory=is_this_machine(address) if shared_memory is None else shared_memory,
+                max_speed=float(max_speed),
+                max_turn_deg_per_s=float(max_turn_deg_per_s),
             ),
             open_ring,
+            PlayoutConfig(fixed_us=None if playout_ms is None else round(playout_ms * 1e3)),
         )
         encode_checked(self._core.hello())
         self._socket = DealerSocket(address)
@@ -141,7 +151,7 @@ class Client:
         """
         self._check_open()
         self._drain()
-        return self._core.take_newest()
+        return self._core.take_newest(self._clock.now_us())
 
     def receive(self, timeout_s: float = 1.0) -> Frame:
         """The newest frame that was not returned yet; waits for one. Raises: ReceiveTimeout, and what `poll` raises."""
@@ -200,6 +210,23 @@ class Client:
             self._wait(deadline_us, f"no STATS within {timeout_s:g} s")
             self._drain()
         return self._core.stats
+
+    @property
+    def round_trip_ms(self) -> float | None:
+        """The shortest way there and back of late, without what the server spent; None before the first answer."""
+        best = self._core.clock_sync.best
+        return None if best is None else best.round_trip_us / 1e3
+
+    @property
+    def clock_offset_ms(self) -> float | None:
+        """The server's clock minus ours, exact to half of `round_trip_ms`; None before the first answer."""
+        best = self._core.clock_sync.best
+        return None if best is None else best.offset_us / 1e3
+
+    @property
+    def buffer_ms(self) -> float:
+        """How long a frame that came the shortest way waits now before it is returned."""
+        return self._core.playout.buffer_us / 1e3
 
     @property
     def counts(self) -> Counts:
@@ -275,7 +302,8 @@ class Client:
         left_us = deadline_us - self._clock.now_us()
         if left_us <= 0:
             raise ReceiveTimeout(text)
-        self._poller.wait(left_us)
+        due_us = self._core.playout.next_us
+        self._poller.wait(left_us if due_us is None else min(left_us, max(0, due_us - self._clock.now_us())))
 
     def _check_open(self) -> None:
         if self._closed:

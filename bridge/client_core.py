@@ -35,6 +35,7 @@ from bridge.messages import (
     Vec3,
     Welcome,
 )
+from bridge.playout import MOST_WAITING, ClockSync, Playout, PlayoutConfig
 from bridge.shared_frames import FrameRingReader
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,12 @@ class Answer:
 
     @property
     def age_ms(self) -> float:
-        """Control age when it was read: the server's figure plus the time on the wire."""
+        """What a player feels: from sending the newest control that shaped the pixels to reading them, on one clock.
+
+        A server that does not tell the control (protocol 1.0): its own figure plus the time on the wire.
+        """
+        if self.header.control_t_us >= 0:
+            return (self.header.t_us - self.header.control_t_us) / 1e3 + self.latency_ms
         return self.header.control_age_us / 1e3 + max(0.0, self.latency_ms - self.header.server_us / 1e3)
 
 
@@ -107,11 +113,15 @@ class Counts:
 class ClientCore:
     """Not thread-safe. `errors` keeps the newest refusals that did not end the session.
 
-    open_ring: gets WELCOME's ring by name, width and height; None when it cannot be read here.
+    open_ring: gets WELCOME's ring by name, width and height; None when it cannot be read here. playout: when frames are
+    returned. clock_sync: round trip and the server's clock.
     """
 
     def __init__(
-        self, hello: Hello, open_ring: Callable[[str, int, int], FrameRingReader | None] = lambda *_: None
+        self,
+        hello: Hello,
+        open_ring: Callable[[str, int, int], FrameRingReader | None] = lambda *_: None,
+        playout: PlayoutConfig | None = None,
     ) -> None:
         self.welcome: Welcome | None = None
         self.stats: Stats | None = None
@@ -123,9 +133,10 @@ class ClientCore:
         self._next_seq = 0
         self._sent_us: OrderedDict[int, int] = OrderedDict()
         self._answers: deque[Answer] = deque(maxlen=_MAX_PENDING)
-        self._newest: Frame | None = None
+        self.playout = Playout(playout)
+        self.clock_sync = ClockSync()
+        self._frames: dict[int, Frame] = {}  # read, and not shown yet
         self._newest_seq = -1
-        self._returned_seq = -1
         self._lateness_us = 0
         self._resumed_from_seq: int | None = None  # the first control after HELLO, while WELCOME is awaited
 
@@ -189,12 +200,14 @@ class ClientCore:
                 log.debug("client.ignored message=%s", type(message).__name__)
         return []
 
-    def take_newest(self) -> Frame | None:
-        """The newest frame, once."""
-        if self._newest is None or self._newest.seq <= self._returned_seq:
+    def take_newest(self, now_us: int) -> Frame | None:
+        """The newest frame whose time has come, once; older ones are skipped."""
+        due = self.playout.take(now_us)
+        if due is None:
             return None
-        self._returned_seq = self._newest.seq
-        return self._newest
+        newest = self._frames[due]
+        self._frames = {seq: frame for seq, frame in self._frames.items() if seq > due}
+        return newest
 
     def take_answers(self) -> list[Answer]:
         """Every FRAME since the last call, oldest first; at most the newest 1024."""
@@ -223,6 +236,11 @@ class ClientCore:
             return
         latency_us = now_us - self._sent_us.pop(header.seq, header.t_us)
         self._lateness_us = latency_us - self._hello.budget_us
+        if header.server_t_us:
+            self.clock_sync.add(
+                sent_us=now_us - latency_us, received_us=now_us, server_sent_us=header.server_t_us,
+                server_us=header.server_us,
+            )  # fmt: skip
         self._answers.append(Answer(header=header, latency_ms=latency_us / 1e3))
         self.counts.by_source[header.source] += 1
         if self._lateness_us <= 0:
@@ -230,9 +248,13 @@ class ClientCore:
         else:
             self.counts.late += 1
         if header.seq > self._newest_seq:
-            self._newest_seq = header.seq
             if (data := self._pixel_bytes(decoded, header)) is not None:
-                self._newest = Frame(header=header, pixels=_pixels(header, data), latency_ms=latency_us / 1e3)
+                frame = Frame(header=header, pixels=_pixels(header, data), latency_ms=latency_us / 1e3)
+                self._frames[header.seq] = frame
+                self.playout.arrived(now_us, seq=header.seq, sent_us=now_us - latency_us)
+                while len(self._frames) > MOST_WAITING:
+                    del self._frames[next(iter(self._frames))]
+            self._newest_seq = header.seq
 
     def _pixel_bytes(self, decoded: Decoded, header: FrameHeader) -> bytes | None:
         """The frame's pixels part, from the message or the ring; None when the ring does not hold it any more."""

@@ -90,11 +90,11 @@ def run_headless(options: PlayOptions) -> int:
         print(f"playing the scripted tour for {seconds:g} s on {welcome.model} ({welcome.runner})", flush=True)
         take = fly(session, world, clock, seconds=seconds, tick_hz=options.tick_hz)
         took_s = (clock.now_us() - session.began_us) / 1e6
-        restarts = client.stats(STATS_TIMEOUT_S).engine_restarts
+        ledger = client.stats(STATS_TIMEOUT_S)
     pairs, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
     report = build_report(
         session.counts, session.figures, welcome, began_us=session.began_us, seconds=took_s, tick_hz=options.tick_hz,
-        budget_ms=options.budget_ms, psnrs_db=psnrs, engine_restarts=restarts,
+        budget_ms=options.budget_ms, psnrs_db=psnrs, ledger=ledger,
     )  # fmt: skip
     finish(options, take, pairs, report)
     return 0

@@ -78,7 +78,7 @@ def play(options: PlayOptions) -> int:
         _, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
         report = build_report(
             session.counts, session.figures, client.welcome, began_us=session.began_us, seconds=took_s,
-            tick_hz=options.tick_hz, budget_ms=options.budget_ms, psnrs_db=psnrs, engine_restarts=stats.engine_restarts,
+            tick_hz=options.tick_hz, budget_ms=options.budget_ms, psnrs_db=psnrs, ledger=stats,
         )  # fmt: skip
         write_report(options.report, report)
         print(summary(report))

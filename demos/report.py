@@ -61,9 +61,13 @@ def build_report(
     tick_hz: float,
     budget_ms: float,
     psnrs_db: Sequence[float],
-    engine_restarts: int,
+    ledger: bridge.Stats,
 ) -> Json:
-    """The report of a run that began at `began_us` and took `seconds`. Figures that nothing was seen of are null."""
+    """The report of a run that began at `began_us` and took `seconds`. Figures that nothing was seen of are null.
+
+    ledger: the server's own account at the end. Two sides tell one story twice: `in_budget` is the client's clock,
+    `delivery` the server's.
+    """
     latencies, ages, psnrs = (sorted(v) for v in (figures.latencies_ms, figures.control_ages_ms, psnrs_db))
     by_source = {source.value: count for source, count in counts.by_source.items()}
     first_us = figures.first_new_us
@@ -92,7 +96,28 @@ def build_report(
         "model": welcome.model,
         "runner": welcome.runner,
         "frame_size": [welcome.frame_width, welcome.frame_height],
-        "engine_restarts": engine_restarts,
+        "engine_restarts": ledger.engine_restarts,
+        "ledger": {
+            "accounts": dict(ledger.accounts),
+            "delivery": _rounded(ledger.delivery, 5),
+            "chunks": ledger.chunks,
+            "chunk_frames": ledger.chunk_frames,
+            "chunk_ms": {"p50": _rounded(ledger.chunk_ms_p50, 1), "p95": _rounded(ledger.chunk_ms_p95, 1)},
+            "underruns": dict(ledger.underruns),
+            "gap_ms": _rounded(ledger.gap_us / 1e3, 1),
+            "margin_ms": _rounded(ledger.margin_us / 1e3, 1),
+            "earliness_ms_p50": _rounded(ledger.earliness_us_p50 / 1e3, 1),
+            "needless_starts": ledger.needless_starts,
+            "replans": ledger.replans,
+            "wasted_ms": _rounded(ledger.wasted_us / 1e3, 1),
+            "rung": ledger.rung,
+            "prediction_error": {
+                "deg_p50": _rounded(ledger.prediction_deg_p50, 2),
+                "deg_p95": _rounded(ledger.prediction_deg_p95, 2),
+                "m_p50": _rounded(ledger.prediction_m_p50, 3),
+                "m_p95": _rounded(ledger.prediction_m_p95, 3),
+            },
+        },
         "cpu": f"{cpu_name()} ({usable_cores()} cores)",
         "python": platform.python_version(),
         "commit": commit(),
@@ -114,13 +139,15 @@ def write_report(path: Path, report: Json) -> None:
 def summary(report: Json) -> str:
     """The report in three lines, for a terminal."""
     latency, age, psnr = (_mapping(report[name]) for name in ("latency_ms", "control_age_ms", "psnr_db"))
-    answered = report["answered"]
+    answered, ledger = report["answered"], _mapping(report["ledger"])
+    underruns = {cause: count for cause, count in _mapping(ledger["underruns"]).items() if count}
     return (
         f"{answered} of {report['controls']} controls answered, {report['in_budget']} within "
         f"{report['budget_ms']} ms: {report['generated']} generated, {report['reprojected']} reprojected, "
         f"{report['held']} held\n"
         f"{report['generated_fps']} network frames/s; latency p50 {latency['p50']} ms, p99 {latency['p99']} ms; "
-        f"control age p50 {age['p50']} ms\n"
+        f"control age p50 {age['p50']} ms, p95 {age['p95']} ms; chunks of {ledger['chunk_frames']} on "
+        f"'{ledger['rung']}', underruns {underruns or 'none'}\n"
         f"PSNR against the reference renderer: mean {psnr['mean']} dB, p5 {psnr['p5']} dB ({psnr['frames']} frames)"
     )
 

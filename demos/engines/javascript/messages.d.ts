@@ -35,6 +35,7 @@ export interface Hello {
   resume_token?: string;
   max_speed?: number;
   max_turn_deg_per_s?: number;
+  shared_memory?: boolean;
 }
 
 /** Client: one tick. State (camera, action) is latest-wins, `events` are kept. */
@@ -49,6 +50,7 @@ export interface Control {
   teleport?: boolean;
   lateness_us?: Integer;
   frame_received_seq?: Integer;
+  shared_frames?: boolean;
 }
 
 /** Something that happened in the game once; unlike a control's state it is never superseded. */
@@ -130,6 +132,7 @@ export interface Welcome {
   heartbeat_us: Integer;
   credit: Integer;
   pixel_format: PixelFormat;
+  ring: string;
 }
 
 /** Server: the answer to the control `seq`; the pixels travel as the message's last part. */
@@ -154,6 +157,8 @@ export interface FrameHeader {
   pixel_format: PixelFormat;
   control_t_us: Integer;
   server_t_us: Integer;
+  ring_slot: Integer;
+  ring_sequence: Integer;
 }
 
 /** Server: the session's ledger. controls = answered + dropped + refused + waiting; */

@@ -25,6 +25,7 @@ from bridge.messages import (
     Stats,
     Welcome,
 )
+from bridge.playout import PlayoutConfig
 from bridge.shared_frames import FrameRingWriter, RingShape, open_ring
 
 HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
@@ -87,8 +88,8 @@ def send(core: ClientCore, now_us: int) -> int:
     return control.seq
 
 
-def opened() -> ClientCore:
-    core = ClientCore(HELLO)
+def opened(playout: PlayoutConfig | None = None) -> ClientCore:
+    core = ClientCore(HELLO, playout=playout)
     take(core, WELCOME)
     return core
 
@@ -117,11 +118,11 @@ def test_only_the_newest_frame_is_returned_and_only_once() -> None:
     answer(core, 0, 10)
     answer(core, 2, 11)
     answer(core, 1, 12)
-    frame = core.take_newest()
+    frame = core.take_newest(0)
     assert frame is not None
     assert frame.seq == 2
     assert frame.pixels.tolist() == [[[2, 1, 2], [3, 4, 5]]]
-    assert core.take_newest() is None
+    assert core.take_newest(0) is None
     assert core.counts.answered == 3
 
 
@@ -131,7 +132,7 @@ def test_every_answer_is_counted_and_told_of_whether_it_is_returned_or_not() -> 
         send(core, tick * 10_000)
     for seq, source in enumerate([Source.HELD, Source.GENERATED, Source.REPROJECTED]):
         answer(core, seq, 20_000, source=source)
-    frame = core.take_newest()
+    frame = core.take_newest(0)
     assert frame is not None
     assert frame.seq == 2
     counts = core.counts
@@ -157,17 +158,40 @@ def test_pixels_cannot_be_written() -> None:
     core = opened()
     send(core, 0)
     answer(core, 0, 1)
-    frame = core.take_newest()
+    frame = core.take_newest(0)
     assert frame is not None
     with pytest.raises(ValueError, match="read-only"):
         frame.pixels[0, 0, 0] = 1
+
+
+def test_the_age_that_a_player_feels_is_measured_on_the_clients_clock_alone() -> None:
+    core = opened()
+    for tick in range(4):
+        send(core, 100_000 + 16_000 * tick)
+    answer(core, 3, 160_000, t_us=148_000, control_t_us=116_000, server_t_us=9_000_000)
+    (told,) = core.take_answers()
+    assert told.age_ms == 44.0
+    best = core.clock_sync.best
+    assert best is not None
+    assert best.round_trip_us == 12_000 - 1_000
+    assert best.offset_us == (9_000_000 - 1_000 - 148_000 + 9_000_000 - 160_000) // 2
+
+
+def test_a_buffered_frame_is_returned_when_its_time_has_come() -> None:
+    core = opened(playout=PlayoutConfig(fixed_us=20_000))
+    send(core, 0)
+    answer(core, 0, 5_000)
+    assert core.take_newest(24_000) is None
+    frame = core.take_newest(25_000)
+    assert frame is not None
+    assert frame.seq == 0
 
 
 def test_latency_age_and_lateness_are_the_clients_own() -> None:
     core = opened()
     send(core, 100_000)
     answer(core, 0, 118_000)
-    frame = core.take_newest()
+    frame = core.take_newest(0)
     assert frame is not None
     assert frame.latency_ms == 18.0
     assert frame.age_ms == 20.0 + 18.0 - 1.0
@@ -251,7 +275,7 @@ def test_jpeg_pixels_are_decoded_as_rgb() -> None:
     header = {"width": 16, "height": 16, "pixel_format": PixelFormat.JPEG}
     core_header = msgspec.structs.replace(_frame_header(), **header)
     take(core, core_header, 0, cv2.imencode(".jpg", bgr)[1].tobytes())
-    frame = core.take_newest()
+    frame = core.take_newest(0)
     assert frame is not None
     assert np.abs(frame.pixels.astype(int) - (10, 30, 200)).max() < 6
     broken = msgspec.structs.replace(core_header, seq=1)
@@ -263,7 +287,7 @@ def _frame_header() -> FrameHeader:
     core = opened()
     send(core, 0)
     answer(core, 0, 0)
-    frame = core.take_newest()
+    frame = core.take_newest(0)
     assert frame is not None
     return frame.header
 
@@ -271,7 +295,7 @@ def _frame_header() -> FrameHeader:
 def test_lateness_is_never_nan() -> None:
     core = opened()
     answer(core, 5, 3)  # an answer to a control that is not remembered any more
-    frame = core.take_newest()
+    frame = core.take_newest(0)
     assert frame is not None
     assert math.isfinite(frame.latency_ms)
 
@@ -298,7 +322,7 @@ def test_pixels_come_from_the_ring_where_it_is_open(ring: FrameRingWriter) -> No
     assert core.control(CAMERA, "", (), 0, teleport=False).shared_frames is True
     seq = send(core, 0)
     in_ring(core, seq, ring.write(b"abcdef"))
-    frame = core.take_newest()
+    frame = core.take_newest(0)
     assert frame is not None
     assert frame.pixels.tobytes() == b"abcdef"
 
@@ -310,7 +334,7 @@ def test_a_frame_gone_from_the_ring_is_named_but_not_shown_and_the_next_come_inl
     for _ in range(2):
         ring.write(b"uvwxyz")
     in_ring(core, seq, gone)
-    assert core.take_newest() is None
+    assert core.take_newest(0) is None
     after = core.control(CAMERA, "", (), 1, teleport=False)
     assert (after.frame_received_seq, after.shared_frames) == (seq, False)
     assert core.counts.answered == 1
@@ -320,7 +344,7 @@ def test_a_frame_in_a_ring_that_is_not_open_is_ignored() -> None:
     core = opened()
     seq = send(core, 0)
     in_ring(core, seq, (0, 2))
-    assert core.take_newest() is None
+    assert core.take_newest(0) is None
     assert core.control(CAMERA, "", (), 1, teleport=False).frame_received_seq == -1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,11 +26,16 @@ WELCOME = bridge.Welcome(
     credit=2, pixel_format=PixelFormat.RGB8,
 )  # fmt: skip
 
+LEDGER = bridge.Stats(
+    controls=10, accounts={"generated": 9, "late": 1}, delivery=0.9, underruns={"overrun": 2, "paused": 0}, gap_us=1500,
+    chunk_frames=4, rung="full", engine_restarts=1,
+)  # fmt: skip
 
-def _report(counts: bridge.Counts, figures: Figures, psnrs_db: list[float]) -> dict[str, object]:
+
+def _report(counts: bridge.Counts, figures: Figures, psnrs_db: list[float]) -> dict[str, Any]:
     return build_report(
         counts, figures, WELCOME, began_us=1_000_000, seconds=2.0, tick_hz=60.0, budget_ms=16.667, psnrs_db=psnrs_db,
-        engine_restarts=1,
+        ledger=LEDGER,
     )  # fmt: skip
 
 
@@ -52,7 +58,10 @@ def test_holds_every_figure_asked_for() -> None:
     assert report["psnr_db"] == {"mean": 21.0, "p5": 20.0, "frames": 2}
     assert {"tick_hz", "budget_ms", "model", "runner", "frame_size", "cpu", "python", "commit"} <= set(report)
     assert report["engine_restarts"] == 1
+    assert report["ledger"]["accounts"] == {"generated": 9, "late": 1}
+    assert (report["ledger"]["delivery"], report["ledger"]["gap_ms"]) == (0.9, 1.5)
     assert "8 of 10 controls answered" in summary(report)
+    assert "chunks of 4 on 'full', underruns {'overrun': 2}" in summary(report)
 
 
 def test_a_run_without_a_single_answer_still_reports(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class FakeService:
         while self._due and self._due[0][0] <= self._clock.now_us():
             decoded = Decoded(message=self._due.pop(0)[1], pixels=bytes(24))
             self._core.receive(decoded, self._clock.now_us())
-        frame = self._core.take_newest()
+        frame = self._core.take_newest(self._clock.now_us())
         assert frame is not None
         return frame
 
