@@ -1,22 +1,35 @@
-"""What the whole suite shares: tests marked `gpu` are skipped, by name, without a CUDA device; a Helios folder."""
+"""What the whole suite shares: `gpu` tests skipped, by name, without a GPU; a Helios folder, a fake TensorRT."""
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+_OVER_TENSORRT = (
+    "model.runners.trt", "model.runners.trt_log", "model.runners.trt_plan", "trt_build.bench", "trt_build.build",
+    "trt_build.inspect", "trt_build.serving",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     needing = [item for item in items if item.get_closest_marker("gpu")]
-    if not needing or _has_cuda():
+    if not needing:
         return
+    driver, torch = _driver_has_a_device(), _torch_has_a_device()
     for item in needing:
-        item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        over_driver = item.get_closest_marker("pycuda") is not None
+        if not (driver if over_driver else torch):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
-def _has_cuda() -> bool:
+def _torch_has_a_device() -> bool:
     if importlib.util.find_spec("torch") is None:
         return False
     import torch
@@ -31,3 +44,32 @@ def helios_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.helios_folder import write
 
     return write(tmp_path_factory.mktemp("helios"), shard_mb=0.2)
+
+
+def _driver_has_a_device() -> bool:
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+@pytest.fixture
+def tensorrt_world() -> Iterator[Any]:
+    """The fake TensorRT in place of the real one. Import what stands on it inside the test, by name.
+
+    Returns: what the test may turn (`tests.tensorrt_api.fake_tensorrt.World`), as new.
+    """
+    pytest.importorskip("onnx")
+    from tests.tensorrt_api import fake_tensorrt
+
+    for field in fields(fake_tensorrt.World):
+        setattr(fake_tensorrt.WORLD, field.name, getattr(fake_tensorrt.World(), field.name))
+    names = ("tensorrt", *_OVER_TENSORRT)
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    sys.modules["tensorrt"] = fake_tensorrt
+    yield fake_tensorrt.WORLD
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.modules.update(before)

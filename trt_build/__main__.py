@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from model.errors import ModelError
+from trt_build.errors import BuildCancelled
+from trt_build.watched import INTERRUPTED
 
 COMMANDS = {
     "export": "trt_build.commands.export",
     "verify": "trt_build.commands.verify",
+    "build": "trt_build.commands.build",
+    "cache": "trt_build.commands.cache",
 }
 
 
@@ -34,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
+    except (BuildCancelled, KeyboardInterrupt) as exc:
+        print(f"trt_build: {exc or 'stopped'}", file=sys.stderr)
+        return INTERRUPTED
     except ModelError as exc:
         print(f"trt_build: {exc}", file=sys.stderr)
         return 2

@@ -2,8 +2,9 @@
 
 ModelError
 └── BuildError        a step from weights to engines failed, or was asked for what it cannot do
-    ├── ExtraMissing  a package that this step needs is not installed; names the extra
-    └── ExportError   an exported graph does not compute what its module does
+    ├── ExtraMissing    a package that this step needs is not installed; names the extra
+    ├── ExportError     an exported graph does not compute what its module does
+    └── BuildCancelled  the user stopped a build; nothing of it is kept but the timings
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ class ExtraMissing(BuildError):
 
 class ExportError(BuildError):
     """An exported graph does not compute what its module does."""
+
+
+class BuildCancelled(BuildError):
+    """The user stopped a build."""
 
 
 def need(purpose: str, *modules: str, extra: str) -> None:

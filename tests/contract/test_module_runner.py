@@ -1,4 +1,4 @@
-"""One suite over every ModuleRunner: onnxruntime over exported files, torch over the modules they came from."""
+"""One suite over every ModuleRunner: onnxruntime and TensorRT over exported files, torch over the modules of them."""
 
 from __future__ import annotations
 
@@ -88,12 +88,48 @@ def cuda_runner(folder: Path) -> ModuleRunner:
     return StaticRunner(graphs(), device="cuda", background=("look",))
 
 
+def tensorrt_runner(folder: Path) -> ModuleRunner:
+    """The real one, where there is a GPU and TensorRT."""
+    pytest.importorskip("tensorrt", reason="TensorRT is not installed")
+    from model.runners.cuda import CudaDevice
+
+    return _built_and_opened(folder, CudaDevice())
+
+
+def fake_tensorrt_runner(folder: Path) -> ModuleRunner:
+    """Our half alone: TensorRT and the GPU are fakes that compute with onnxruntime."""
+    from tests.tensorrt_api.fake_device import FakeDevice
+
+    return _built_and_opened(folder, FakeDevice())
+
+
+def _built_and_opened(folder: Path, device: Any) -> ModuleRunner:
+    from model.runners.trt import TrtRunner
+    from model.runners.trt_plan import PlanFile
+    from trt_build.build import BuildOptions, build_plan
+    from trt_build.manifest import Profile, ShapeRange
+
+    image = ShapeRange(min=(2, 3, 1, 1), opt=(2, 3, 5, 6), max=(2, 3, 9, 9))
+    profiles = {"mix": (Profile(name="sizes", shapes={"image": image}),), "look": ()}
+    plans = {}
+    for name, of_graph in profiles.items():
+        path = folder / f"{name}.plan"
+        path.write_bytes(memoryview(build_plan(folder / f"{name}.onnx", of_graph, BuildOptions())))
+        plans[name] = PlanFile(path=path)
+    return TrtRunner(plans, device)
+
+
 @pytest.fixture(
-    params=[ort_runner, torch_runner, static_runner, pytest.param(cuda_runner, marks=pytest.mark.gpu)],
-    ids=["onnxruntime", "torch", "static", "static-cuda"],
-)
+    params=[
+        ort_runner, torch_runner, static_runner, pytest.param(cuda_runner, marks=pytest.mark.gpu), fake_tensorrt_runner,
+        pytest.param(tensorrt_runner, marks=[pytest.mark.gpu, pytest.mark.pycuda]),
+    ],
+    ids=["onnxruntime", "torch", "static", "static-cuda", "tensorrt-fake", "tensorrt"],
+)  # fmt: skip
 def runner(request: pytest.FixtureRequest, folder: Path) -> Iterator[ModuleRunner]:
     make: Callable[[Path], ModuleRunner] = request.param
+    if make is fake_tensorrt_runner:
+        request.getfixturevalue("tensorrt_world")
     made = make(folder)
     yield made
     made.close()

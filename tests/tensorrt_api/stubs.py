@@ -21,6 +21,10 @@ from pathlib import Path
 BINDINGS = "tensorrt_bindings"
 LIBRARIES = ("libnvinfer.so.11", "libnvonnxparser.so.11", "libnvinfer_plugin.so.11")
 _SOURCE = Path(__file__).with_name("null_libraries.c")
+_BUFFER = """class IHostMemory:
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+"""
+"""It is a C buffer, which the generator cannot see; `memoryview(plan)` is how a plan is read."""
 _NOT_A_NAME = re.compile(r"\bin(?=: )")
 
 
@@ -55,7 +59,8 @@ def write_stubs(folder: Path) -> Path:
     package = folder / "tensorrt"
     package.mkdir(parents=True, exist_ok=True)
     stub = package / "__init__.pyi"
-    stub.write_text(text.replace(f"{BINDINGS}.tensorrt.", "") + "__version__: str\n", encoding="utf-8")
+    text = text.replace(f"{BINDINGS}.tensorrt.", "").replace("class IHostMemory:\n", _BUFFER)
+    stub.write_text(text + "__version__: str\n", encoding="utf-8")
     return stub
 
 

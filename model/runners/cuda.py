@@ -1,0 +1,140 @@
+"""A CUDA GPU through pycuda: the only importer of pycuda. Needs the tensorrt extra and an NVIDIA driver.
+
+Works in the GPU's primary context, the one that TensorRT and every other user of the CUDA runtime shares.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycuda.driver as cuda
+
+from model.errors import RunnerError
+from model.runners.device import Bytes, DeviceIdentity, out_of_memory, size_text
+
+_KERNEL_MODULE = Path("/proc/driver/nvidia/version")
+_VERSION = re.compile(r"\b\d{3}\.\d+(?:\.\d+)*\b")
+
+
+class CudaDevice:
+    """GPU `index` with one stream of its own. See `Device` for the contract."""
+
+    def __init__(self, index: int = 0) -> None:
+        """Raises: RunnerError: there is no such GPU, or the driver does not start."""
+        with _mapped(f"GPU {index} could not be opened", "see whether `nvidia-smi` lists it and the driver is loaded"):
+            cuda.init()
+            self._context: Any = cuda.Device(index).retain_primary_context()
+        self._identity = identify(index)
+        self._memory: list[Any] = []
+        self._staging: list[Any] = []
+        with self.current(), _mapped("no stream could be made", "restart the engine"):
+            self._stream: Any = cuda.Stream()
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        return self._identity
+
+    @property
+    def stream_handle(self) -> int:
+        return int(self._stream.handle)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        if self._context is None:
+            raise RunnerError("this GPU was closed; open it again")
+        with _mapped("the GPU's context cannot be entered", "restart the engine"):
+            self._context.push()
+        try:
+            yield
+        finally:
+            cuda.Context.pop()
+
+    def free_bytes(self) -> int:
+        with _mapped("the GPU does not tell its free memory", "restart the engine"):
+            free, _ = cuda.mem_get_info()
+        return int(free)
+
+    def allocate(self, nbytes: int, *, what: str) -> int:
+        try:
+            with _mapped(f"no GPU memory for {what}", "restart the engine", but=cuda.MemoryError):
+                block = cuda.mem_alloc(max(nbytes, 1))
+        except cuda.MemoryError as exc:
+            raise out_of_memory(nbytes, self.free_bytes(), self._identity.total_bytes, what=what) from exc
+        self._memory.append(block)
+        return int(block)
+
+    def staging(self, nbytes: int, *, what: str) -> Bytes:
+        remedy = "page-locked memory comes out of the machine's main memory: free some, or raise `ulimit -l`"
+        with _mapped(f"no page-locked memory for {what} ({size_text(nbytes)})", remedy):
+            block: Bytes = cuda.pagelocked_empty((nbytes,), np.uint8)
+        self._staging.append(block)
+        return block
+
+    def upload(self, address: int, source: Bytes) -> None:
+        if source.nbytes:
+            with _mapped("a copy to the GPU failed", _LOST):
+                cuda.memcpy_htod_async(address, source, self._stream)
+
+    def download(self, target: Bytes, address: int) -> None:
+        if target.nbytes:
+            with _mapped("a copy from the GPU failed", _LOST):
+                cuda.memcpy_dtoh_async(target, address, self._stream)
+
+    def synchronize(self) -> None:
+        with _mapped("the GPU failed at what was queued", _LOST):
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        """The staging arrays go when nobody holds them any more: a caller may still read one."""
+        if self._context is None:
+            return
+        with self.current(), _mapped("the GPU's memory could not be freed", "restart the engine"):
+            for block in self._memory:
+                block.free()
+            self._memory.clear()
+            self._staging.clear()
+            self._stream = None
+        context, self._context = self._context, None
+        context.detach()
+
+
+_LOST = "its context is lost: restart the engine, and build the plans anew if it happens again"
+
+
+def identify(index: int = 0) -> DeviceIdentity:
+    """What GPU `index` is, without opening it. Raises: RunnerError, as `CudaDevice`."""
+    with _mapped(f"GPU {index} does not answer", "see whether `nvidia-smi` lists it and the driver is loaded"):
+        cuda.init()
+        device = cuda.Device(index)
+        major, minor = device.compute_capability()
+        return DeviceIdentity(
+            name=device.name(), compute_capability=f"{major}.{minor}", driver=_driver_version(),
+            total_bytes=device.total_memory(),
+        )  # fmt: skip
+
+
+@contextmanager
+def _mapped(failed: str, remedy: str, *, but: type[BaseException] | tuple[()] = ()) -> Iterator[None]:
+    """pycuda's errors as ours; `but` passes."""
+    try:
+        yield
+    except but:
+        raise
+    except cuda.Error as exc:  # the root of pycuda's MemoryError, LogicError, LaunchError and RuntimeError
+        raise RunnerError(f"{failed} ({exc}); {remedy}") from exc
+
+
+def _driver_version() -> str:
+    """The kernel module's version where the system tells it, and the CUDA version that the driver speaks."""
+    number = cuda.get_driver_version()
+    spoken = f"CUDA {number // 1000}.{number % 1000 // 10}"
+    try:
+        module = _VERSION.search(_KERNEL_MODULE.read_text(encoding="utf-8"))
+    except OSError:
+        module = None
+    return f"{module[0]} ({spoken})" if module else spoken

@@ -1,0 +1,87 @@
+"""What a runner needs of a GPU: memory by address, page-locked staging, one stream that work is queued on.
+
+The seam between a runner and the driver's API: `cuda.py` is the one that ships. No GPU library is imported here.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import RunnerError
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceIdentity:
+    """name: the driver's, "NVIDIA H100 80GB HBM3". compute_capability: "9.0". driver: its version."""
+
+    name: str
+    compute_capability: str
+    driver: str
+    total_bytes: int
+
+
+class Device(Protocol):
+    """One GPU. Queued work runs in order; nothing of it may be read or overwritten before `synchronize`.
+
+    Raises (all methods): RunnerError, never the driver library's own exception.
+    """
+
+    @property
+    def identity(self) -> DeviceIdentity: ...
+
+    @property
+    def stream_handle(self) -> int:
+        """The stream that everything here is queued on, as the driver's handle."""
+        ...
+
+    def current(self) -> AbstractContextManager[None]:
+        """While it is entered, this thread's driver calls go to this GPU. Everything below needs it."""
+        ...
+
+    def free_bytes(self) -> int: ...
+
+    def allocate(self, nbytes: int, *, what: str) -> int:
+        """Returns: the address of memory on the GPU, its contents undefined, that lives until `close`.
+
+        Raises: RunnerError: not so much is free; says what for, how much there is and how much is missing.
+        """
+        ...
+
+    def staging(self, nbytes: int, *, what: str) -> Bytes:
+        """Page-locked host memory, which copies run from and to without a stop. It lives until `close`."""
+        ...
+
+    def upload(self, address: int, source: Bytes) -> None:
+        """Queues a copy to the GPU. source: all of a piece of staging."""
+        ...
+
+    def download(self, target: Bytes, address: int) -> None:
+        """Queues a copy from the GPU. target: all of a piece of staging."""
+        ...
+
+    def synchronize(self) -> None:
+        """Waits until all that was queued is done. An error of any of it is raised here."""
+        ...
+
+    def close(self) -> None:
+        """Frees everything. Harmless the second time."""
+        ...
+
+
+def out_of_memory(wanted: int, free: int, total: int, *, what: str) -> RunnerError:
+    """The one wording for GPU memory that is not there, with how much of it is missing."""
+    return RunnerError(
+        f"out of GPU memory: {what} needs {size_text(wanted)}, {size_text(free)} of {size_text(total)} are free, "
+        f"{size_text(max(wanted - free, 0))} are missing; end what else uses this GPU, or build with --weight-streaming"
+    )
+
+
+def size_text(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"

@@ -1,0 +1,208 @@
+"""Runs TensorRT plans: every buffer made once, one stream, one wait a run.
+
+The contexts share one piece of scratch memory, because graphs run one after another on one stream. Needs the
+tensorrt extra. Which plan files belong to a model is not decided here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorrt as trt
+from numpy.typing import NDArray
+
+from model.errors import RunnerError
+from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
+from model.runners.device import Bytes, Device
+from model.runners.trt_log import TensorRtLog
+from model.runners.trt_plan import REBUILD, LoadedPlan, PlanFile, Shape, load_plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """Where an input or output lives. memory: its address on the GPU; staging: its page-locked twin, as large."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    memory: int
+    staging: Bytes
+
+    def put(self, array: NDArray[np.generic]) -> Bytes:
+        """Copies into the staging, whatever the array's strides. Returns: the part that was filled."""
+        filled = self.staging[: array.nbytes]
+        filled.view(self.dtype).reshape(array.shape)[...] = array
+        return filled
+
+    def take(self, shape: Shape) -> NDArray[np.generic]:
+        """A copy of what the staging holds."""
+        return self.staging[: self.nbytes(shape)].view(self.dtype).reshape(shape).copy()
+
+    def nbytes(self, shape: Shape) -> int:
+        return math.prod(shape) * self.dtype.itemsize
+
+
+@dataclass(slots=True)
+class _Graph:
+    """One plan, its tensors, and what its context is set to. profile: -1 before the first run."""
+
+    plan: LoadedPlan
+    tensors: dict[str, _Tensor]
+    profile: int = -1
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    bound: dict[str, Shape] = field(default_factory=dict)
+
+
+class TrtRunner:
+    """Plans by graph name, on one GPU, which it owns. See `ModuleRunner` for the contract."""
+
+    def __init__(self, plans: Mapping[str, PlanFile], device: Device) -> None:
+        """Raises: RunnerError: a plan does not load on this GPU, or there is not enough memory for all of them."""
+        self._device, self._log = device, TensorRtLog()
+        self._graphs: dict[str, _Graph] = {}
+        self._signatures: dict[str, GraphSignature] = {}
+        self._closed = False
+        try:
+            with device.current(), _mapped("loading"):
+                runtime = trt.Runtime(self._log)
+                loaded = [load_plan(name, plan, runtime, self._log, device) for name, plan in plans.items()]
+                self._share_scratch(loaded)
+                self._graphs = {plan.graph: _Graph(plan, self._make_tensors(plan)) for plan in loaded}
+        except BaseException:
+            self.close()
+            raise
+        self._signatures = {name: graph.plan.signature for name, graph in self._graphs.items()}
+
+    @property
+    def graphs(self) -> Mapping[str, GraphSignature]:
+        return self._signatures
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        signature, state = self._lookup(graph)
+        check_inputs(graph, signature, inputs, {name: np.empty(0) for name in state.bound})
+        with self._device.current(), _mapped(graph):
+            self._fit({name: array.shape for name, array in inputs.items()} | state.bound, state)
+            for name, array in inputs.items():
+                tensor = state.tensors[name]
+                self._device.upload(tensor.memory, tensor.put(array))
+            shapes = {name: state.plan.context.get_tensor_shape(name)[:] for name in signature.outputs}
+            if not state.plan.context.execute_async_v3(self._device.stream_handle):
+                raise RunnerError(f"{graph}: TensorRT failed: {self._log.last_errors()}; restart the engine")
+            for name, shape in shapes.items():
+                tensor = state.tensors[name]
+                self._device.download(tensor.staging[: tensor.nbytes(shape)], tensor.memory)
+            try:
+                self._device.synchronize()
+            except RunnerError as exc:
+                raise RunnerError(f"{graph}: {exc}") from exc
+        return {name: state.tensors[name].take(shape) for name, shape in shapes.items()}
+
+    def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
+        signature, state = self._lookup(graph)
+        check_input(graph, signature, name, array)
+        tensor = state.tensors[name]
+        if array.nbytes > tensor.staging.nbytes:
+            raise RunnerError(f"{graph}: no profile of the plan admits {name} {array.shape}; {REBUILD}")
+        with self._device.current():
+            self._device.upload(tensor.memory, tensor.put(array))
+            self._device.synchronize()
+        state.bound[name] = array.shape
+
+    def close(self) -> None:
+        """Harmless the second time."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._device.current():
+            self._graphs.clear()  # TensorRT's objects before the memory that they use
+        self._signatures = {}
+        self._device.close()
+
+    def _lookup(self, graph: str) -> tuple[GraphSignature, _Graph]:
+        return signature_of(self._signatures, graph), self._graphs[graph]
+
+    def _fit(self, shapes: Mapping[str, Shape], state: _Graph) -> None:
+        """Sets the profile and the shapes that differ from the last run's, without waiting for the GPU."""
+        plan = state.plan
+        if not (state.profile >= 0 and plan.limits[state.profile].admits(shapes)):
+            fitting = [index for index, limits in enumerate(plan.limits) if limits.admits(shapes)]
+            if not fitting:
+                asked = {name: shapes[name] for name in plan.limits[0].lowest} if plan.limits else dict(shapes)
+                offered = "; ".join(map(str, plan.limits))
+                raise RunnerError(f"{plan.graph}: the plan was built for {offered}; got {asked}; {REBUILD}")
+            self._enter_profile(fitting[0], state)
+        for name in plan.limits[state.profile].lowest:
+            if state.shapes.get(name) != shapes[name]:
+                _checked(plan.context.set_input_shape(name, shapes[name]), plan, self._log, f"the shape of {name}")
+                state.shapes[name] = shapes[name]
+        if unknown := plan.context.infer_shapes():
+            raise RunnerError(f"{plan.graph}: TensorRT lacks the shape of {', '.join(unknown)}; {REBUILD}")
+
+    def _enter_profile(self, profile: int, state: _Graph) -> None:
+        context = state.plan.context
+        switched = context.set_optimization_profile_async(profile, self._device.stream_handle)
+        _checked(switched, state.plan, self._log, f"profile {profile}")
+        state.profile = profile
+        state.shapes.clear()  # a context forgets them with the profile
+        for name, tensor in state.tensors.items():
+            _checked(context.set_tensor_address(name, tensor.memory), state.plan, self._log, f"the address of {name}")
+
+    def _share_scratch(self, plans: list[LoadedPlan]) -> None:
+        largest = max((plan.scratch_bytes for plan in plans), default=0)
+        if not largest:
+            return
+        scratch = self._device.allocate(largest, what="what the graphs compute in")
+        for plan in plans:
+            plan.context.set_device_memory(scratch, largest)
+
+    def _make_tensors(self, plan: LoadedPlan) -> dict[str, _Tensor]:
+        largest = {name: _largest(name, signature, plan) for name, signature in plan.signature.inputs.items()}
+        largest |= self._largest_outputs(plan)
+        signatures = {**plan.signature.inputs, **plan.signature.outputs}
+        return {
+            name: _Tensor(
+                name,
+                np.dtype(signatures[name].dtype),
+                self._device.allocate(nbytes, what=f"{plan.graph}'s {name}"),
+                self._device.staging(nbytes, what=f"{plan.graph}'s {name}"),
+            )
+            for name, nbytes in largest.items()
+        }
+
+    def _largest_outputs(self, plan: LoadedPlan) -> dict[str, int]:
+        """Bytes of each output at every profile's largest inputs, as TensorRT tells them."""
+        sizes = dict.fromkeys(plan.signature.outputs, 0)
+        for index, limits in enumerate(plan.limits):
+            switched = plan.context.set_optimization_profile_async(index, self._device.stream_handle)
+            _checked(switched, plan, self._log, f"profile {index}")
+            for name, shape in limits.highest.items():
+                _checked(plan.context.set_input_shape(name, shape), plan, self._log, f"the shape of {name}")
+            for name in sizes:
+                nbytes = plan.context.get_max_output_size(name)
+                _checked(nbytes >= 0, plan, self._log, f"to say how large {name} gets")
+                sizes[name] = max(sizes[name], nbytes)
+        return sizes
+
+
+def _largest(name: str, signature: TensorSignature, plan: LoadedPlan) -> int:
+    """Bytes of an input at its largest in any profile."""
+    fixed = tuple(n for n in signature.shape if n is not None)
+    shapes = [limits.highest.get(name, fixed) for limits in plan.limits] or [fixed]
+    return max(math.prod(shape) for shape in shapes) * np.dtype(signature.dtype).itemsize
+
+
+def _checked(done: bool, plan: LoadedPlan, log: TensorRtLog, what: str) -> None:
+    if not done:
+        raise RunnerError(f"{plan.graph}: TensorRT refuses {what} ({log.last_errors()}); {REBUILD}")
+
+
+@contextmanager
+def _mapped(graph: str) -> Iterator[None]:
+    """What TensorRT's bindings raise, in place of returning that they failed."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, MemoryError) as exc:
+        raise RunnerError(f"{graph}: TensorRT failed: {exc}; {REBUILD}") from exc

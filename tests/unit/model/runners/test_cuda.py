@@ -1,0 +1,147 @@
+"""pycuda's half: copies byte for byte, and every failure as a RunnerError that says what to do.
+
+On a GPU the first tests run for real. Where pycuda is installed without one, all run over a driver that is none
+(tests/pycuda_stand_in), which shows that the calls fit pycuda and nothing more. Elsewhere they are skipped by name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.errors import RunnerError
+
+STAND_IN = Path(__file__).parents[3] / "pycuda_stand_in" / "libcuda.c"
+SIZES = (0, 1, 255, 4096, 1_000_003)
+
+
+@pytest.mark.gpu
+@pytest.mark.pycuda
+class TestOnAGpu:
+    """byte for byte, through page-locked staging and the device's own stream."""
+
+    @pytest.fixture
+    def device(self):
+        pytest.importorskip("pycuda", reason="pycuda is not installed")
+        from model.runners.cuda import CudaDevice
+
+        device = CudaDevice()
+        with device.current():
+            yield device
+        device.close()
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_what_goes_up_comes_down(self, device, size: int):
+        sent = np.random.default_rng(size).integers(0, 256, size, np.uint8)
+        up, down = device.staging(size, what="up"), device.staging(size, what="down")
+        address = device.allocate(size, what="block")
+        up[:] = sent
+        down[:] = 0
+        device.upload(address, up)
+        device.download(down, address)
+        device.synchronize()
+        assert down.tobytes() == sent.tobytes()
+
+    def test_blocks_do_not_overlap(self, device):
+        blocks = [(device.allocate(1000, what="block"), device.staging(1000, what="staging")) for _ in range(8)]
+        for value, (address, staging) in enumerate(blocks):
+            staging[:] = value
+            device.upload(address, staging)
+        device.synchronize()
+        for value, (address, staging) in enumerate(blocks):
+            staging[:] = 255
+            device.download(staging, address)
+            device.synchronize()
+            assert (staging == value).all()
+
+    def test_memory_that_is_not_there_is_counted(self, device):
+        with pytest.raises(RunnerError, match=r"out of GPU memory: weights needs \d+\.\d+ GB, .* are missing"):
+            device.allocate(1 << 50, what="weights")
+        assert device.free_bytes() > 0
+
+    def test_the_gpu_says_what_it_is(self, device):
+        assert device.identity.name
+        assert float(device.identity.compute_capability) > 0
+        assert "CUDA" in device.identity.driver
+        assert device.stream_handle != 0
+
+    def test_a_closed_device_refuses(self):
+        pytest.importorskip("pycuda", reason="pycuda is not installed")
+        from model.runners.cuda import CudaDevice
+
+        device = CudaDevice()
+        device.close()
+        device.close()
+        with pytest.raises(RunnerError, match="was closed"), device.current():
+            pass
+
+
+OVER_STAND_IN = """
+import os, sys
+import numpy as np
+from model.errors import RunnerError
+from model.runners.cuda import CudaDevice, identify
+
+def refusal(call):
+    try:
+        call()
+    except RunnerError as exc:
+        return str(exc)
+    return "no error"
+
+print(identify().name)
+device = CudaDevice()
+with device.current():
+    up, down = device.staging(5000, what="up"), device.staging(5000, what="down")
+    address = device.allocate(5000, what="block")
+    up[:] = np.random.default_rng(0).integers(0, 256, 5000, np.uint8)
+    down[:] = 0
+    device.upload(address, up)
+    device.download(down, address)
+    print(int(down.any()))
+    device.synchronize()
+    print(int((up == down).all()))
+    print(refusal(lambda: device.allocate(3_000_000_000, what="weights")))
+    os.environ["STAND_IN_FAULT"] = "700"
+    os.putenv("STAND_IN_FAULT", "700")
+    print(refusal(device.synchronize))
+    print(refusal(lambda: device.upload(address + 4999, up)))
+print(refusal(lambda: CudaDevice(1)))
+device.close()
+device.close()
+with_closed = refusal(lambda: device.current().__enter__())
+print(with_closed)
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pycuda") is None or sys.platform != "linux" or shutil.which("cc") is None,
+    reason="needs pycuda and a C compiler",
+)
+def test_the_calls_fit_pycuda_over_a_driver_that_is_none(tmp_path: Path):
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", str(library), str(STAND_IN)], check=True
+    )
+    environment = os.environ | {"LD_PRELOAD": str(library), "STAND_IN_BYTES": "2000000000"}
+    told = subprocess.run(
+        [sys.executable, "-c", OVER_STAND_IN], env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    name, before, same, memory, fault, copy, absent, closed = told.stdout.splitlines()
+    assert (name, before, same) == ("Stand-in", "0", "1")
+    assert memory.startswith(
+        "out of GPU memory: weights needs 3.00 GB, 2.00 GB of 2.00 GB are free, 1.00 GB are missing"
+    )
+    assert fault.startswith("the GPU failed at what was queued (cuStreamSynchronize failed")
+    assert "restart the engine" in fault
+    assert copy.startswith("a copy to the GPU failed")
+    assert absent.startswith("GPU 1 could not be opened")
+    assert closed == "this GPU was closed; open it again"
