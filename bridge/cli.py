@@ -1,4 +1,4 @@
-"""The command line: `helios-bridge serve | play | bench | conform | doctor`.
+"""The command line: `helios-bridge serve | play | bench | conform | keys | doctor`.
 
 Here arguments become settings, and errors one clear line. What a command does lives in its own module; the game is
 reached by name, because nothing in bridge/ imports demos/.
@@ -36,6 +36,9 @@ _EXAMPLES = {
     "conform": "helios-bridge conform client -- python my_client.py {address}\n"
     "  helios-bridge conform server tcp://127.0.0.1:5599\n"
     "  helios-bridge conform client --bind tcp://127.0.0.1:5599 --junit conform.xml",
+    "keys": "helios-bridge keys new --client alice --client bob\n"
+    "  helios-bridge serve --bind tcp://*:5599 --curve keys\n"
+    "  helios-bridge play --connect tcp://server:5599 --curve keys/alice",
     "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model",
 }
 
@@ -98,6 +101,7 @@ def _serve_config(options: argparse.Namespace, *, bind: str) -> ServeConfig:
     return ServeConfig(
         bind=bind, model=options.model, runner=options.runner, precision=options.precision, fps=options.fps,
         max_sessions=options.max_sessions, seed=options.seed, quality=options.quality,
+        curve=getattr(options, "curve_keys", None), insecure=getattr(options, "insecure", False),
     )  # fmt: skip
 
 
@@ -115,6 +119,7 @@ def _game(options: argparse.Namespace, address: str) -> int:
     game_options: Any = module.PlayOptions(
         connect=address, headless=options.headless, tour=options.tour, seconds=options.seconds,
         tick_hz=options.tick_hz, seed=options.seed, record=options.record, report=options.report, out_dir=options.out,
+        curve=getattr(options, "curve", None),
     )  # fmt: skip
     status: int = getattr(module, _GAME.split(":")[1])(game_options)
     return status
@@ -154,7 +159,24 @@ def _conform_server(options: argparse.Namespace) -> int:
     from bridge.conform.command import conform_server
 
     check_address(options.address, name="ADDR")
-    return conform_server(address=options.address, only=options.only, patience_s=options.patience, junit=options.junit)
+    return conform_server(
+        address=options.address,
+        curve=options.curve,
+        only=options.only,
+        patience_s=options.patience,
+        junit=options.junit,
+    )
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from bridge.curve import new_keys
+    from bridge.transport import new_curve_pair
+
+    made = new_keys(options.folder, options.client, new_curve_pair)
+    print(f"the service's keys: {options.folder}; helios-bridge serve --bind tcp://*:5599 --curve {options.folder}")
+    for folder in made:
+        print(f"hand over {folder}; there: Client(address, curve={str(folder)!r})")
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -167,15 +189,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="helios-bridge", description="A game engine's neural renderer: serve a model, play its world, measure it."
     )
-    commands = parser.add_subparsers(metavar="serve | play | bench | conform | doctor", required=True)
+    commands = parser.add_subparsers(metavar="serve | play | bench | conform | keys | doctor", required=True)
 
     serve = _command(commands, "serve", _serve, "serve a model to game engines")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to listen on (default: %(default)s, loopback)")
     _add_model(serve)
     _add_service(serve, fps=24.0)
+    serve.add_argument("--curve", dest="curve_keys", type=Path, metavar="FOLDER", help="encrypt: keys of `keys new`")
+    serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without keys")
 
     play = _command(commands, "play", _play, "walk through the demo world")
     play.add_argument("--connect", metavar="ADDR", help="a running service (default: starts one and stops it)")
+    play.add_argument(
+        "--curve", type=Path, metavar="FOLDER", help="this client's keys, where the service asks for them"
+    )
     play.add_argument("--headless", action="store_true", help="no window")
     play.add_argument("--tour", action="store_true", help="the scripted path instead of the keyboard")
     play.add_argument("--record", type=Path, metavar="FILE.mp4", help="write what was shown as a video")
@@ -193,6 +220,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_service(bench, fps=_GAME_FPS)
 
     _add_conform(commands)
+
+    keys = _command(commands, "keys", _keys, "make keys for encrypted connections")
+    keys.add_argument("what", choices=["new"])
+    keys.add_argument("folder", nargs="?", type=Path, default=Path("keys"), help="default: %(default)s")
+    keys.add_argument("--client", action="append", default=[], metavar="NAME", help="may connect; may be given again")
 
     doctor = _command(commands, "doctor", _doctor, "what this machine has, for a bug report")
     _add_model(doctor)
@@ -214,6 +246,7 @@ def _add_conform(commands: Any) -> None:
 
     server = sides.add_parser("server", help="play a client to a server")
     server.set_defaults(command=_conform_server)
+    server.add_argument("--curve", type=Path, metavar="FOLDER", help="the client's keys, where it asks for them")
     server.add_argument("address", metavar="ADDR", help=f"where the server is, for example {DEFAULT_ADDRESS}")
 
     for side in (client, server):

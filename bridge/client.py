@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,7 @@ from bridge.client_core import Answer, Camera, ClientCore, Counts, Frame
 from bridge.clock import Clock, MonotonicClock
 from bridge.codec import decode, encode, encode_checked
 from bridge.config import DEFAULT_ADDRESS, is_this_machine
+from bridge.curve import load_client_keys
 from bridge.errors import (
     ConfigError,
     ConnectTimeout,
@@ -64,6 +66,7 @@ class Client:
     playout_ms: how long a frame that came fast waits so that all are shown evenly; 0 shows each when it comes, None
     follows the jitter of the way (and is 0 while there is none to see). max_speed, max_turn_deg_per_s: the fastest that
     the camera moves (client units a second) and turns, so that predictions keep to it; 0: not declared.
+    curve: folder of this client's keys (`helios-bridge keys new --client NAME`), for a service that asks for them.
     A session that the server gave up after a silence or a lost connection is resumed without a word.
 
     Raises: ConnectTimeout: nobody answers there. SessionBusy: no room. RemoteProtocolError: refused (another version).
@@ -86,6 +89,7 @@ class Client:
         playout_ms: float | None = 0.0,
         max_speed: float = 0.0,
         max_turn_deg_per_s: float = 0.0,
+        curve: str | Path | None = None,
         clock: Clock | None = None,
     ) -> None:
         if axes not in list(Axes) and axes not in [known.value for known in Axes]:
@@ -110,7 +114,8 @@ class Client:
             PlayoutConfig(fixed_us=None if playout_ms is None else round(playout_ms * 1e3)),
         )
         encode_checked(self._core.hello())
-        self._socket = DealerSocket(address)
+        self._encrypted = curve is not None
+        self._socket = DealerSocket(address, load_client_keys(Path(curve)) if curve is not None else None)
         self._poller = Poller()
         self._poller.watch(self._socket)
         self._closed = False
@@ -263,7 +268,8 @@ class Client:
 
     def _handshake(self, address: str, timeout_s: float) -> Welcome:
         deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
-        text = f"no answer from {address} within {timeout_s:g} s: is the service (helios-bridge serve) running there?"
+        text = f"no answer from {address} within {timeout_s:g} s: is the service (helios-bridge serve) running there"
+        text += ", and does it know these keys?" if self._encrypted else "? If it asks for keys, pass curve=FOLDER."
         hello = encode(self._core.hello())
         while self._socket.send(hello) is not SendResult.SENT:
             if self._clock.now_us() >= deadline_us:

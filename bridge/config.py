@@ -6,8 +6,10 @@ live in messages.py; values that a user may turn live here.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from bridge.errors import ConfigError
 
@@ -27,7 +29,13 @@ def check_address(address: str, *, name: str) -> None:
 
 def is_this_machine(address: str) -> bool:
     """True for ipc and loopback addresses: what is said there does not leave the machine."""
-    return address.startswith(("ipc://", "tcp://localhost:", "tcp://127.", "tcp://[::1]:"))
+    if address.startswith("ipc://"):
+        return True
+    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +46,8 @@ class ServeConfig:
     network's large products; all but "auto" run on torch. heartbeat_us: a
     silent client is asked after this time, and counts as lost after `missed_heartbeats` of them. resume_window_us:
     how long a lost client's session is kept. max_credit: the most frames under way to one client. quality: "auto", or
-    the rung of the engine's quality ladder to stay on.
+    the rung of the engine's quality ladder to stay on. curve: folder of the service's keys; connections are encrypted
+    then, and only clients named there may connect. insecure: without keys on an address that other machines reach.
     """
 
     bind: str = DEFAULT_ADDRESS
@@ -55,6 +64,8 @@ class ServeConfig:
     max_credit: int = 4
     jpeg_quality: int = 85
     quality: str = "auto"
+    curve: Path | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         check_address(self.bind, name="bind")
@@ -66,6 +77,11 @@ class ServeConfig:
             raise ConfigError(f"precision: got {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         if self.precision != "auto" and self.runner not in ("auto", "torch"):
             raise ConfigError(f"precision: got {self.precision} with runner {self.runner}, expected runner torch")
+        if not (is_this_machine(self.bind) or self.curve or self.insecure):
+            raise ConfigError(
+                f"bind: {self.bind} can be reached from other machines, unencrypted and by anybody; make keys with "
+                "helios-bridge keys new and add --curve keys, or say --insecure on a network that you trust"
+            )
         _check_range("fps", self.fps, 1, 240)
         _check_range("max_sessions", self.max_sessions, 1, 1024)
         _check_range("seed", self.seed, 0, 2**53 - 1)

@@ -27,6 +27,8 @@ class LocalService:
             "--runner", config.runner, "--fps", str(config.fps), "--max-sessions", str(config.max_sessions),
             "--seed", str(config.seed), "--quality", config.quality, "--precision", config.precision,
         ]  # fmt: skip
+        if config.curve is not None:
+            command += ["--curve", str(config.curve)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.address = self._wait_until_listening()
         self._log = threading.Thread(target=self._pass_on_log, name="service-log", daemon=True)

@@ -17,6 +17,7 @@ from bridge.clock import Clock, MonotonicClock
 from bridge.codec import Buffer, decode, encode
 from bridge.conductor import Conductor, ConductorConfig
 from bridge.config import ServeConfig
+from bridge.curve import load_server_keys
 from bridge.engine import EngineInfo
 from bridge.engine_events import (
     ChunkFailed,
@@ -73,7 +74,7 @@ class Server:
     def __init__(self, config: ServeConfig, engine: EngineConfig, *, clock: Clock | None = None) -> None:
         self._config = config
         self._clock = clock or MonotonicClock()
-        self._router = RouterSocket(config.bind)
+        self._router = RouterSocket(config.bind, load_server_keys(config.curve) if config.curve is not None else None)
         self.address = self._router.address
         self._stopping = threading.Event()
         # A session holds the chunk being shown, the next one, and the one being made.

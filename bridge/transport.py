@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import select
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -15,6 +16,7 @@ from typing import Final, Self, TypeAlias
 import zmq
 
 from bridge.config import check_address
+from bridge.curve import ZAP_DOMAIN, ClientKeys, ServerKeys, zap_reply
 from bridge.errors import ConfigError, PeerLost, TransportError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -95,13 +97,16 @@ class _Socket:
 class RouterSocket(_Socket):
     """The server's socket: many peers, each with a random routing id.
 
-    Raises: ConfigError: the address is not one, or it is taken.
+    keys: takes encrypted connections alone, of the clients that they name. Raises: ConfigError: the address is not
+    one, or it is taken.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, keys: ServerKeys | None = None) -> None:
         check_address(address, name="bind")
         super().__init__(zmq.ROUTER, address, SERVER_MAX_PART_BYTES)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if keys is not None:
+            self._demand_curve(keys)
         try:
             self._socket.bind(address)
         except zmq.ZMQError as exc:
@@ -111,6 +116,18 @@ class RouterSocket(_Socket):
                 raise ConfigError(text) from exc
             raise ConfigError(f"cannot bind to {address}: {exc}") from exc
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def _demand_curve(self, keys: ServerKeys) -> None:
+        door = self._context.socket(zmq.REP)
+        door.setsockopt(zmq.LINGER, 0)
+        door.bind("inproc://zeromq.zap.01")
+        # It ends with the context, whose term() in `close` waits for it.
+        threading.Thread(target=_keep_the_door, args=(door, keys), name="zap", daemon=True).start()
+        self._socket.setsockopt(zmq.CURVE_SERVER, 1)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret.encode())
+        self._socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+        # Without it a handler that is not there (yet) lets everybody in.
+        self._socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def receive(self) -> tuple[bytes, list[bytes]] | None:
         """The next waiting message and who sent it; None when none waits."""
@@ -123,13 +140,17 @@ class RouterSocket(_Socket):
 
 
 class DealerSocket(_Socket):
-    """The client's socket: one peer, which may come up later."""
+    """The client's socket: one peer, which may come up later. keys: encrypts, and speaks to that server alone."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, keys: ClientKeys | None = None) -> None:
         check_address(address, name="address")
         super().__init__(zmq.DEALER, address, CLIENT_MAX_PART_BYTES)
         # Without IMMEDIATE messages queue up for a server that is not there, and would reach its successor stale.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        if keys is not None:
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server.encode())
+            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public.encode())
+            self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret.encode())
         try:
             self._socket.connect(address)
         except zmq.ZMQError as exc:
@@ -148,6 +169,25 @@ class DealerSocket(_Socket):
         """Raises: PeerLost: the message could not be handed over."""
         if self._send(parts) is not SendResult.SENT:
             raise PeerLost("the service does not take messages any more: it stopped, hangs, or the network is down")
+
+
+def new_curve_pair() -> tuple[str, str]:
+    """A public and a secret key, in Z85. Raises: TransportError: this libzmq was built without CURVE."""
+    try:
+        public, secret = zmq.curve_keypair()
+    except zmq.ZMQError as exc:
+        raise TransportError(f"no keys: {exc}; this build of libzmq has no CURVE") from exc
+    return public.decode(), secret.decode()
+
+
+def _keep_the_door(door: zmq.Socket[bytes], keys: ServerKeys) -> None:
+    """Answers the context's questions whether a client's key is known (ZeroMQ RFC 27)."""
+    try:
+        while True:
+            reply = zap_reply(door.recv_multipart(), keys.allows)
+            door.send_multipart(reply if reply is not None else [b"1.0", b"", b"500", b"not a request", b"", b""])
+    except zmq.ZMQError:  # the context ends
+        door.close()
 
 
 Pollable: TypeAlias = RouterSocket | DealerSocket | int

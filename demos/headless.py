@@ -104,7 +104,7 @@ def connect(options: PlayOptions, clock: Clock) -> bridge.Client:
     """A session with the service."""
     return bridge.Client(
         options.connect, budget_ms=options.budget_ms, tick_hz=options.tick_hz, connect_timeout_s=CONNECT_TIMEOUT_S,
-        name="helios-bridge play", credit=_CREDIT, clock=clock,
+        name="helios-bridge play", credit=_CREDIT, curve=options.curve, clock=clock,
     )  # fmt: skip
 
 

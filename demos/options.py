@@ -15,6 +15,7 @@ class PlayOptions:
     """connect: a service's address. seconds: how long to play, None until the player quits (headless: 20 s).
 
     record, report: files to write, None for none (headless: in `out_dir`). out_dir takes pictures and recordings.
+    curve: folder of the client's keys, for a service that asks for them.
     """
 
     connect: str
@@ -26,6 +27,7 @@ class PlayOptions:
     record: Path | None = None
     report: Path | None = None
     out_dir: Path = Path("out")
+    curve: Path | None = None
 
     def __post_init__(self) -> None:
         check_address(self.connect, name="connect")

@@ -12,6 +12,7 @@ from bridge.conform import client_scripts, server_scripts
 from bridge.conform.client_stage import ClientStage
 from bridge.conform.outcome import Outcome, exit_status, judge, junit_xml, require, row, summary
 from bridge.conform.server_stage import Connection
+from bridge.curve import ClientKeys, load_client_keys
 from bridge.errors import ConfigError
 
 
@@ -23,20 +24,25 @@ def conform_client(
     return _report("conform client", _client_outcomes(bind, command, names, patience_s), junit)
 
 
-def conform_server(*, address: str, only: Sequence[str], patience_s: float, junit: Path | None) -> int:
-    """Plays a client to the server at `address`. Returns 0 or 1."""
+def conform_server(
+    *, address: str, curve: Path | None, only: Sequence[str], patience_s: float, junit: Path | None
+) -> int:
+    """Plays a client to the server at `address`. curve: the client's folder of keys. Returns 0 or 1."""
+    keys = None if curve is None else load_client_keys(curve)
     names = _chosen(only, server_scripts.SCRIPTS)
-    return _report("conform server", _server_outcomes(address, names, patience_s), junit)
+    return _report("conform server", _server_outcomes(address, keys, names, patience_s), junit)
 
 
-def _server_outcomes(address: str, names: Iterable[str], patience_s: float) -> Iterator[Outcome]:
+def _server_outcomes(
+    address: str, keys: ClientKeys | None, names: Iterable[str], patience_s: float
+) -> Iterator[Outcome]:
     clock = MonotonicClock()
     for name in names:
         script = server_scripts.SCRIPTS[name]
         with contextlib.ExitStack() as connections:
 
             def connect(connections: contextlib.ExitStack = connections) -> Connection:
-                connection = Connection(address, patience_us=round(patience_s * 1e6), clock=clock)
+                connection = Connection(address, patience_us=round(patience_s * 1e6), clock=clock, keys=keys)
                 connections.callback(connection.close)
                 return connection
 

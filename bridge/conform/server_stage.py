@@ -14,6 +14,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 from bridge.clock import Clock
 from bridge.codec import Buffer, Decoded, decode, encode
 from bridge.conform.outcome import Failed, require
+from bridge.curve import ClientKeys
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
     PROTOCOL_MAGIC,
@@ -42,7 +43,7 @@ M = TypeVar("M", bound=Message)
 class Connection:
     """One connection to the server that is tested. answering_pings: False plays a client that went silent."""
 
-    def __init__(self, address: str, *, patience_us: int, clock: Clock) -> None:
+    def __init__(self, address: str, *, patience_us: int, clock: Clock, keys: ClientKeys | None = None) -> None:
         self.patience_us = patience_us
         self.welcome: Welcome | None = None
         self.frames: list[FrameHeader] = []
@@ -55,7 +56,7 @@ class Connection:
         self._heard: list[Message] = []
         self._named_seq = -1
         self._asked: dict[int, int] = {}
-        self._socket = DealerSocket(address)
+        self._socket = DealerSocket(address, keys)
         self._poller = Poller()
         self._poller.watch(self._socket)
 

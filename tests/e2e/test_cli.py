@@ -22,7 +22,7 @@ def run(*arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
-@pytest.mark.parametrize("command", ["serve", "play", "bench", "conform", "doctor"])
+@pytest.mark.parametrize("command", ["serve", "play", "bench", "conform", "keys", "doctor"])
 def test_every_command_has_help_with_examples(command):
     told = run(command, "--help")
     assert told.returncode == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from bridge.config import ServeConfig, check_address
+from bridge.config import ServeConfig, check_address, is_this_machine
 from bridge.errors import ConfigError
 
 
@@ -46,3 +46,27 @@ def test_a_precision_needs_a_runner_that_has_a_choice() -> None:
         ServeConfig(precision="fp8", runner="onnxruntime")
     with pytest.raises(ConfigError, match="precision: got 'int4', expected one of auto, fp32, bf16, fp8"):
         ServeConfig(precision="int4", runner="torch")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("tcp://127.0.0.1:5599", True),
+        ("tcp://127.8.9.1:*", True),
+        ("tcp://localhost:1", True),
+        ("tcp://[::1]:5599", True),
+        ("ipc:///tmp/x", True),
+        ("tcp://*:5599", False),
+        ("tcp://0.0.0.0:5599", False),
+        ("tcp://[::]:5599", False),
+        ("tcp://192.168.1.5:5599", False),
+        ("tcp://127.0.0.1.example.org:5599", False),
+        ("tcp://localhost.example.org:5599", False),
+    ],
+)
+def test_only_loopback_and_ipc_stay_on_this_machine(address: str, expected: bool) -> None:
+    assert is_this_machine(address) is expected
+    if not expected:
+        with pytest.raises(ConfigError, match="other machines"):
+            ServeConfig(bind=address)
+        assert ServeConfig(bind=address, insecure=True).bind == address
