@@ -17,6 +17,8 @@ from bridge.messages import Busy, Hello, Message
 from bridge.outputs import Closed, Lost, Output, Send, ServerOffer
 from bridge.session import Session, SessionState
 
+_RETRY_CROWDED_US = 5_000_000  # costs are known over a minute; sooner the answer would be the same
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressed:
@@ -36,10 +38,13 @@ class Lobby:
         offer: ServerOffer,
         config: ServeConfig,
         new_secret: Callable[[], str] = lambda: secrets.token_hex(16),
+        refusal: Callable[[int, int], str | None] = lambda now_us, active: None,
     ) -> None:
+        """refusal: why nobody can be served beside `active` sessions now, None when somebody can."""
         self._offer = offer
         self._config = config
         self._new_secret = new_secret
+        self._refusal = refusal
         self._of_peer: dict[bytes, Session] = {}
         self._of_id: dict[str, Session] = {}
         self._peer_of_id: dict[str, bytes] = {}
@@ -106,6 +111,9 @@ class Lobby:
             addressed += self.settle(session, session.lose("resumed from another connection", now_us))
         else:
             session = self._stranger(now_us)
+            if isinstance(message, Hello) and (refusal := self._refusal(now_us, self._active)) is not None:
+                busy = Busy(text=refusal, retry_after_us=_RETRY_CROWDED_US)
+                return [Addressed(peer=peer, session=None, output=Send(message=busy))]
             if isinstance(message, Hello) and len(self) >= self._config.max_sessions:
                 given_up = self._longest_lost()
                 if given_up is None:
@@ -139,6 +147,10 @@ class Lobby:
         if session is None or not hmac.compare_digest(session.resume_token.encode(), message.resume_token.encode()):
             return None
         return session
+
+    @property
+    def _active(self) -> int:
+        return sum(session.state is SessionState.ACTIVE for session in self._of_id.values())
 
     def _longest_lost(self) -> Session | None:
         lost = [session for session in self._of_id.values() if session.state is SessionState.LOST]

@@ -143,10 +143,10 @@ class Server:
             frames_per_chunk=info.frames_per_chunk,
             capabilities=CAPABILITIES,
         )
-        self._lobby = Lobby(offer=offer, config=self._config)
         self._conductor = Conductor(
             ConductorConfig(fps=self._config.fps, quality=self._config.quality), info, self._clock.now_us()
         )
+        self._lobby = Lobby(offer=offer, config=self._config, refusal=self._conductor.refusal)
         self._poller = Poller()
         self._poller.watch(self._router)
         self._poller.watch(self._supervisor.fileno())

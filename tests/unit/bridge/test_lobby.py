@@ -73,6 +73,26 @@ def test_control_before_hello_is_refused_and_leaves_nothing_behind() -> None:
     assert isinstance(sent(lobby.receive(b"a", HELLO, 1))[0][1], Welcome)
 
 
+def test_who_cannot_be_served_beside_the_others_is_told_busy_and_why() -> None:
+    lobby = Lobby(
+        offer=OFFER,
+        config=ServeConfig(max_sessions=8),
+        refusal=lambda now_us, active: "too slow for two" if active and now_us < 100 else None,
+    )
+    first = welcome_of(lobby.receive(b"a", HELLO, 0))
+    ((peer, busy),) = sent(lobby.receive(b"b", HELLO, 0))
+    assert (peer, busy) == (b"b", Busy(text="too slow for two", retry_after_us=5_000_000))
+    assert len(lobby) == 1
+    assert welcome_of(lobby.receive(b"b", HELLO, 100)).session_id != first.session_id
+    lobby.receive(b"a", Bye(), 100)
+
+
+def test_a_session_that_is_known_comes_back_however_crowded_it_is() -> None:
+    lobby = Lobby(offer=OFFER, config=ServeConfig(), refusal=lambda now_us, active: "full" if active else None)
+    welcome = welcome_of(lobby.receive(b"a", HELLO, 0))
+    assert welcome_of(lobby.receive(b"b", resume(welcome), 1)).resumed
+
+
 def test_bytes_from_a_stranger_are_refused_and_leave_nothing_behind() -> None:
     lobby = new_lobby()
     refusal = lobby.refuse(b"a", RemoteProtocolError(ErrorCode.BAD_FRAMING, "x"), 0)
