@@ -21,6 +21,8 @@ from model.spec import Graph, ModelSpec
 from model.transformer import DENOISER_AXES, DENOISER_OUTPUTS, DenoiserGraph, check_fits, example_inputs
 
 PROMPT = "encoder_hidden_states"
+DECODERS = (Graph.DECODER_FIRST, Graph.DECODER)
+"""They run beside the denoiser, and in their own order."""
 
 
 def fast_denoiser_graph(
@@ -78,4 +80,4 @@ def fast_runner(
         denoiser = fast_denoiser_graph(model, spec, precision)
     if not isinstance(denoiser.module, FastDenoiser):
         raise RunnerError(f"the fast form is of Helios's denoiser only, got {type(denoiser.module).__name__}")
-    return StaticRunner({**graphs, Graph.DENOISER: denoiser}, device=device, background=(Graph.DECODER,))
+    return StaticRunner({**graphs, Graph.DENOISER: denoiser}, device=device, background=DECODERS)

@@ -85,6 +85,7 @@ def graphs_of(
             inputs={"latents": _one_latent(spec)},
             outputs=("frames",),
             dynamic_axes={},
+            memory=memory,
         )
         for name, step in steps.items()
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -184,8 +185,7 @@ class _StaticGraph:
     ) -> None:
         self.inputs = inputs
         self._call, self._lane = call, lane
-        self._staging = {key: torch.empty_like(x, device="cpu", pin_memory=lane.cuda) for key, x in inputs.items()}
-        self._staged = _Mark()
+        self._staging: deque[tuple[_Mark, dict[str, Tensor]]] = deque()
         self._graph: Any = None
         self.outputs = tuple(output.clone() for output in call())
         if lane.cuda:
@@ -196,12 +196,17 @@ class _StaticGraph:
         return self._graph is not None
 
     def load(self, arrays: Arrays) -> None:
-        self._staged.wait()  # the copies of the run before may still read the staging memory
+        staging = self._free_staging()
         for name, array in arrays.items():
-            staging = self._staging[name]
-            staging.numpy()[...] = array
-            self.inputs[name].copy_(staging, non_blocking=True)
-        self._staged = self._lane.mark()
+            staging[name].numpy()[...] = array
+            self.inputs[name].copy_(staging[name], non_blocking=True)
+        self._staging.append((self._lane.mark(), staging))
+
+    def _free_staging(self) -> dict[str, Tensor]:
+        """Host memory that no copy still reads: the oldest, or more of it, so that nobody waits for runs queued up."""
+        if self._staging and self._staging[0][0].reached():
+            return self._staging.popleft()[1]
+        return {name: torch.empty_like(x, device="cpu", pin_memory=self._lane.cuda) for name, x in self.inputs.items()}
 
     def replay(self) -> None:
         if self._graph is not None:
