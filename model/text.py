@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
 import zlib
@@ -23,7 +22,7 @@ def words_of(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordHashTokenizer:
-    """A text as `tokens` numbers: its words, then its neighbouring pairs of words while there is room, then padding.
+    """A text as `tokens` numbers: its words, then padding.
 
     A number is 1 + crc32 mod (vocabulary - 1); 0 is padding. Words past `tokens` are dropped.
     """
@@ -33,9 +32,7 @@ class WordHashTokenizer:
 
     def __call__(self, text: str) -> NDArray[np.int64]:
         """Returns: (1, tokens) int64, all zero for a text without words."""
-        words = words_of(text)
-        pairs = [f"{left} {right}" for left, right in itertools.pairwise(words)]
         numbers = np.full((1, self.tokens), PADDING, dtype=np.int64)
-        for place, piece in enumerate([*words, *pairs][: self.tokens]):
-            numbers[0, place] = 1 + zlib.crc32(piece.encode()) % (self.vocabulary - 1)
+        for place, word in enumerate(words_of(text)[: self.tokens]):
+            numbers[0, place] = 1 + zlib.crc32(word.encode()) % (self.vocabulary - 1)
         return numbers

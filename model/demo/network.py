@@ -16,7 +16,7 @@ from model.demo.conditions import SLOTS, STATE_SIZE
 
 LATENT_CHANNELS, CONDITIONING_CHANNELS = 16, 24
 TEXT_TOKENS, TEXT_DIM = 4, 64
-VOCABULARY, WORDS = 2048, 16
+VOCABULARY, WORDS = 4096, 24
 TRANSFORMER = {
     "patch_size": (1, 2, 2), "num_attention_heads": 3, "attention_head_dim": 64,
     "in_channels": LATENT_CHANNELS + CONDITIONING_CHANNELS, "out_channels": LATENT_CHANNELS,
@@ -57,22 +57,26 @@ class StateEmbedding(nn.Module):
 
 
 class TextReader(nn.Module):
-    """Reads an action text: for every slot, is it spoken of, and which value is wanted."""
+    """Reads an action text: for every slot, is it spoken of, and which value is wanted.
 
-    def __init__(self, width: int = 32) -> None:
+    Each word sees four neighbours on either side, enough to join "do not" to what is not to be done.
+    """
+
+    def __init__(self, width: int = 16, hidden: int = 80) -> None:
         super().__init__()
         self.words = nn.Embedding(VOCABULARY, width, padding_idx=0)
-        self.place = nn.Parameter(torch.zeros(WORDS, width))
-        self.near = nn.Conv1d(width, 96, 3, padding=1)
-        self.mix = nn.Conv1d(96, 96, 3, padding=1)
-        self.head = nn.Linear(96, len(SLOTS) + STATE_SIZE)
+        self.near = nn.Conv1d(width, hidden, 3, padding=1)
+        self.mix = nn.Conv1d(hidden, hidden, 3, padding=1)
+        self.far = nn.Conv1d(hidden, hidden, 3, padding=2, dilation=2)
+        self.head = nn.Linear(hidden, len(SLOTS) + STATE_SIZE)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, WORDS) int64 -> logits (B, slots) that a slot changes, logits (B, STATE_SIZE) of what to."""
-        present = (tokens > 0).unsqueeze(-1).to(self.words.weight.dtype)
-        x = (self.words(tokens) + self.place) * present
-        x = functional.silu(self.near(x.transpose(1, 2))) * present.transpose(1, 2)
-        x = functional.silu(x + self.mix(x)) * present.transpose(1, 2)
+        present = (tokens > 0).unsqueeze(1).to(self.words.weight.dtype)
+        x = self.words(tokens).transpose(1, 2) * present
+        x = functional.silu(self.near(x)) * present
+        x = functional.silu(x + self.mix(x)) * present
+        x = functional.silu(x + self.far(x)) * present
         scores = self.head(x.amax(-1))
         return scores[:, : len(SLOTS)], scores[:, len(SLOTS) :]
 

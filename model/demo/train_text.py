@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from model.demo.conditions import SLOTS
 from model.demo.network import VOCABULARY, WORDS, TextReader
-from model.demo.phrases import Wish, draw_phrase
+from model.demo.phrases import Wish, draw_phrase, nonsense
 from model.demo.training import LossFunction, TrainConfig, train
 from model.text import WordHashTokenizer
 
 BATCH = 128
 IGNORED = -100
+INSERTED, REPLACED = 0.35, 0.04  # shares: of phrases with a strange word put in, of words that become one
 
 
 def train_text(config: TrainConfig, device: str) -> nn.Module:
@@ -29,9 +30,7 @@ def reading_loss(device: str) -> LossFunction:
 
     def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
         phrases = [draw_phrase(rng) for _ in range(BATCH)]
-        tokens = torch.from_numpy(np.concatenate([tokenizer(text) for text, _ in phrases])).to(device)
-        hidden = torch.from_numpy(rng.random(tokens.shape) < 0.03).to(device)  # a word nobody has met
-        tokens = torch.where(hidden & (tokens > 0), torch.full_like(tokens, VOCABULARY - 1), tokens)
+        tokens = torch.from_numpy(np.concatenate([tokenizer(disturbed(text, rng)) for text, _ in phrases])).to(device)
         changes, values = model(tokens)
         wanted_change = torch.tensor([[float(slot in wish) for slot in SLOTS] for _, wish in phrases], device=device)
         loss = functional.binary_cross_entropy_with_logits(changes, wanted_change)
@@ -48,6 +47,15 @@ def reading_loss(device: str) -> LossFunction:
         return {"loss": loss}
 
     return loss_of
+
+
+def disturbed(text: str, rng: np.random.Generator) -> str:
+    """The text with words in it that nobody has met, as a player's will have: they must not act."""
+    words = [nonsense(rng) if rng.random() < REPLACED else word for word in text.split(" ")]
+    if rng.random() < INSERTED:
+        for _ in range(int(rng.integers(1, 4))):
+            words.insert(int(rng.integers(len(words) + 1)), nonsense(rng))
+    return " ".join(words)
 
 
 def wish_of(reader: nn.Module, tokenize: Callable[[str], np.ndarray[tuple[int, ...], np.dtype[np.int64]]],

@@ -9,14 +9,15 @@ import pytest
 
 import model.demo
 from model.demo.conditions import SLOTS, STATE_SIZE, Conditions
+from model.demo.evaluation.heldout import heldout_phrases, reader_of, text_figures
 from model.demo.phrases import draw_phrase
 from model.runners.ort import OrtRunner
-from model.spec import Graph, read_spec
-from model.text import WordHashTokenizer
+from model.spec import read_spec
 
 WEIGHTS = Path(model.demo.__file__).parent / "weights"
 NOON = Conditions()
 STORM = Conditions(time="night", weather="rain", lamps="on")
+OPEN = Conditions(door="open", fountain="on")
 
 #  before, text, after
 HAND_WRITTEN = [
@@ -36,6 +37,11 @@ HAND_WRITTEN = [
     (NOON, "turn the lamps on", Conditions(lamps="on")),
     (NOON, "lights on", Conditions(lamps="on")),
     (NOON, "light the lanterns", Conditions(lamps="on")),
+    (NOON, "open the door", Conditions(door="open")),
+    (NOON, "could you open the gate please", Conditions(door="open")),
+    (NOON, "start the fountain", Conditions(fountain="on")),
+    (NOON, "let the water flow", Conditions(fountain="on")),
+    (NOON, "do not let it rain", NOON),
     (NOON, "make it night and turn on the lamps", Conditions(time="night", lamps="on")),
     (NOON, "a snowy evening", Conditions(time="dusk", weather="snow")),
     (NOON, "rain at night", Conditions(time="night", weather="rain")),
@@ -50,7 +56,14 @@ HAND_WRITTEN = [
     (STORM, "snow instead of rain", Conditions(time="night", weather="snow", lamps="on")),
     (STORM, "", STORM),
     (STORM, "hello there", STORM),
-    (STORM, "open the door", STORM),
+    (OPEN, "shut the door", Conditions(fountain="on")),
+    (OPEN, "close the gates", Conditions(fountain="on")),
+    (OPEN, "don't open the door", Conditions(fountain="on")),
+    (OPEN, "stop the fountain", Conditions(door="open")),
+    (OPEN, "no more water", Conditions(door="open")),
+    (OPEN, "stop", OPEN),
+    (OPEN, "look at the fountain", OPEN),
+    (OPEN, "go to the door and wait", OPEN),
     (STORM, "walk to the tower", STORM),
     (STORM, "xyzzy plugh", STORM),
     (STORM, "who are you", STORM),
@@ -59,22 +72,20 @@ HAND_WRITTEN = [
 
 @pytest.fixture(scope="module")
 def read():
-    spec, runner = read_spec(WEIGHTS), OrtRunner(WEIGHTS, threads=1)
-    tokenize = WordHashTokenizer(vocabulary=spec.text_vocabulary, tokens=spec.text_words)
-
-    def reader(before: Conditions, text: str) -> Conditions:
-        state = before.vector()[None]
-        return Conditions.from_vector(
-            runner.run(Graph.TEXT_ENCODER, {"tokens": tokenize(text), "state": state})["next_state"][0]
-        )
-
-    yield reader
+    runner = OrtRunner(WEIGHTS, threads=1)
+    yield reader_of(read_spec(WEIGHTS), runner)
     runner.close()
 
 
 def test_phrasings_written_by_hand(read):
     wrong = [(text, read(before, text)) for before, text, after in HAND_WRITTEN if read(before, text) != after]
     assert len(wrong) <= 0.1 * len(HAND_WRITTEN), wrong
+
+
+def test_nine_of_ten_held_out_phrasings_are_understood(read):
+    """The figure that `python -m model.demo.evaluate` prints, on what is shipped."""
+    figures = text_figures(read, heldout_phrases())
+    assert figures.whole >= 0.9 * figures.phrases, figures.misread
 
 
 def test_drawn_phrases_are_read_as_meant(read):
