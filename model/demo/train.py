@@ -27,7 +27,7 @@ from model.demo.prepared import PreparedFolder, latent_statistics, prepare
 from model.demo.train_autoencoder import TrainedAutoencoder, train_autoencoder, train_decoder
 from model.demo.train_denoiser import DenoiserData, train_denoiser
 from model.demo.train_text import train_text
-from model.demo.training import TrainConfig, join_processes, load_ema
+from model.demo.training import TrainConfig, join_processes, load_ema, make_deterministic, stop_on_signals
 
 CROP = (96, 160)
 CLIP_LATENTS = 8
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one stage of the recipe. Returns the exit status."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    make_deterministic(options.seed)
     join_processes()
     folder = Path(options.resume)
     if options.stage == "data":
@@ -50,8 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     rates = {"autoencoder": 3e-3, "decoder": 2e-3, "text": 2e-3, "denoiser": 1.5e-3}
     config = TrainConfig(
-        folder=folder / options.stage, minutes=options.minutes, peak_rate=options.rate or rates.get(options.stage, 0.0)
-    )
+        folder=folder / options.stage, minutes=options.minutes, peak_rate=options.rate or rates.get(options.stage, 0.0),
+        seed=options.seed, last_step=options.steps, should_stop=stop_on_signals(),
+    )  # fmt: skip
     if options.stage == "autoencoder":
         train_autoencoder(folder / "clips" / "crops", config, options.device)
     elif options.stage == "decoder":
@@ -113,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         "stage", choices=["data", "autoencoder", "prepare", "text", "denoiser", "decoder", "checkpoint"]
     )
     parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock box of a training stage")
+    parser.add_argument("--steps", type=int, help="the run's length in steps, if it ends before the minutes do: then "
+                        "equal seeds give equal weights, bit for bit")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights and of every batch")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--resume", default="runs/demo", metavar="DIR", help="the run's folder; goes on where it is")
     parser.add_argument("--threads", type=int, default=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import cv2
 import numpy as np
 import pytest
 
@@ -46,19 +47,100 @@ def test_training_goes_down_and_writes_its_run(tmp_path):
     np.testing.assert_array_equal(load_ema(tmp_path, small()).weight.numpy(), ema.weight.detach().numpy())
 
 
-def test_a_second_start_goes_on_where_the_first_ended(tmp_path):
-    run(tmp_path, last_step=40)
-    before = torch.load(tmp_path / "state.pt", weights_only=True)
-    drawn = []
+def noisy(model, rng):
+    """A loss that depends on what is drawn, and names a second one from the tenth step on."""
+    target = WANTED + torch.from_numpy(rng.normal(0, 0.3, (16, 16)).astype(np.float32))
+    loss = (model.weight - target).square().mean()
+    return {"loss": loss} if rng.random() < 0.6 else {"loss": loss, "late": loss.detach() * 2}
 
-    def first_draw(model, rng):
-        drawn.append(rng.random())
-        return distance(model, rng)
 
-    train(TrainConfig(folder=tmp_path, minutes=10, peak_rate=0.05, last_step=43), small(), first_draw)
-    after = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert (before["step"], after["step"], len(drawn)) == (40, 43, 3)
-    assert drawn[0] == np.random.default_rng([0, before["step"]]).random()
+def config_of(folder, **fields) -> TrainConfig:
+    return TrainConfig(
+        **{"folder": folder, "minutes": 10, "peak_rate": 0.05, "warmup_steps": 5, "last_step": 45, **fields}
+    )
+
+
+def state_of(folder):
+    return torch.load(folder / "state.pt", weights_only=True)
+
+
+def assert_same_state(one, other):
+    assert one["step"] == other["step"]
+    for part in ("model", "ema"):
+        for name, value in one[part].items():
+            assert torch.equal(value, other[part][name]), (part, name)
+    for key, slots in one["optimizer"]["state"].items():
+        for name, value in slots.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other["optimizer"]["state"][key][name]))
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit(tmp_path):
+    for name in ("a", "b"):
+        train(config_of(tmp_path / name), small(), noisy)
+    train(config_of(tmp_path / "c", seed=1), small(), noisy)
+    assert_same_state(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
+    assert not torch.equal(state_of(tmp_path / "a")["ema"]["weight"], state_of(tmp_path / "c")["ema"]["weight"])
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_that_is_resumed_equals_one_that_was_not(tmp_path):
+    """Killed twice: with every step saved, and with nothing saved since the last resumption."""
+    train(config_of(tmp_path / "whole"), small(), noisy)
+    for dies_at, save_every_s in ((17, 0.0), (31, 1e9), (None, 1e9)):
+        made = [0]
+
+        def dying(model, rng, dies_at=dies_at, made=made):
+            made[0] += 1
+            if dies_at is not None and made[0] == dies_at:
+                raise Killed
+            return noisy(model, rng)
+
+        try:
+            train(config_of(tmp_path / "killed", save_every_s=save_every_s), small(), dying)
+        except Killed:
+            assert dies_at is not None
+        if dies_at == 17:
+            assert state_of(tmp_path / "killed")["step"] == 16
+    assert_same_state(state_of(tmp_path / "whole"), state_of(tmp_path / "killed"))
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_ends(tmp_path):
+    asked = iter([False] * 7 + [True])
+    train(config_of(tmp_path, should_stop=lambda: next(asked)), small(), noisy)
+    assert state_of(tmp_path)["step"] == 7
+
+
+def test_a_state_without_seconds_is_resumed(tmp_path):
+    train(config_of(tmp_path, last_step=20), small(), noisy)
+    old = state_of(tmp_path)
+    del old["seconds"]
+    torch.save(old, tmp_path / "state.pt")
+    train(config_of(tmp_path, last_step=23), small(), noisy)
+    assert state_of(tmp_path)["step"] == 23
+
+
+def test_the_rate_rises_stays_and_falls():
+    by_steps = config_of(None, last_step=300, warmup_steps=10)
+    assert by_steps.rate(0, 1e9) == pytest.approx(0.05 / 10)
+    assert by_steps.rate(150, 0.0) == 0.05
+    assert by_steps.rate(250, 0.0) == pytest.approx(0.05 * (0.01 + 0.99 / 2))
+    by_clock = config_of(None, last_step=None)
+    assert by_clock.rate(10**6, 300.0) == 0.05
+    assert by_clock.rate(10**6, 600.0) == pytest.approx(0.0005)
+
+
+def test_losses_met_late_and_samples_are_written(tmp_path):
+    train(config_of(tmp_path, last_step=60), small(), noisy, samples=lambda ema: np.full((4, 6, 3), 200, np.uint8))
+    with (tmp_path / "losses.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [float(row["step"]) for row in rows] == [20, 40, 60]
+    assert float(rows[-1]["late"]) > float(rows[-1]["loss"])
+    assert cv2.imread(str(tmp_path / "samples.png")).shape == (4, 6, 3)
+    curves = cv2.imread(str(tmp_path / "losses.png"))
+    assert curves.shape[0] == 2 * 200  # one panel a loss
 
 
 def test_muon_updates_are_nearly_orthogonal():
