@@ -1,0 +1,145 @@
+"""The camera that a picture really shows: the reference pose that best explains it, by direct image alignment.
+
+The reference picture at the wanted pose comes with its depth, so its pixels are points in space. The search moves the
+camera until the shown picture's luma, looked up where those points fall, is the reference's: Gauss-Newton on the six
+numbers of a small motion and on gain and offset of brightness, coarse to fine, inverse compositional (Baker and
+Matthews 2004; Kerl, Sturm and Cremers 2013), with Huber weights against what is painted differently.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.camera import Camera
+from model.demo.evaluation.figures import Picture
+
+FINEST_ROTATION_DEG, FINEST_POSITION_M = 0.3, 0.05
+"""A picture that does not pin its camera down to this (a wall of one colour, thick fog) says nothing about it."""
+
+_LEVELS = (8, 4, 2, 1)
+_MOST_STEPS = 12
+_DONE = 1e-5  # radians and metres: far below what can be seen
+_FAR_M = 1e4
+_HUBER = 1.345  # in standard deviations: 95 % as sharp as least squares on Gaussian noise
+_SAME_ERROR_PX = 25  # pixels that share one painting error: a network's errors are blobs, not grains
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseError:
+    """How far the shown camera is from the wanted one, and how well the picture tells (one standard deviation)."""
+
+    rotation_deg: float
+    position_m: float
+    rotation_sd_deg: float
+    position_sd_m: float
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the picture pins its camera down."""
+        return self.rotation_sd_deg < FINEST_ROTATION_DEG and self.position_sd_m < FINEST_POSITION_M
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Level:
+    """One size of the pyramid: N pixels of the reference."""
+
+    focal_px: float
+    luma: _Floats  # (N,)
+    points: _Floats  # (N, 3) in the wanted camera's axes
+    slope: _Floats  # (N, 8) how luma changes with motion (metres, radians), gain and offset
+    shown: NDArray[np.float32]
+
+
+def find_pose_error(shown: Picture, reference: Picture, depth: NDArray[np.floating], camera: Camera) -> PoseError:
+    """How far from `camera` `shown` was taken.
+
+    Args:
+        shown, reference: (H, W, 3) uint8. The reference is what `camera` should see.
+        depth: (H, W) the reference's view-axis depth in metres, inf where it shows the sky.
+    """
+    moved = np.eye(4)  # points in the wanted camera's axes -> the shown camera's axes
+    covariance = np.eye(6)
+    for factor in _LEVELS:
+        level = _level(shown, reference, depth, camera, factor)
+        for _ in range(_MOST_STEPS):
+            step, covariance = _step(level, moved)
+            moved = moved @ _motion(-step)
+            if np.abs(step).max() < _DONE:
+                break
+    angle = math.acos(float(np.clip((np.trace(moved[:3, :3]) - 1) / 2, -1, 1)))
+    deviations = np.sqrt(np.diag(covariance))
+    return PoseError(
+        rotation_deg=math.degrees(angle), position_m=float(np.linalg.norm(moved[:3, :3].T @ moved[:3, 3])),
+        rotation_sd_deg=math.degrees(float(np.linalg.norm(deviations[3:]))),
+        position_sd_m=float(np.linalg.norm(deviations[:3])),
+    )  # fmt: skip
+
+
+def _level(shown: Picture, reference: Picture, depth: NDArray[np.floating], camera: Camera, factor: int) -> _Level:
+    luma, luma_shown = (_smaller(picture, factor) for picture in (reference, shown))
+    rows, cols = luma.shape
+    focal_px = camera.focal_px / factor
+    middle = factor // 2
+    away = np.minimum(depth[middle::factor, middle::factor], _FAR_M).astype(np.float64)
+    x = (np.arange(cols) + 0.5 - cols / 2)[None, :] / focal_px * away
+    y = -(np.arange(rows) + 0.5 - rows / 2)[:, None] / focal_px * away
+    right, down = np.gradient(luma, axis=1), np.gradient(luma, axis=0)
+    along = np.stack([right, -down, (right * x - down * y) / away], -1) * (focal_px / away)[..., None]
+    points = np.stack([x, y, -away], -1)
+    turn = np.cross(points, along)  # d(w x p) . along = w . (p x along)
+    ones = np.ones_like(luma)
+    slope = np.concatenate([along, turn, luma[..., None], ones[..., None]], -1)
+    inner = (slice(1, -1), slice(1, -1))
+    return _Level(
+        focal_px=focal_px, luma=luma[inner].ravel(), points=points[inner].reshape(-1, 3),
+        slope=slope[inner].reshape(-1, 8), shown=luma_shown.astype(np.float32),
+    )  # fmt: skip
+
+
+def _smaller(picture: Picture, factor: int) -> _Floats:
+    """Luma, softened a little (a network's pictures are), at 1/factor of the size."""
+    luma = cv2.GaussianBlur(picture.astype(np.float32) @ _LUMA, (0, 0), 1.0)
+    if factor > 1:
+        luma = cv2.resize(luma, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+    result: _Floats = luma.astype(np.float64)
+    return result
+
+
+def _step(level: _Level, moved: _Floats) -> tuple[_Floats, _Floats]:
+    """The next small motion (3 metres, 3 radians), and the covariance of all six if it is the last."""
+    seen = level.points @ moved[:3, :3].T + moved[:3, 3]
+    ahead = np.maximum(-seen[:, 2], 1e-3)
+    rows, cols = level.shown.shape
+    u = (cols / 2 + level.focal_px * seen[:, 0] / ahead - 0.5).astype(np.float32)
+    v = (rows / 2 - level.focal_px * seen[:, 1] / ahead - 0.5).astype(np.float32)
+    inside = (u >= 0) & (u <= cols - 1) & (v >= 0) & (v <= rows - 1) & (seen[:, 2] < 0)
+    side = 2048  # OpenCV's limit on a map's side is 32767
+    padded = -len(u) % side
+    maps = [np.pad(m, (0, padded)).reshape(-1, side) for m in (u, v)]
+    looked_up = cv2.remap(level.shown, maps[0], maps[1], cv2.INTER_LINEAR).ravel()[: len(u)]
+    slope, error = level.slope[inside], (looked_up - level.luma)[inside]
+    error = error - np.median(error)
+    deviation = max(1.4826 * float(np.median(np.abs(error))), 0.25)
+    weights = np.minimum(1.0, _HUBER * deviation / np.maximum(np.abs(error), 1e-9))
+    weighted = slope * weights[:, None]
+    # A motion that nothing speaks of (a flat wall's) stays at zero: the ridge is a millionth of a clear picture's.
+    normal = weighted.T @ slope + np.diag([1e-2] * 6 + [1e-6] * 2)
+    step = np.linalg.solve(normal, weighted.T @ error)
+    noise = 1.0 + float((weights * error**2).sum() / max(1.0, float(weights.sum())))  # 1: rounding to bytes
+    covariance = np.linalg.inv(normal)[:6, :6] * (noise * _SAME_ERROR_PX)
+    return step[:6], covariance
+
+
+def _motion(twist: _Floats) -> _Floats:
+    """(4, 4) the rigid motion of a small twist (metres, radians)."""
+    result = np.eye(4)
+    result[:3, :3] = cv2.Rodrigues(twist[3:])[0]
+    result[:3, 3] = twist[:3]
+    return result
