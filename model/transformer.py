@@ -87,7 +87,7 @@ class DenoiserGraph(nn.Module):
             tables[:, [1, 4]] += 1  # scales enter as 1 + scale
             out_table = model.norm_out.scale_shift_table[0].float().clone()
             out_table[1] += 1
-            _, history = self._time(torch.zeros(1, dtype=torch.int64))
+            _, history = self._time(torch.zeros(1, dtype=torch.int64, device=tables.device))
         self.register_buffer("tables", tables, persistent=False)
         self.register_buffer("out_table", out_table, persistent=False)
         self.register_buffer("history_tables", tables + history, persistent=False)

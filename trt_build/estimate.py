@@ -9,9 +9,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.precision import Precision
 from model.spec import Decode, Graph, ModelSpec, read_spec
 from trt_build.errors import BuildError
-from trt_build.manifest import Precision, Profile, stage_profiles
+from trt_build.manifest import Profile, stage_profiles
 from trt_build.state import tensorrt_export
 
 

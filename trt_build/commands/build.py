@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from model.precision import Precision
 from trt_build.cache import EngineCache, default_root
 from trt_build.errors import BuildError
-from trt_build.manifest import Precision
 
 SUMMARY = "ONNX graphs -> TensorRT plans for this GPU"
 EXAMPLES = """examples:

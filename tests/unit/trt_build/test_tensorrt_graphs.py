@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.ort import OrtRunner
 from model.spec import Decode, Graph, ModelSpec
 from trt_build.compare import OutputError, compared
-from trt_build.manifest import Precision
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
