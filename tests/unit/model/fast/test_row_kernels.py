@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -44,11 +45,19 @@ def test_the_kernels_compile_for_hopper(tmp_path: Any, monkeypatch: pytest.Monke
         options = launch_options(width)
         signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
         constants = {**constants, "BLOCK": options.pop("BLOCK")}
+        place = kernel.arg_names.index
+        # As at run time: buffers are aligned, and these widths are multiples of 16.
+        aligned = [name for name, kind in types.items() if kind[0] == "*" or name in ("width", "row_stride")]
         source = ASTSource(
-            kernel, signature, constexprs={(kernel.arg_names.index(name),): value for name, value in constants.items()}
+            kernel,
+            signature,
+            constexprs={(place(name),): value for name, value in constants.items()},
+            attrs={(place(name),): [["tt.divisibility", 16]] for name in aligned},
         )
         made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
         assert len(made.asm["cubin"]) > 1000
         assert ".local" not in made.asm["ptx"]
+        assert set(re.findall(r"ld\.global\S*", made.asm["ptx"])) == {"ld.global.v4.b32"}  # 16 bytes a thread
+        assert set(re.findall(r"st\.global\S*", made.asm["ptx"])) <= {"st.global.v4.b32", "st.global.b32"}  # a scale
         if fp8 and "QUANTISE" in constants:
             assert "e4m3x2" in made.asm["ptx"]  # the processor's own conversion
