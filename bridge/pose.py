@@ -67,6 +67,13 @@ def multiply(left: Array, right: Array) -> Array:
     )
 
 
+def rotated(quaternion: Array, vector: Array) -> Array:
+    """A vector (3,) turned by a unit quaternion (4,)."""
+    axis, scalar = quaternion[:3], quaternion[3]
+    across = 2.0 * np.cross(axis, vector)
+    return np.asarray(vector + scalar * across + np.cross(axis, across))
+
+
 def normalise(quaternion: Array) -> Array:
     """Unit length along the last axis."""
     return np.asarray(quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True))

@@ -1,13 +1,15 @@
 """Bends a finished frame to a newer camera.
 
-A backward warp: for each pixel of the new view, where was it in the old one? The map is computed on a coarse grid and
-upsampled, because it is smooth wherever the depth is; the pixels are fetched at full size by OpenCV. Without depth
-only the rotation (and a change of the field of view) is corrected, which is exact for it. No time, no socket.
+A backward warp: for each pixel of the new view, where was it in the old one? The map (warp_map.py) is computed on a
+coarse grid and upsampled, because it is smooth wherever the depth is; the pixels are fetched at full size by OpenCV.
+Without depth only the rotation (and a change of the field of view) is corrected, which is exact for it. Parts that
+moved since the frame was made are put where they are now; what the frame did not see comes from the picture before.
+No time, no socket.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,12 +17,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.pose import Pose
+from bridge.pose import Array, Pose, conjugate, multiply, normalise, rotated
+from bridge.warp_map import WarpGrid, WarpMap
 
-# The warp is below a millisecond on one core; waking other cores costs as much and disturbs the engine.
+# The warp is about a millisecond on one core; waking other cores costs as much and disturbs the engine.
 cv2.setNumThreads(1)
 
-_NEAREST_M = 0.05
+NO_PART = 2**32 - 1
+"""Stands among part ids for pixels that show none (the sky)."""
+
+_MOST_MOVED = 4  # parts put in their new places in one picture: each costs about a third of the whole warp
+_LEAST_HOLE = 0.001  # share of the picture under which nothing is filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +38,29 @@ class WarpConfig:
     rounds: int = 2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Moved:
+    """A part's motion since the frame was made: each of its points x is now at `rotation` x + `offset`.
+
+    part: its id. rotation: (4,) unit quaternion xyzw. offset: (3,) metres.
+    """
+
+    part: int
+    rotation: Array
+    offset: Array
+
+    def camera_before(self, camera: Pose) -> Pose:
+        """The camera that saw the part, before it moved, as `camera` sees it now."""
+        back = conjugate(self.rotation)
+        return Pose(
+            position=rotated(back, camera.position - self.offset),
+            rotation=normalise(multiply(back, camera.rotation)),
+            vertical_fov_deg=camera.vertical_fov_deg,
+        )
+
+
 class FrameWarper(Protocol):
-    """What bends a frame; see `Warper.warp`."""
+    """What bends a frame; see `Warper`."""
 
     def warp(
         self,
@@ -41,34 +69,31 @@ class FrameWarper(Protocol):
         source: Pose,
         target: Pose,
         depth: NDArray[np.float32] | None = None,
+        parts: NDArray[np.uint32] | None = None,
+        moved: Sequence[Moved] = (),
     ) -> NDArray[np.uint8]: ...
+
+    def keep(self, frame: NDArray[np.uint8], pose: Pose) -> None: ...
+
+    def forget(self) -> None: ...
 
 
 class Warper:
-    """Warps frames of one size. Keeps its grid and scratch memory; not for use from two threads at once."""
+    """Warps frames of one size, and remembers the picture before. Not for use from two threads at once."""
 
     def __init__(self, width: int, height: int, config: WarpConfig | None = None) -> None:
         self._config = config or WarpConfig()
         self._width, self._height = width, height
         step = self._config.grid_px
-        # One node more on each side than covers the picture, so that bilinear upsampling never meets its border rule.
-        self._columns, self._rows = -(-width // step) + 2, -(-height // step) + 2
-        x_px = (np.arange(self._columns, dtype=np.float32) - 0.5) * step
-        y_px = (np.arange(self._rows, dtype=np.float32) - 0.5) * step
-        # Rays per unit of tan(fov / 2) over half the height: x right, y up.
-        half = height / 2.0
-        self._ray_x = np.ascontiguousarray(
-            np.broadcast_to((x_px - width / 2.0) / half, (self._rows, self._columns)), dtype=np.float32
-        )
-        self._ray_y = np.ascontiguousarray(
-            np.broadcast_to(((half - y_px) / half)[:, None], (self._rows, self._columns)), dtype=np.float32
-        )
-
-        self._coarse = np.empty((self._rows, self._columns, 2), np.float32)
-        self._fine = np.empty((self._rows * step, self._columns * step, 2), np.float32)
+        # One node more on each side than covers the picture: bilinear upsampling never meets its border rule.
+        self._grid = WarpGrid(width, height, step, self._config.rounds)
+        self._coarse = np.empty((self._grid.rows, self._grid.columns, 2), np.float32)
+        self._fine = np.empty((self._grid.rows * step, self._grid.columns * step, 2), np.float32)
         # OpenCV fetches four channels 2.4 times faster than three (640x384: 1.0 against 2.4 ms), conversions included.
         self._source_rgba = np.empty((height, width, 4), np.uint8)
         self._bent_rgba = np.empty((height, width, 4), np.uint8)
+        self._before_rgba = np.empty((height, width, 4), np.uint8)
+        self._before: Pose | None = None
 
     def warp(
         self,
@@ -77,86 +102,112 @@ class Warper:
         source: Pose,
         target: Pose,
         depth: NDArray[np.float32] | None = None,
+        parts: NDArray[np.uint32] | None = None,
+        moved: Sequence[Moved] = (),
     ) -> NDArray[np.uint8]:
-        """The frame as the camera `target` would have seen it.
+        """The frame as the camera `target` would have seen it, with the parts that moved where they are now.
 
         frame: (H, W, 3) uint8, shown by `source`. depth: (h, w) float32, any size, metres along the view axis of
-        `source`, inf for sky. Returns: a new (H, W, 3) uint8; what `source` did not see repeats the nearest border.
+        `source`, inf for sky. parts: (h, w) uint32, the id of the part at each depth, NO_PART for none; moved has no
+        effect without it. Returns: a new (H, W, 3) uint8; what neither the frame nor the picture before saw repeats the
+        nearest border.
         """
-        if source.same_as(target):
+        if source.same_as(target) and not moved:
+            self.keep(frame, target)
             return frame.copy()
-        map_x, map_y = self._coarse_map(source, target, depth)
+        found = self._grid.map(source, target, depth)
+        if depth is not None and parts is not None:
+            for motion in [one for one in moved if np.any(parts == one.part)][:_MOST_MOVED]:
+                found = self._with_part(found, motion, source, target, depth, parts)
         step = self._config.grid_px
-        self._coarse[..., 0] = map_x
-        self._coarse[..., 1] = map_y
-        size = (self._columns * step, self._rows * step)
+        self._coarse[..., 0] = found.x
+        self._coarse[..., 1] = found.y
+        size = (self._grid.columns * step, self._grid.rows * step)
         cv2.resize(self._coarse, size, dst=self._fine, interpolation=cv2.INTER_LINEAR)
         fine = self._fine[step : step + self._height, step : step + self._width]
         cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA, dst=self._source_rgba)
         cv2.remap(self._source_rgba, fine, None, cv2.INTER_LINEAR, dst=self._bent_rgba, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(cv2.cvtColor(self._bent_rgba, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        self._fill(found.lost, target)
+        bent = np.asarray(cv2.cvtColor(self._bent_rgba, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        self._bent_rgba, self._before_rgba = self._before_rgba, self._bent_rgba
+        self._before = target
+        return bent
 
-    def _coarse_map(
-        self, source: Pose, target: Pose, depth: NDArray[np.float32] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Source pixel coordinates (pixel centres are whole numbers) of every grid node of the target view.
+    def keep(self, frame: NDArray[np.uint8], pose: Pose) -> None:
+        """Remembers a picture that was shown as it is."""
+        cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA, dst=self._before_rgba)
+        self._before = pose
 
-        Works with inverse depth, so that sky is a plain zero. In the source camera a target ray d at inverse depth w
-        meets R d + w t, t being the target camera's place: a homogeneous point, projected by dividing by -z.
-        """
-        to_source = source.matrix().T
-        turn = to_source @ target.matrix()
-        target_tan = math.tan(math.radians(target.vertical_fov_deg) / 2.0)
-        source_tan = math.tan(math.radians(source.vertical_fov_deg) / 2.0)
-        # Plain floats beside float32 arrays: the arrays stay float32, and no scalar is boxed by numpy.
-        axes: list[list[float]] = turn.tolist()
-        (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = axes
-        far_x = self._ray_x * (xx * target_tan) + (self._ray_y * (xy * target_tan) - xz)
-        far_y = self._ray_x * (yx * target_tan) + (self._ray_y * (yy * target_tan) - yz)
-        ahead = self._ray_x * (-zx * target_tan) + (self._ray_y * (-zy * target_tan) + zz)
-        focal_px = self._height / 2.0 / source_tan
-        map_x, map_y = self._project(far_x, far_y, ahead, focal_px)
-        if depth is None:
-            return map_x, map_y
-        to_x, to_y, to_z = (to_source @ (target.position - source.position)).tolist()
-        near: NDArray[np.float32] = np.reciprocal(np.maximum(depth, np.float32(_NEAREST_M)))
-        height, width = depth.shape
-        scale_x, scale_y = width / self._width, height / self._height
-        centre_x, centre_y = self._width / 2.0 - 0.5, self._height / 2.0 - 0.5
-        # The target's view depth of a point seen at source pixel (u, v), per unit of its source depth, is linear in
-        # u, v and inverse depth: forward axis of the target . (source ray - inverse depth x way to the target).
-        per_u, per_v = -xz / focal_px, yz / focal_px
-        constant = zz - per_u * centre_x - per_v * centre_y
-        per_inverse = xz * to_x + yz * to_y + zz * to_z
-        for _ in range(self._config.rounds):
-            # Nearest depth sample: blending near and far would invent a surface between them.
-            inverse = cv2.remap(
-                near,
-                map_x * scale_x + (0.5 * scale_x - 0.5),
-                map_y * scale_y + (0.5 * scale_y - 0.5),
-                cv2.INTER_NEAREST,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-            ratio = map_x * per_u + (map_y * per_v + constant) + inverse * per_inverse
-            # A point beside or behind the target camera gives no direction: it counts as just in front of it.
-            inverse = inverse / np.maximum(ratio, inverse * _NEAREST_M + 1e-6)
-            map_x, map_y = self._project(
-                far_x + inverse * to_x, far_y + inverse * to_y, ahead - inverse * to_z, focal_px
-            )
-        return map_x, map_y
+    def forget(self) -> None:
+        """The camera jumped: the picture before shows another place."""
+        self._before = None
 
-    def _project(
+    def _with_part(
         self,
-        x: NDArray[np.float32],
-        y: NDArray[np.float32],
-        ahead: NDArray[np.float32],
-        focal_px: float,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        # Behind the source camera there is no pixel; the clamp sends such rays far outside, where the border is.
-        scale = focal_px / np.maximum(ahead, np.float32(1e-3))
-        map_x = x * scale + (self._width / 2.0 - 0.5)
-        map_y = (self._height / 2.0 - 0.5) - y * scale
-        return np.asarray(map_x, np.float32), np.asarray(map_y, np.float32)
+        static: WarpMap,
+        motion: Moved,
+        source: Pose,
+        target: Pose,
+        depth: NDArray[np.float32],
+        parts: NDArray[np.uint32],
+    ) -> WarpMap:
+        """The map with one part in its new place, and what it hid in its old one lost."""
+        is_part = (parts == motion.part).astype(np.uint8)
+        part = self._grid.map(source, motion.camera_before(target), depth)
+        there = self._sampled(is_part, part) & ~part.lost
+        was_there = self._sampled(is_part, static)
+        shown = there & ((part.near >= static.near) | was_there | static.lost)
+        return WarpMap(
+            x=np.where(shown, part.x, static.x),
+            y=np.where(shown, part.y, static.y),
+            near=np.where(shown, part.near, static.near),
+            lost=(static.lost | was_there) & ~shown,
+        )
+
+    def _sampled(self, mask: NDArray[np.uint8], by: WarpMap) -> NDArray[np.bool_]:
+        """A mask of the source, at whatever size, as the map's nodes see it."""
+        scale_x, scale_y = mask.shape[1] / self._width, mask.shape[0] / self._height
+        found = cv2.remap(
+            mask,
+            by.x * scale_x + (0.5 * scale_x - 0.5),
+            by.y * scale_y + (0.5 * scale_y - 0.5),
+            cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0,
+        )
+        return np.asarray(found) != 0
+
+    def _fill(self, lost: NDArray[np.bool_], target: Pose) -> None:
+        """Puts what the picture before saw where the frame saw nothing, by rotation alone: it is a tick old."""
+        if self._before is None or np.count_nonzero(lost) < _LEAST_HOLE * lost.size:
+            return
+        found = self._grid.map(self._before, target, None)
+        holes = lost & ~found.lost
+        rows, columns = np.flatnonzero(holes.any(axis=1)), np.flatnonzero(holes.any(axis=0))
+        if not rows.size:
+            return
+        # Only the box around the holes is fetched: at a border that comes into view it is a narrow strip. Its map has
+        # a node more on each side, so that upsampling agrees with the whole.
+        step = self._config.grid_px
+        top, bottom = max(rows[0] - 1, 0), min(rows[-1] + 2, self._grid.rows)
+        left, right = max(columns[0] - 1, 0), min(columns[-1] + 2, self._grid.columns)
+        coarse = np.stack([found.x[top:bottom, left:right], found.y[top:bottom, left:right]], axis=-1)
+        size = ((right - left) * step, (bottom - top) * step)
+        fine = cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)
+        mask = cv2.resize(holes[top:bottom, left:right].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        # From the grid's coordinates, which begin one node outside, to the picture's.
+        y0, x0 = max(top * step - step, 0), max(left * step - step, 0)
+        y1, x1 = min(bottom * step - step, self._height), min(right * step - step, self._width)
+        inner = np.s_[y0 - (top * step - step) : y1 - (top * step - step),
+                      x0 - (left * step - step) : x1 - (left * step - step)]  # fmt: skip
+        filled = cv2.remap(
+            self._before_rgba,
+            np.ascontiguousarray(fine[inner]),
+            None,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        cv2.copyTo(filled, np.ascontiguousarray(mask[inner]), self._bent_rgba[y0:y1, x0:x1])
 
 
 def coverage(source: Pose, target: Pose, aspect: float) -> float:
@@ -171,10 +222,10 @@ def coverage(source: Pose, target: Pose, aspect: float) -> float:
     return float(np.count_nonzero(inside & (ahead > 0.0))) / len(rays)
 
 
-def _grid(count: int) -> NDArray[np.float64]:
+def _unit_grid(count: int) -> NDArray[np.float64]:
     across = (np.arange(count) + 0.5) / count * 2.0 - 1.0
     x, y = np.meshgrid(across, across)
     return np.stack([x.ravel(), y.ravel(), np.full(count * count, -1.0)], axis=-1)
 
 
-_COVERAGE_GRID = _grid(16)
+_COVERAGE_GRID = _unit_grid(16)

@@ -25,6 +25,7 @@ from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, 
 from bridge.outputs import ControlAccepted, Send, ServerOffer
 from bridge.player import Asked, Player
 from bridge.pose import Pose
+from bridge.reproject import Moved
 from bridge.session import Session
 from bridge.simulation.traces import TICK_HZ, TICK_US, EngineModel, Sent, Trace
 
@@ -76,9 +77,22 @@ class NoPixels:
     """Stands for the warp where only decisions matter."""
 
     def warp(
-        self, frame: NDArray[np.uint8], *, source: Pose, target: Pose, depth: NDArray[np.float32] | None = None
+        self,
+        frame: NDArray[np.uint8],
+        *,
+        source: Pose,
+        target: Pose,
+        depth: NDArray[np.float32] | None = None,
+        parts: NDArray[np.uint32] | None = None,
+        moved: Sequence[Moved] = (),
     ) -> NDArray[np.uint8]:
         return frame
+
+    def keep(self, frame: NDArray[np.uint8], pose: Pose) -> None:
+        """Nothing is looked at."""
+
+    def forget(self) -> None:
+        """Nothing is kept."""
 
 
 @dataclass(slots=True)
