@@ -23,6 +23,10 @@ class Blockout:
     def has_parts(self) -> bool:
         return bool(self._parts)
 
+    def part(self, part_id: int) -> Part | None:
+        """The part as it is now; None when there is none, or the default map is walked."""
+        return None if self._parts is None else self._parts.get(part_id)
+
     def apply(self, update: SceneUpdate) -> None:
         """Order as the protocol says: replace, remove, add, move."""
         self._seed = self._seed if update.seed is None else update.seed

@@ -99,7 +99,8 @@ class FrameChunk:
 
     frames: (N, H, W, 3) uint8 RGB. depth: (N, h, w) float32 distance along the view axis in metres (inf for sky),
     or None when nothing is known of the geometry. stage_ms: named timings of the step. earlier: the states after the
-    first n frames, by n: where the rest of the chunk can be thrown away and made anew.
+    first n frames, by n: where the rest of the chunk can be thrown away and made anew. parts: (N, h, w) uint32, the
+    blockout's part at each depth and `reproject.NO_PART` for none; None when that is not known.
     """
 
     frames: NDArray[np.uint8]
@@ -107,6 +108,7 @@ class FrameChunk:
     actions: tuple[str, ...]
     stage_ms: Mapping[str, float]
     earlier: Mapping[int, State] = field(default_factory=dict)
+    parts: NDArray[np.uint32] | None = None
 
 
 class Engine(Protocol):

@@ -50,7 +50,8 @@ class WorldRefused:
 class ChunkMade:
     """`frames` (N, H, W, 3) and `depth` (N, h, w) are views of ring slot `slot`, valid until it is released.
 
-    cuts: after how many of its frames the world can go on instead of after all.
+    cuts: after how many of its frames the world can go on instead of after all. parts: (N, h, w) uint32, the part at
+    each depth.
     """
 
     world: int
@@ -60,6 +61,7 @@ class ChunkMade:
     actions: tuple[str, ...]
     stage_ms: Mapping[str, float]
     cuts: tuple[int, ...] = ()
+    parts: NDArray[np.uint32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

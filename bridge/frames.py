@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import shared_memory
 
 import cv2
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bridge.engine import ControlWindow, EngineInfo, FrameChunk, Plan
 from bridge.errors import EngineUnavailable, StepFailed
 from bridge.messages import PixelFormat
+from bridge.part_motion import Places
 from bridge.pose import Pose
 
 
@@ -31,7 +32,8 @@ class StoredChunk:
     number: counts the session's chunks. fps: of this chunk's frames; less than the video's where the engine is slower.
     slot: the ring slot that `frames` (N, H, W, 3) and `depth` (N, h, w) lie in; they are views, valid until it is
     released. cuts: after how many frames the rest can be made anew, ascending. control_t_us: the client's time stamp of
-    the newest control that shaped the chunk, -1 for none.
+    the newest control that shaped the chunk, -1 for none. parts: (N, h, w) uint32, the part at each depth;
+    places: where the parts that ever moved stood in it.
     """
 
     number: int
@@ -46,6 +48,8 @@ class StoredChunk:
     slot: int
     cuts: tuple[int, ...] = ()
     control_t_us: int = -1
+    parts: NDArray[np.uint32] | None = None
+    places: Places = field(default_factory=dict)
 
     def due_us(self, index: int) -> int:
         """When frame `index` is due; index N is the end of the last one."""
@@ -93,6 +97,10 @@ class FrameRef:
     @property
     def depth(self) -> NDArray[np.float32] | None:
         return None if self.chunk.depth is None else self.chunk.depth[self.index]
+
+    @property
+    def parts(self) -> NDArray[np.uint32] | None:
+        return None if self.chunk.parts is None else self.chunk.parts[self.index]
 
 
 class FrameStore:

@@ -25,6 +25,7 @@ from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdat
 from bridge.metrics import SessionMetrics
 from bridge.outputs import ControlAccepted
 from bridge.pacing import PacingConfig, decide
+from bridge.part_motion import PartMotion, Places
 from bridge.pose import Pose, angle_between_deg, slerp
 from bridge.prediction import MotionLimits, PredictionErrors
 from bridge.replan import ReplanConfig, cut_point, has_left
@@ -42,7 +43,7 @@ class Asked:
 
     keep: how many frames of the chunk before it stay, None for all. follows_us: when the frames it follows run out,
     None when there were none. cause: what a gap before it would be blamed on. control_t_us: the client's time stamp of
-    the newest control that shapes it.
+    the newest control that shapes it. places: where the parts that ever moved stand for it.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Asked:
     follows_us: int | None
     cause: Cause
     control_t_us: int
+    places: Places
 
     @property
     def plan(self) -> Plan:
@@ -129,6 +131,7 @@ class Player:
         self._has_news = False
         self._paused = False
         self._can_cut = False
+        self._motion = PartMotion()
         self._shown: tuple[int, int] | None = None
         self._last: _Picture | None = None
         self._metrics = SessionMetrics()
@@ -153,10 +156,14 @@ class Player:
             tuple(map(_event_text, control.events)),
         )
         self._metrics.client_lateness_us.add(accepted.received_us, control.lateness_us)
-        return self.store.clear() if cut else []
+        if not cut:
+            return []
+        self._warper.forget()
+        return self.store.clear()
 
     def change_scene(self, update: SceneUpdate) -> None:
         """Takes a scene update in. It goes out with the next chunk, or with the world when there is none yet."""
+        self._motion.note(update, self.blockout)
         self.blockout.apply(update)
         if self.world is None:
             return
@@ -200,6 +207,7 @@ class Player:
             follows_us=start.cut_us if keep is not None else self.store.buffered_until_us,
             cause=Cause.PAUSED if self._paused else cause,
             control_t_us=self._control_t_us,
+            places=self._motion.places,
         )
         self._asked_action = "" if self.timeline.newest is None else self.timeline.newest.action
         self._has_news = self._paused = False
@@ -230,6 +238,8 @@ class Player:
                 slot=made.slot,
                 cuts=made.cuts,
                 control_t_us=asked.control_t_us,
+                parts=made.parts,
+                places=asked.places,
             )
         )
         if asked.follows_us is None:
@@ -274,6 +284,7 @@ class Player:
         """The world begins anew. Returns: ring slots to be released."""
         self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
         self.timeline.drop_scenes()
+        self._warper.forget()
         return self.store.clear()
 
     # -- answers ---------------------------------------------------------------------------------------------------
@@ -374,8 +385,16 @@ class Player:
         pixels: NDArray[np.uint8]
         if source is Source.GENERATED:
             pixels = frame.pixels.copy() if pixel_format is PixelFormat.RGB8 else frame.pixels
+            self._warper.keep(frame.pixels, pose)
         else:
-            pixels = self._warper.warp(frame.pixels, source=pose, target=camera, depth=frame.depth)
+            pixels = self._warper.warp(
+                frame.pixels,
+                source=pose,
+                target=camera,
+                depth=frame.depth,
+                parts=frame.parts,
+                moved=self._motion.since(frame.chunk.places),
+            )
             # Without depth only the turn is corrected: the picture still shows the place it was made for.
             position = camera.position if frame.depth is not None else pose.position
             pose = Pose(position=position, rotation=camera.rotation, vertical_fov_deg=camera.vertical_fov_deg)

@@ -175,7 +175,7 @@ class Warper:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=0,
         )
-        return np.asarray(found) != 0
+        return np.asarray(np.asarray(found) != 0, np.bool_)
 
     def _fill(self, lost: NDArray[np.bool_], target: Pose) -> None:
         """Puts what the picture before saw where the frame saw nothing, by rotation alone: it is a tick old."""

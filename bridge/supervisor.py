@@ -273,6 +273,7 @@ class EngineSupervisor:
                 actions=made.actions,
                 stage_ms=made.stage_ms,
                 cuts=made.cuts,
+                parts=made.parts,
             )
         ]
 

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.engine import ControlWindow, Engine, EngineInfo, Plan, SessionStart, State
 from bridge.errors import ConfigError, EngineError
 from bridge.frames import RingLayout, SharedFrameRing
@@ -112,6 +115,7 @@ class Made:
     stage_ms: Mapping[str, float]
     state: State
     cuts: tuple[int, ...] = ()
+    parts: NDArray[np.uint32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +189,7 @@ def _obey(engine: Engine, commands: queue.SimpleQueue[Command], report: Callable
                 states[world] = state
             case Step() as step:
                 assert ring is not None, "Attach comes before the first Step"
-                report(_step(engine, states, earlier, ring, step))
+                report(make_chunk(engine, states, earlier, ring, step))
             case Forget(world=world):
                 states.pop(world, None)
                 earlier.pop(world, None)
@@ -193,13 +197,14 @@ def _obey(engine: Engine, commands: queue.SimpleQueue[Command], report: Callable
                 return
 
 
-def _step(
+def make_chunk(
     engine: Engine,
     states: dict[int, State],
     earlier: dict[int, Mapping[int, State]],
     ring: SharedFrameRing,
     step: Step,
 ) -> Made | Failed:
+    """Obeys a `Step`. states: each world's newest; earlier: those inside its newest chunk. Both are updated."""
     before = states[step.world]
     if step.keep is not None:
         known = earlier.get(step.world, {}).get(step.keep)
@@ -223,4 +228,5 @@ def _step(
         stage_ms=chunk.stage_ms,
         state=state,
         cuts=tuple(sorted(chunk.earlier)),
+        parts=chunk.parts,
     )

@@ -19,6 +19,7 @@ from bridge.clock import MonotonicClock
 from bridge.engine import ControlWindow, EngineInfo, FrameChunk, Plan, SessionStart, State
 from bridge.errors import EngineError, EngineIncompatible, EngineUnavailable, StepFailed
 from bridge.messages import Part, SceneUpdate, Shape
+from bridge.reproject import NO_PART
 from model import blockout
 from model.blockout import Blockout, PackedParts
 from model.camera import Camera
@@ -45,10 +46,14 @@ _decode_parts = msgspec.msgpack.Decoder(tuple[Part, ...]).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _World:
-    """A session's geometry: the wire's parts, and the same ready to be cast."""
+    """A session's geometry: the wire's parts, and the same ready to be cast.
+
+    ids: (parts + 1,) uint32, each packed part's id; the last stands for none, which a cast calls -1.
+    """
 
     parts: tuple[Part, ...]
     packed: PackedParts
+    ids: NDArray[np.uint32]
 
 
 class HeliosEngine:
@@ -132,6 +137,7 @@ class HeliosEngine:
             depth=seen.depth,
             actions=(texts[-1],) * plan.frames,
             stage_ms=result.stage_ms,
+            parts=world.ids[seen.part],
         )
         return chunk, after.to_arrays() | _scene_array(world)
 
@@ -160,7 +166,10 @@ class HeliosEngine:
             packed = Blockout().add(_model_part(part) for part in parts).pack()
         except BlockoutError as exc:
             raise EngineError(f"this blockout cannot be shown: {exc}") from exc
-        world = _World(parts=parts, packed=packed)
+        # A pack has its meshes last; both kinds stand in order of id, as `parts` does.
+        in_order = sorted(parts, key=lambda part: (part.shape is Shape.MESH, part.id))
+        ids = np.array([*(part.id for part in in_order), NO_PART], np.uint32)
+        world = _World(parts=parts, packed=packed, ids=ids)
         if len(self._worlds) > 64:
             self._worlds.clear()
         self._worlds[_encode_parts(parts)] = world

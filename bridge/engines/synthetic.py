@@ -32,12 +32,14 @@ FAIL_ACTION = "synthetic: fail"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticConfig:
-    """`cost_ms` is what a chunk takes at least. `misbehave` lets action texts crash, hang or fail the engine."""
+    """`cost_ms` is what a chunk takes at least; it can be cut each `cut_frames`. `misbehave` lets action texts crash,
+    hang or fail the engine."""
 
     width: int = 320
     height: int = 192
     frames_per_chunk: tuple[int, ...] = (5, 9)
     cost_ms: float = 0.0
+    cut_frames: int = 4
     misbehave: bool = False
     unavailable: str = ""
 
@@ -90,16 +92,18 @@ class SyntheticEngine:
         painted_us = self._clock.now_us()
         self._clock.sleep_until_us(begin_us + round(self._config.cost_ms * 1000))
         end_us = self._clock.now_us()
+        after: Mapping[str, NDArray[np.generic]] = {
+            "seed": state["seed"],
+            "chunks": np.array(int(state["chunks"]) + 1, np.int64),
+        }
         chunk = FrameChunk(
             frames=np.stack([pixels for pixels, _ in views]),
             depth=np.stack([depth for _, depth in views]),
             actions=window.actions,
             stage_ms={"paint": (painted_us - begin_us) / 1e3, "wait": (end_us - painted_us) / 1e3},
+            # This world is the same wherever it is cut.
+            earlier={frames: after for frames in range(self._config.cut_frames, plan.frames, self._config.cut_frames)},
         )
-        after: Mapping[str, NDArray[np.generic]] = {
-            "seed": state["seed"],
-            "chunks": np.array(int(state["chunks"]) + 1, np.int64),
-        }
         return chunk, after
 
     def close(self) -> None:

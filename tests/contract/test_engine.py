@@ -14,6 +14,7 @@ from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.errors import EngineError
 from bridge.frames import RingLayout
 from bridge.messages import Part, PartMove, SceneUpdate, Shape
+from bridge.reproject import NO_PART
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "helios": lambda: create_helios(model="demo", runner="onnxruntime", threads=1),
@@ -80,6 +81,28 @@ def test_info_describes_what_steps_return(engine: Engine) -> None:
             assert chunk.depth.dtype == np.float32
             assert not np.isnan(chunk.depth).any()
             assert (chunk.depth > 0).all()
+        if chunk.parts is not None:
+            assert chunk.depth is not None
+            assert (chunk.parts.shape, chunk.parts.dtype) == (chunk.depth.shape, np.dtype(np.uint32))
+            assert np.isfinite(chunk.depth[chunk.parts != NO_PART]).all()
+
+
+def test_parts_are_named_as_the_blockout_names_them(engine: Engine) -> None:
+    wanted = plan(engine)
+    chunk, _ = engine.step(engine.open(SessionStart(seed=7, prompt="", scene=BLOCKOUT)), window(wanted.frames), wanted)
+    if chunk.parts is not None:
+        assert set(np.unique(chunk.parts).tolist()) - {NO_PART} <= {part.id for part in BLOCKOUT.add}
+
+
+def test_a_chunk_can_be_continued_from_inside_it_where_the_engine_says_so(engine: Engine) -> None:
+    wanted = plan(engine, -1)
+    chunk, state = engine.step(engine.open(START), window(wanted.frames), wanted)
+    for frames, inside in chunk.earlier.items():
+        assert 0 < frames < wanted.frames
+        assert set(inside) == set(state)
+        again, after = engine.step(inside, window(wanted.frames), wanted)
+        assert len(again.frames) == wanted.frames
+        assert set(after) == set(state)
 
 
 def test_a_state_is_plain_arrays_that_survive_another_process(engine: Engine) -> None:
