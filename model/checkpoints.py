@@ -5,7 +5,6 @@ Loading is strict: a name too many, a name too few or a wrong shape is refused w
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from diffusers import HeliosTransformer3DModel
 from torch import nn
 
 from model.errors import CheckpointError
-from model.streaming import fill_streamed
-from model.weight_files import WeightFiles
 
 _SHOWN = 4
 
@@ -84,23 +81,6 @@ def load_transformer(folder: Path, *, extra_channels: int = 0) -> HeliosTransfor
         if report[kind]:
             raise CheckpointError(f"{folder}: {kind.replace('_', ' ')} {_some(set(report[kind]))}")
     return widened(model, extra_channels) if extra_channels else model
-
-
-def stream_transformer(folder: Path) -> HeliosTransformer3DModel:
-    """`load_transformer` for a model larger than memory: the linear layers of its blocks (97 % of Helios-14B) are read
-    from the folder whenever they run or are exported; everything else is in memory, in float32.
-
-    Raises: CheckpointError: the folder holds no such model.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise CheckpointError(f"{folder} has no config.json; expected a Diffusers `transformer` folder") from exc
-    with torch.device("meta"):
-        model = HeliosTransformer3DModel.from_config(config)
-    model.rope = type(model.rope)(model.config.rope_dim, model.config.rope_theta)  # holds no weights, only tables
-    fill_streamed(model, WeightFiles(folder), (f"blocks.{index}" for index in range(len(model.blocks))))
-    return model.eval()
 
 
 def widened(model: HeliosTransformer3DModel, extra_channels: int) -> HeliosTransformer3DModel:

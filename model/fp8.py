@@ -63,7 +63,7 @@ class QuantisedLinear(nn.Module):
         out_features, in_features = shape
         self.weight = hollow((in_features, out_features), torch.float8_e4m3fn)
         self.weight_scale = hollow((out_features,), dtype)
-        self.bias = None if bias is None else nn.Parameter(bias.to(dtype), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():

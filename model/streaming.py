@@ -6,21 +6,21 @@ can be traced for export. Needs the torch extra.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from model.errors import CheckpointError
-from model.weight_files import WeightFiles
 
 Fetch = Callable[[], Tensor]
 """Reads one weight, anew at every call: the caller lets go of it as soon as it can."""
 
 
 def hollow(shape: tuple[int, ...], dtype: torch.dtype) -> nn.Parameter:
-    """A placeholder that takes no memory; its values mean nothing."""
+    """A placeholder that takes no memory; its values mean nothing.
+
+    A parameter, because torch.export copies buffers that no state has, and a copy takes memory.
+    """
     return nn.Parameter(torch.zeros((), dtype=dtype).expand(shape), requires_grad=False)
 
 
@@ -28,19 +28,25 @@ def is_hollow(tensor: Tensor) -> bool:
     return tensor.numel() > 1 and not any(tensor.stride())
 
 
-class StreamedLinear(nn.Module):
-    """A linear layer whose weight is fetched at every run; while it is exported it holds a placeholder."""
+class Streamed(nn.Module):
+    """A layer whose weight is fetched at every run. While it is exported it holds a placeholder, from `hold_place` on:
+    without one, loading a checkpoint passes the weight over."""
 
-    def __init__(self, fetch: Fetch, shape: tuple[int, int], bias: Tensor | None, dtype: torch.dtype) -> None:
-        """shape: (out, in)."""
+    def __init__(self, fetch: Fetch, shape: tuple[int, int], dtype: torch.dtype) -> None:
         super().__init__()
-        self.fetch, self.dtype = fetch, dtype
-        self.weight = hollow(shape, dtype)
-        self.bias = None if bias is None else nn.Parameter(bias.to(dtype), requires_grad=False)
+        self.fetch, self.shape, self.dtype = fetch, shape, dtype
+        self.weight: nn.Parameter | None
+        self.register_parameter("weight", None)
 
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight if torch.compiler.is_exporting() else self.stored("weight")
-        return functional.linear(x, weight, self.bias)
+    def hold_place(self) -> None:
+        self.weight = hollow(self.shape, self.dtype)
+
+    def current(self) -> Tensor:
+        """The weight to compute with: the placeholder while torch traces, the real one otherwise."""
+        if torch.compiler.is_exporting():
+            assert self.weight is not None
+            return self.weight
+        return self.stored("weight")
 
     def stored(self, name: str) -> Tensor:
         """What the placeholder `name` stands for."""
@@ -48,42 +54,43 @@ class StreamedLinear(nn.Module):
         return self.fetch().to(self.dtype)
 
 
-def fill_streamed(module: nn.Module, files: WeightFiles, streamed: Iterable[str]) -> None:
-    """Gives a module that was made on the meta device its weights: float32 in memory, but for the linear layers inside
-    the submodules named by `streamed`, whose weights stay in `files`.
+class StreamedLinear(Streamed):
+    """shape: (out, in)."""
 
-    Raises: CheckpointError: a name is missing or not the module's, or a shape differs.
+    def __init__(self, fetch: Fetch, shape: tuple[int, int], bias: Tensor | None, dtype: torch.dtype) -> None:
+        super().__init__(fetch, shape, dtype)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.current(), self.bias)
+
+
+class StreamedEmbedding(Streamed):
+    """shape: (words, width)."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return functional.embedding(tokens, self.current())
+
+
+def stream_large(module: nn.Module, read: Callable[[str], Fetch], dtype: torch.dtype, *, prefix: str = "") -> None:
+    """Replaces every linear layer and embedding below `module` by one that fetches its weight; biases stay.
+
+    The module may lie on the meta device. read: gives the way to a weight of the module by its name.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    if wrong := sorted(wanted.keys() ^ files.keys()):
-        which = "has no" if wrong[0] in wanted else "has an unknown"
-        raise CheckpointError(f"the checkpoint {which} {wrong[0]} ({len(wrong)} names do not fit in all)")
-    for name, shape in wanted.items():
-        if files.shape(name) != shape:
-            raise CheckpointError(f"{name} is {files.shape(name)} in the checkpoint, the model has {shape}")
-    for place in streamed:
-        _stream_linears(module.get_submodule(place), f"{place}.", files)
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        if tensor.is_meta and name in files:
-            owner, _, attribute = name.rpartition(".")
-            filled = files[name].float()
-            layer = module.get_submodule(owner)
-            if attribute in layer._parameters:
-                layer._parameters[attribute] = nn.Parameter(filled, requires_grad=False)
-            else:
-                layer._buffers[attribute] = filled
-
-
-def _stream_linears(module: nn.Module, prefix: str, files: WeightFiles) -> None:
     for name, child in list(module.named_children()):
         place = f"{prefix}{name}"
         if isinstance(child, nn.Linear):
-            bias = None if child.bias is None else files[f"{place}.bias"]
             shape = (child.out_features, child.in_features)
-            setattr(module, name, StreamedLinear(_reading(files, f"{place}.weight"), shape, bias, torch.float32))
+            setattr(module, name, StreamedLinear(read(f"{place}.weight"), shape, child.bias, dtype))
+        elif isinstance(child, nn.Embedding):
+            table = (child.num_embeddings, child.embedding_dim)
+            setattr(module, name, StreamedEmbedding(read(f"{place}.weight"), table, dtype))
         else:
-            _stream_linears(child, f"{place}.", files)
+            stream_large(child, read, dtype, prefix=f"{place}.")
 
 
-def _reading(files: WeightFiles, name: str) -> Fetch:
-    return lambda: files[name]
+def hold_places(module: nn.Module) -> None:
+    """Gives every streamed layer its placeholder; call it once everything else is loaded."""
+    for layer in module.modules():
+        if isinstance(layer, Streamed):
+            layer.hold_place()

@@ -9,6 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
+from torch import Tensor, nn
+
 from model.fp8 import Observer
 from model.rollout import Rollout, Tokenize
 from model.runners.torch import TorchGraph, TorchRunner
@@ -31,10 +34,31 @@ def calibrated_scales(
     denoiser = graphs[Graph.DENOISER]
     assert isinstance(denoiser.module, DenoiserGraph)
     watched = replace(denoiser, module=denoiser.module.in_form(Form.PLAIN, sites=observer))
-    runner = TorchRunner({**graphs, Graph.DENOISER: watched})
+    used = {str(name): graphs[name] for name in (Graph.TEXT_ENCODER, Graph.CONDITIONER) if name in graphs}
+    runner = TorchRunner({**used, str(Graph.DENOISER): watched, str(Graph.DECODER): _blind(spec)})
     observer.largest.clear()  # the runner tries every graph on its example, which is noise
     rollout = Rollout(spec, runner, clock=time.perf_counter, tokenize=tokenize)
     state = rollout.open(_SEED, requests[0].texts[0])
     for request in requests:
         _, state = rollout.chunk(state, request)
     return observer.scales()
+
+
+class _BlindDecoder(nn.Module):
+    """Black frames of the right number and size: what is decoded does not come back to the denoiser."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, latents: Tensor) -> Tensor:
+        frames = self.spec.frames_in(latents.shape[2])
+        return torch.zeros(frames, self.spec.frame_height, self.spec.frame_width, 3, dtype=torch.uint8)
+
+
+def _blind(spec: ModelSpec) -> TorchGraph:
+    latents = torch.zeros(1, spec.latent_channels, 1, spec.latent_height, spec.latent_width)
+    return TorchGraph(
+        module=_BlindDecoder(spec), inputs={"latents": latents}, outputs=("frames",),
+        dynamic_axes={"latents": {2: "frames"}},
+    )  # fmt: skip

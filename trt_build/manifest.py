@@ -64,9 +64,10 @@ class GraphExport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportManifest:
-    """model: what `export --model` was given. versions: of the packages that wrote it."""
+    """model, decoder: what `export` was given. versions: of the packages that wrote it."""
 
     model: str
+    decoder: str = "wan"
     target: Target
     precision: Precision
     opset: int
@@ -95,7 +96,8 @@ def read_manifest(folder: Path) -> ExportManifest:
     try:
         return ExportManifest(
             model=str(loaded["model"]), target=Target(loaded["target"]), precision=Precision(loaded["precision"]),
-            opset=int(loaded["opset"]), versions={str(k): str(v) for k, v in loaded["versions"].items()},
+            decoder=str(loaded["decoder"]), opset=int(loaded["opset"]),
+            versions={str(k): str(v) for k, v in loaded["versions"].items()},
             graphs={str(name): _graph(graph) for name, graph in loaded["graphs"].items()},
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as exc:

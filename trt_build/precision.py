@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from model.fp8 import QuantisedLinear, Scales
 from model.precision import Precision
 from model.runners.torch import TorchGraph
-from model.streaming import Fetch, StreamedLinear, hollow, is_hollow
+from model.streaming import Fetch, Streamed, StreamedLinear, hollow, is_hollow
 from model.transformer import DenoiserGraph, Form
 from trt_build.errors import BuildError
 
@@ -74,15 +74,14 @@ def cast(module: nn.Module, dtype: torch.dtype, *, stays: frozenset[str] = froze
         if tensor.dtype in _CASTABLE and stays.isdisjoint(name.split(".")):
             tensor.data = hollow(tuple(tensor.shape), dtype).data if is_hollow(tensor) else tensor.data.to(dtype)
     for layer in module.modules():
-        if isinstance(layer, StreamedLinear):
+        if isinstance(layer, Streamed):
             layer.dtype = dtype
 
 
 def _quantise_linears(module: nn.Module, dtype: torch.dtype) -> None:
     for name, child in list(module.named_children()):
         if isinstance(child, StreamedLinear):
-            fetch, shape = child.fetch, (child.weight.shape[0], child.weight.shape[1])
-            setattr(module, name, QuantisedLinear(fetch, shape, child.bias, dtype))
+            setattr(module, name, QuantisedLinear(child.fetch, child.shape, child.bias, dtype))
         elif isinstance(child, nn.Linear):
             fetch, shape = _held(child.weight.detach()), (child.out_features, child.in_features)
             setattr(module, name, QuantisedLinear(fetch, shape, child.bias, dtype))

@@ -4,38 +4,84 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.demo.walks import walk_requests
+from model.helios.layout import TOKENIZER, is_helios_folder
+from model.rollout import Tokenize
 from model.runners.torch import TorchGraph
-from model.spec import ModelSpec
+from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest
 from trt_build.errors import BuildError
 
 DEMO = "demo"
 _DEMO_LOADER = "model.demo.checkpoint:load_graphs"
+_HELIOS_PROMPTS = (
+    "A walk through a walled garden at noon, gravel paths between hedges, a fountain in the middle.",
+    "A narrow street in an old harbour town at night, wet stone, lamps, light rain.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """graphs: in float32, the caller's to change. requests: draws the chunks that calibration makes."""
+    """graphs: in float32, the caller's to change. requests: draws the chunks that calibration makes.
+
+    tokenize: makes the tokeniser that calibration needs, None where the spec names it.
+    """
 
     spec: ModelSpec
     graphs: Mapping[str, TorchGraph]
     requests: Callable[[], Sequence[ChunkRequest]]
+    tokenize: Callable[[], Tokenize | None] = lambda: None
 
 
-def load_source(model: str) -> Source:
+def load_source(model: str, *, decoder: str = "wan", size: tuple[int, int] | None = None) -> Source:
     """Fresh modules at every call.
 
-    model: "demo", or the folder of a training run of the demo model.
+    model: "demo", the folder of a training run of the demo model, or a Diffusers folder of Helios, whose large weights
+    stay in their files. decoder: of Helios, "wan" or "tiny". size: of Helios' frames, (height, width); None is 384x640.
 
     Raises: BuildError: there is no such folder. ModelError: it does not load.
     """
     folder = None if model == DEMO else Path(model)
     if folder is not None and not folder.is_dir():
-        raise BuildError(f"no model at {folder}; give `demo` or the folder of a training run")
+        raise BuildError(f"no model at {folder}; give `demo`, the folder of a training run or of a Helios checkpoint")
+    if folder is not None and is_helios_folder(folder):
+        return _helios(folder, decoder, size)
     module, _, factory = _DEMO_LOADER.partition(":")
     spec, graphs = getattr(importlib.import_module(module), factory)(folder)
     return Source(spec=spec, graphs=graphs, requests=lambda: walk_requests(spec, walks=3, chunks=3))
+
+
+def _helios(folder: Path, decoder: str, size: tuple[int, int] | None) -> Source:
+    from model.helios import parts
+    from model.helios.graphs import DecoderKind, export_graphs, tiny_decoder
+    from model.helios.layout import PARTS, Session, read_folder, spec_of
+    from model.helios.parts import Dtype
+    from model.helios.streamed import load_streamed
+
+    layout = read_folder(folder)
+    spec = spec_of(layout, Session(frame_height=size[0], frame_width=size[1]) if size else None)
+    tiny = tiny_decoder(folder) if DecoderKind(decoder) is DecoderKind.TINY else None
+    found = parts.rehearse(layout, dtypes=dict.fromkeys(PARTS, Dtype.FP32))
+    loaded = {name: load_streamed(part) for name, part in found.items()}
+
+    def requests() -> list[ChunkRequest]:
+        """A chunk from nothing and one that continues it, under each prompt."""
+        return [
+            ChunkRequest(texts=(prompt,) * spec.chunk_latents, steps=spec.stage_steps, cut=not chunk)
+            for prompt in _HELIOS_PROMPTS
+            for chunk in range(2)
+        ]
+
+    def tokenize() -> Tokenize:
+        from model.helios.text import PromptTokenizer
+
+        return PromptTokenizer(folder / TOKENIZER)
+
+    graphs = export_graphs(spec, loaded, tiny)
+    # diffusers encodes in a Python loop over time, so that a graph has a fixed number of frames: a picture and the four
+    # after it. It is causal: the first latent frame is the picture's, whatever follows.
+    graphs[Graph.ENCODER] = replace(graphs[Graph.ENCODER], dynamic_axes={})
+    return Source(spec=spec, graphs=graphs, requests=requests, tokenize=tokenize)

@@ -63,12 +63,20 @@ def traced(graph: TorchGraph, *, opset: int = OPSET, optimise: bool = False) -> 
     model = program.model
     if not optimise:
         # Shapes and axes that the exporter computes from constants: TensorRT wants some of them (ReduceMax's) as such.
-        fold_constants(model, input_size_limit=_FOLDED_NUMBERS, output_size_limit=_FOLDED_NUMBERS)
+        fold_constants(
+            model, input_size_limit=_FOLDED_NUMBERS, output_size_limit=_FOLDED_NUMBERS, should_fold=_is_small
+        )
         common.CommonSubexpressionEliminationPass()(model)
         common.IdentityEliminationPass()(model)
         common.RemoveUnusedNodesPass()(model)
     common.ClearMetadataAndDocStringPass()(model)  # call stacks: they would change the graph's digest with any file
     return model
+
+
+def _is_small(node: onnx_ir.Node) -> bool | None:
+    """False if a node must not be folded, None if the limits decide: transpositions have none of their own."""
+    constants = (value.const_value for value in node.inputs if value is not None)
+    return None if all(tensor is None or tensor.size <= _FOLDED_NUMBERS for tensor in constants) else False
 
 
 def _dynamic_shapes(graph: TorchGraph) -> dict[str, object]:
@@ -77,7 +85,8 @@ def _dynamic_shapes(graph: TorchGraph) -> dict[str, object]:
     shapes: dict[str, object] = {}
     for parameter in inspect.signature(graph.module.forward).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            shapes[parameter.name] = tuple(axes)
+            if axes:
+                shapes[parameter.name] = tuple(axes)
             axes = []
         elif axes:
             shapes[parameter.name] = axes.pop(0)

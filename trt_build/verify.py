@@ -18,6 +18,7 @@ import torch
 from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchRunner
+from model.spec import read_spec
 from trt_build.cases import cases_of
 from trt_build.compare import OutputError, compared
 from trt_build.errors import BuildError
@@ -68,7 +69,8 @@ def verify(folder: Path, *, model: str | None = None, open_plans: OpenPlans = la
     Raises: BuildError: the folder is no export, or nothing in it can be run here. ModelError: the model does not load.
     """
     manifest = read_manifest(folder)
-    source = load_source(model or manifest.model)
+    spec = read_spec(folder)
+    source = load_source(model or manifest.model, decoder=manifest.decoder, size=(spec.frame_height, spec.frame_width))
     if lost := sorted(source.graphs.keys() ^ manifest.graphs.keys()):
         raise BuildError(f"{folder} and {model or manifest.model} do not have the same graphs: {', '.join(lost)}")
     skipped: dict[str, str] = {}

@@ -21,7 +21,7 @@ from onnx_ir.tensor_adapters import TorchTensor
 from torch import Tensor, nn
 
 from model.fp8 import QuantisedLinear
-from model.streaming import StreamedLinear, is_hollow
+from model.streaming import Streamed, is_hollow
 from trt_build.errors import BuildError, ExportError
 
 INLINE_BYTES = 1 << 30
@@ -50,7 +50,7 @@ class Written:
 
 def weight_bytes(module: nn.Module) -> int:
     """Of all parameters and buffers, hollow ones too: about what an export of the module takes."""
-    return sum(t.numel() * t.element_size() for t in module.state_dict(keep_vars=True).values())
+    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
 
 
 def check_free_disk(modules: Iterable[nn.Module], folder: Path) -> None:
@@ -110,7 +110,7 @@ def _filled(name: str, given: onnx_ir.TensorProtocol | None, module: nn.Module) 
         layer = module.get_submodule(owner)
     except AttributeError as exc:
         raise ExportError(f"the traced graph has a placeholder {name} that its module does not know") from exc
-    if not isinstance(layer, StreamedLinear | QuantisedLinear):
+    if not isinstance(layer, Streamed | QuantisedLinear):
         raise ExportError(f"{name} is a placeholder in a {type(layer).__name__}, which cannot fill it")
     stored = layer.stored(attribute)
     if stored.shape != placeholder.shape or stored.dtype != placeholder.dtype:

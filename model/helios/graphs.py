@@ -60,7 +60,7 @@ def load_graphs(
     """
     folder = read_folder(path)
     spec = spec_of(folder, session)
-    tiny = _tiny(path) if decoder is DecoderKind.TINY else None
+    tiny = tiny_decoder(path) if decoder is DecoderKind.TINY else None
     found = parts.rehearse(folder, dtypes={VAE: vae_dtype, TEXT_ENCODER: dtype, TRANSFORMER: dtype})
     loaded = {name: parts.load(part, device=device, report=report) for name, part in found.items()}
     if tiny is not None:
@@ -154,8 +154,8 @@ def _one_latent(spec: ModelSpec) -> torch.Tensor:
     return torch.zeros(1, spec.latent_channels, 1, spec.latent_height, spec.latent_width)
 
 
-def _tiny(path: Path) -> TinyAutoencoder:
-    """Raises: CheckpointError: its weights are not beside the model's."""
+def tiny_decoder(path: Path) -> TinyAutoencoder:
+    """The tiny autoencoder of a Helios folder. Raises: CheckpointError: its weights are not beside the model's."""
     for name in TINY_FILES:
         if (path / name).is_file():
             autoencoder = TinyAutoencoder(TAEW2_1)

@@ -22,7 +22,8 @@ from model.helios import weights
 from model.helios.layout import PARTS, TEXT_ENCODER, TRANSFORMER, VAE, HeliosFolder
 from model.helios.weights import StoredTensor
 
-_TIED = {TEXT_ENCODER: {"encoder.embed_tokens.weight": "shared.weight"}}
+TIED = {TEXT_ENCODER: {"encoder.embed_tokens.weight": "shared.weight"}}
+"""By part: a tensor's name -> the one that it shares."""
 Report = Callable[[str, int, int], None]
 """part, bytes read so far, bytes in all."""
 
@@ -73,7 +74,7 @@ class Part:
         return sum(s.dtype.itemsize * torch.Size(s.shape).numel() for n, s in self.stored.items() if n in names)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        tied = _TIED.get(self.name, {})
+        tied = TIED.get(self.name, {})
         return {name: tensor for name, tensor in self.module.state_dict().items() if name not in tied}
 
 
@@ -96,7 +97,7 @@ def rehearse(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype], weights_neede
             stored = {}
         if stored:
             try:
-                weights.check(name, module, stored, _TIED.get(name, {}))
+                weights.check(name, module, stored, TIED.get(name, {}))
             except CheckpointError as exc:
                 problems.append(str(exc))
         dtype = dtypes.get(name, Dtype.BF16).torch
@@ -118,7 +119,7 @@ def load(part: Part, *, device: str, report: Report = lambda *_: None) -> Any:
         done += nbytes
         report(part.name, done, total)
 
-    tied = _TIED.get(part.name, {})
+    tied = TIED.get(part.name, {})
     weights.load(part.module, part.stored, tied, device=torch.device(device), dtype_of=part.dtype_of, progress=progress)
     for buffers in (module._buffers for module in part.module.modules()):
         for name, buffer in buffers.items():

@@ -14,12 +14,20 @@ EXAMPLES = """examples:
   python -m trt_build export --model demo --precision fp32 --out out/demo
   python -m trt_build export --model runs/mine --precision fp32 --store float16 --out out/mine
   python -m trt_build export --model demo --precision fp8 --out out/demo-fp8
+  python -m trt_build export --model Helios-Distilled --precision bf16 --out out/helios
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", required=True, metavar="demo|PATH", help="the demo model, or a training run's folder"
+        "--model", required=True, metavar="demo|PATH",
+        help="the demo model, a training run's folder, or a Helios checkpoint in the Diffusers layout",
+    )  # fmt: skip
+    parser.add_argument(
+        "--decoder", default="wan", choices=("wan", "tiny"), help="of a Helios checkpoint (default wan)"
+    )
+    parser.add_argument(
+        "--size", type=_size, metavar="HEIGHTxWIDTH", help="of a Helios checkpoint's frames (default 384x640)"
     )
     parser.add_argument(
         "--precision", default=Precision.FP32, type=Precision, choices=list(Precision), metavar="fp32|bf16|fp8",
@@ -44,9 +52,15 @@ def run(options: argparse.Namespace) -> int:
     precision: Precision = options.precision
     target = options.target or (Target.ONNXRUNTIME if precision is Precision.FP32 else Target.TENSORRT)
     config = ExportConfig(
-        model=options.model, target=target, precision=precision, storage=Storage(options.store), progress=True
-    )
-    source = load_source(options.model)
+        model=options.model, decoder=options.decoder, target=target, precision=precision,
+        storage=Storage(options.store), progress=True,
+    )  # fmt: skip
+    source = load_source(options.model, decoder=options.decoder, size=options.size)
     export_model(source, Path(options.out), config)
     print(f"wrote {source.spec.name} to {options.out}")
     return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width)

@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 onnx = pytest.importorskip("onnx")
 diffusers = pytest.importorskip("diffusers")
+init_empty_weights = pytest.importorskip("accelerate").init_empty_weights
 pytestmark = pytest.mark.torch
 
 SPEC = ModelSpec(
@@ -200,17 +201,19 @@ def test_quantising_in_torch_is_what_onnx_runtime_does(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got, quantise_dequantise(x, torch.tensor(0.25)).numpy())
 
 
-def save_in_diffusers_layout(model: Any, folder: Path) -> None:
-    model.save_pretrained(folder, max_shard_size="40KB")
-    assert len(list(folder.glob("*.safetensors"))) > 2
-
-
 def test_a_streamed_model_exports_the_very_same_graph(tmp_path: Path, eight: Any, scales: dict[str, float]) -> None:
-    from model.checkpoints import stream_transformer
+    from model.helios.parts import Part
+    from model.helios.streamed import load_streamed
+    from model.helios.weights import stored_tensors
     from trt_build.precision import in_precision
 
-    save_in_diffusers_layout(transformer(), tmp_path / "model")
-    graph = in_precision(graph_of(stream_transformer(tmp_path / "model")), Precision.FP8, scales)
+    transformer().save_pretrained(tmp_path / "model", max_shard_size="40KB")
+    with init_empty_weights(include_buffers=False):
+        empty = diffusers.HeliosTransformer3DModel.from_config(transformer().config)
+    stored = stored_tensors(tmp_path / "model")
+    assert len({tensor.file for tensor in stored.values()}) > 2
+    model = load_streamed(Part(name="transformer", module=empty, stored=stored, dtype=torch.float32))
+    graph = in_precision(graph_of(model), Precision.FP8, scales)
     streamed = exported(tmp_path, graph, inline_bytes=0)
     assert streamed.weights_file == tmp_path / "denoiser.weights"
     assert streamed.file.stat().st_size < streamed.bytes
