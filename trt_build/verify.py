@@ -21,7 +21,7 @@ from model.runners.torch import TorchRunner
 from model.spec import read_spec
 from trt_build.cases import cases_of
 from trt_build.compare import OutputError, compared
-from trt_build.errors import BuildError
+from trt_build.errors import BuildError, ExtraMissing
 from trt_build.manifest import ExportManifest, Target, read_manifest
 from trt_build.simulate import runnable
 from trt_build.sources import load_source
@@ -60,10 +60,10 @@ class Verification:
 
 
 OpenPlans = Callable[[Path], ModuleRunner | None]
-"""A folder -> a runner of the plans that were built from it, None if there are none. Raises: ModelError."""
+"""A folder -> a runner of the plans that were built from it, None if one is not. Raises: ExtraMissing: no TensorRT."""
 
 
-def verify(folder: Path, *, model: str | None = None, open_plans: OpenPlans = lambda _: None) -> Verification:
+def verify(folder: Path, *, model: str | None = None, open_plans: OpenPlans) -> Verification:
     """Compares what lies in `folder` with the model that export.json names, or with `model`.
 
     Raises: BuildError: the folder is no export, or nothing in it can be run here. ModelError: the model does not load.
@@ -80,13 +80,17 @@ def verify(folder: Path, *, model: str | None = None, open_plans: OpenPlans = la
             skipped[ONNXRUNTIME] = short
         else:
             runners[ONNXRUNTIME] = stack.enter_context(runnable(folder, manifest.graphs))
-        plans = open_plans(folder) if manifest.target is Target.TENSORRT else None
-        if plans is not None:
-            runners[TENSORRT] = stack.enter_context(_closing(plans))
-        else:
-            skipped[TENSORRT] = "no plans for this machine"
+        if manifest.target is Target.TENSORRT:
+            try:
+                plans = open_plans(folder)
+            except ExtraMissing as exc:
+                plans, skipped[TENSORRT] = None, str(exc)
+            if plans is not None:
+                runners[TENSORRT] = stack.enter_context(_closing(plans))
+            else:
+                skipped.setdefault(TENSORRT, "no plans for this machine; run `python -m trt_build build`")
         if not runners:
-            raise BuildError(f"nothing to verify: onnxruntime {skipped[ONNXRUNTIME]}; tensorrt: {skipped[TENSORRT]}")
+            raise BuildError("nothing to verify: " + "; ".join(f"{name}: {why}" for name, why in skipped.items()))
         runners[REFERENCE] = TorchRunner(source.graphs)
         errors = compared(
             cases_of(source.spec, source.graphs), runners, reference=REFERENCE,

@@ -94,6 +94,7 @@ def write_graph(
             else:
                 value.const_value = tensor
             advance(tensor.nbytes)
+            del tensor  # before the next is read
     onnx.save(onnx_ir.to_proto(model), path)
     return written_at(path)
 

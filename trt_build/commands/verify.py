@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from model.runners.base import ModuleRunner
 from trt_build.errors import need
 
 SUMMARY = "compare an exported folder, and its plans, with torch on the same inputs"
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from trt_build.compare import table
     from trt_build.verify import verify
 
-    verification = verify(Path(options.folder), model=options.model)
+    verification = verify(Path(options.folder), model=options.model, open_plans=_open_plans)
     print(table(verification.errors))
     for runtime, reason in verification.skipped.items():
         print(f"{runtime} not compared: {reason}")
@@ -38,3 +39,10 @@ def run(options: argparse.Namespace) -> int:
     count = len(verification.errors)
     print(f"{count - failed} of {count} outputs pass" + (f", {failed} FAIL" if failed else ""))
     return 0 if verification.passed else 1
+
+
+def _open_plans(folder: Path) -> ModuleRunner | None:
+    need("comparing plans", "tensorrt", "pycuda.driver", extra="tensorrt")
+    from trt_build.serving import open_plans
+
+    return open_plans(folder)
