@@ -48,7 +48,7 @@ def test_soft_noisy_and_darker_pictures_are_found_too():
     blurred = cv2.GaussianBlur(shown, (0, 0), 1.5) * 0.9
     noisy = np.clip(blurred + np.random.default_rng(0).normal(0, 4, shown.shape), 0, 255).astype(np.uint8)
     found = find_pose_error(noisy, REFERENCE, DEPTH, CAMERA)
-    assert found.rotation_deg == pytest.approx(0.5, abs=0.15)
+    assert found.rotation_deg == pytest.approx(0.5, abs=0.2)  # a quarter of a pixel of this small picture
     assert found.position_m == pytest.approx(0.1, abs=0.04)
 
 
