@@ -215,6 +215,8 @@ def table(report: dict[str, Any]) -> list[str]:
                       f"({'native' if report['agreement']['fp8_native'] else 'simulated'}): "
                       + ("holds" if report["agreement"]["holds"] else "FAILS")),
     ]  # fmt: skip
+    if report["machine"]["device"] == "cpu":
+        rows.insert(0, ("a rehearsal", "on a CPU, at small size: nothing here tells of a GPU"))
     if "baseline" in report:
         baseline = report["baseline"]
         rows.append(("diffusers' chunk", f"{_shown(baseline['chunk_ms'])}, n={baseline['chunks']}; of it decode "

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from benchmarks.gpu_model import random_prompt, random_transformer
 from benchmarks.gpu_sizes import Size
-from model.fast.denoiser import FastDenoiser, block_errors
+from model.fast.block_errors import block_errors
+from model.fast.denoiser import FastDenoiser
 from model.fast.projection import Fp8Projection, native_fp8, working_dtype
 from model.fast.rows import quantised
 from model.precision import Precision

@@ -92,7 +92,7 @@ def test_bfloat16_is_as_far_from_float32_as_diffusers_own_bfloat16() -> None:
 
 
 def test_each_block_in_fp8_is_near_the_block_in_bfloat16() -> None:
-    from model.fast.denoiser import block_errors
+    from model.fast.block_errors import block_errors
 
     model, (latents, timestep, prompt, *rest) = transformer(), inputs()
     errors = block_errors(fast(model, "bf16"), fast(model, "fp8"), (latents, timestep, *rest, prompt))
@@ -103,7 +103,7 @@ def test_each_block_in_fp8_is_near_the_block_in_bfloat16() -> None:
 
 
 def test_block_errors_are_zero_for_the_same_weights() -> None:
-    from model.fast.denoiser import block_errors
+    from model.fast.block_errors import block_errors
 
     model, (latents, timestep, prompt, *rest) = transformer(), inputs()
     errors = block_errors(fast(model, "bf16"), fast(model, "bf16"), (latents, timestep, *rest, prompt))
