@@ -24,6 +24,7 @@ from bridge.local import FREE_PORT, LISTENING, LocalService
 from bridge.server import Server
 
 _GAME = "demos.play:run"
+_PLANS = "bridge.engines.plans"
 _GAME_FPS = 30.0
 """The demo game's own service: at 60 ticks a second every frame is on show for two, at 24 for two or three in turn."""
 
@@ -90,6 +91,8 @@ def _complain(exc: BaseException, *, status: int) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     config = _serve_config(options, bind=options.bind)
+    if config.runner == "tensorrt":
+        importlib.import_module(_PLANS).make_ready(config.model, build=options.build)
     server = Server(config, engine_config(config))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stop())
@@ -194,6 +197,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, "serve a model to game engines")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to listen on (default: %(default)s, loopback)")
     _add_model(serve)
+    serve.add_argument(
+        "--build", action="store_true", help="--runner tensorrt: build what is missing or stale before serving"
+    )
     _add_service(serve, fps=24.0)
     serve.add_argument("--curve", dest="curve_keys", type=Path, metavar="FOLDER", help="encrypt: keys of `keys new`")
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without keys")

@@ -16,7 +16,7 @@ from bridge.errors import ConfigError
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5599"
 _ADDRESS = re.compile(r"tcp://[^\s:/]+:(\*|\d{1,5})|tcp://\[[0-9a-fA-F:]+\]:(\*|\d{1,5})|(ipc)://\S+")
 PRECISIONS = ("auto", "fp32", "bf16", "fp8")
-RUNNERS = ("auto", "onnxruntime", "torch")
+RUNNERS = ("auto", "onnxruntime", "torch", "tensorrt", "rtx")
 
 
 def check_address(address: str, *, name: str) -> None:

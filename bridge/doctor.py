@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -25,8 +26,10 @@ _RUNNERS = {
     "onnxruntime": ("onnxruntime", "reinstall helios-bridge: it is a base dependency"),
     "torch": ("torch", "pip install 'helios-bridge[torch]'"),
     "tensorrt": ("tensorrt", "on a GPU server: pip install 'helios-bridge[tensorrt]'"),
+    "rtx": ("onnxruntime_ep_nv_tensorrt_rtx", "on a gaming card: pip install 'helios-bridge[rtx]'"),
     "meshes": ("embreex", "pip install 'helios-bridge[mesh]'"),
 }
+_PLANS = "bridge.engines.plans"
 _FIRST_FRAME_TIMEOUT_S = 30.0
 
 Row = tuple[str, str]
@@ -34,7 +37,7 @@ Row = tuple[str, str]
 
 def examine(*, model: str, runner: str, precision: str) -> int:
     """Prints the table. Returns 0 when a frame was generated, else 1."""
-    for name, value in machine_rows():
+    for name, value in [*machine_rows(), *importlib.import_module(_PLANS).rows(model)]:
         _print_row(name, value)
     frame, status = _one_frame(model, runner, precision)
     _print_row("one frame", frame)

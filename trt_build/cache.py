@@ -33,7 +33,9 @@ _PIECE_BYTES = 1 << 26
 
 
 def default_root() -> Path:
-    return Path.home() / ".cache" / "helios-bridge" / "engines"
+    """Where `build` puts plans and serving looks for them; XDG_CACHE_HOME moves it."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "helios-bridge" / "engines"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ def keys_of(folder: Path, environment: BuildEnvironment) -> dict[str, EngineKey]
 
 def tensorrt_export(folder: Path) -> ExportManifest:
     """Raises: BuildError: nothing in `folder` was exported, or not for TensorRT."""
-    wanted = "export for TensorRT: `python -m trt_build export --model demo --precision bf16 --out DIR`"
+    wanted = "export for TensorRT: `python -m trt_build export --model demo --precision bf16 --out DIR`, then give DIR"
     if not (folder / MANIFEST_FILE).exists():
         raise BuildError(f"{folder} has no {MANIFEST_FILE}; {wanted}")
     manifest = read_manifest(folder)

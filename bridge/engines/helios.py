@@ -38,6 +38,8 @@ CHUNK_LATENTS = (1, 2, 3)
 _RUNNERS = {
     "onnxruntime": ("model.runners.ort:create", "onnxruntime", "it is a base dependency: reinstall helios-bridge"),
     "torch": ("model.demo.checkpoint:create_torch_runner", "torch", "pip install 'helios-bridge[torch]'"),
+    "tensorrt": ("trt_build.serving:create", "TensorRT and an NVIDIA driver", "pip install 'helios-bridge[tensorrt]'"),
+    "rtx": ("model.runners.rtx:create", "TensorRT-RTX and an NVIDIA driver", "pip install 'helios-bridge[rtx]'"),
 }
 _SCENE = "scene_msgpack"
 _encode_parts = msgspec.msgpack.Encoder().encode
@@ -198,7 +200,7 @@ def _load_runner(name: str) -> Callable[..., ModuleRunner]:
     module, attribute = where.split(":")
     try:
         loaded: Callable[..., ModuleRunner] = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as exc:
+    except ImportError as exc:  # the package is not there, or a library that it loads
         raise EngineUnavailable(f"runner {name} needs {needs} ({exc}); {remedy}") from exc
     return loaded
 

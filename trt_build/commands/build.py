@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from model.precision import Precision
@@ -41,7 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cache", type=Path, default=default_root(), metavar="DIR", help="(default: %(default)s)")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_root(),
+        metavar="DIR",
+        help="where plans are kept; serving looks in the default: %(default)s",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
     environment = this_environment("build")
     from trt_build.build import BuildOptions, build_model
 
+    # What makes a build fail is told at its end; until then the terminal belongs to the progress bars.
+    logging.getLogger("model.runners.trt_log").setLevel(logging.CRITICAL)
     build_model(
         _folder(options), EngineCache(options.cache), environment,
         BuildOptions(
