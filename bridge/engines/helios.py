@@ -39,7 +39,7 @@ _RUNNERS = {
     "onnxruntime": ("model.runners.ort:create", "onnxruntime", "it is a base dependency: reinstall helios-bridge"),
     "torch": ("model.demo.checkpoint:create_torch_runner", "torch", "pip install 'helios-bridge[torch]'"),
     "tensorrt": ("trt_build.serving:create", "TensorRT and an NVIDIA driver", "pip install 'helios-bridge[tensorrt]'"),
-    "rtx": ("model.runners.rtx:create", "TensorRT-RTX and an NVIDIA driver", "pip install 'helios-bridge[rtx]'"),
+    "rtx": ("trt_build.serving_rtx:create", "TensorRT-RTX and an NVIDIA driver", "pip install 'helios-bridge[rtx]'"),
 }
 _SCENE = "scene_msgpack"
 _encode_parts = msgspec.msgpack.Encoder().encode

@@ -1,11 +1,11 @@
-"""Runs exported graphs with onnxruntime on the CPU: the default runner, and all that `pip install` needs.
+"""Runs exported graphs with onnxruntime, on the CPU unless told otherwise: the default, all that `pip install` needs.
 
-The only importer of onnxruntime.
+The only importer of onnxruntime but for rtx.py, which tells it of another device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ _DTYPES = {
     "tensor(int32)": "int32", "tensor(uint8)": "uint8", "tensor(bool)": "bool",
 }  # fmt: skip
 
-_ERRORS: tuple[type[Exception], ...] = (
+ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
     # onnxruntime's own errors share no base below Exception.
@@ -39,8 +39,17 @@ _ERRORS: tuple[type[Exception], ...] = (
 class OrtRunner:
     """Every `*.onnx` file of a folder, named by its stem."""
 
-    def __init__(self, folder: Path, *, threads: int, graph_threads: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int,
+        graph_threads: Mapping[str, int] | None = None,
+        provide: Callable[[onnxruntime.SessionOptions], None] | None = None,
+    ) -> None:
         """threads: that one graph may use at a time; graph_threads: other numbers for some graphs, by name.
+
+        provide: says on what a session runs; None means the CPU.
 
         Raises: RunnerError: no graphs there, or one does not load.
         """
@@ -48,7 +57,7 @@ class OrtRunner:
         if not files:
             raise RunnerError(f"no *.onnx file in {folder}; export a model with `python -m trt_build export`")
         by_graph = graph_threads or {}
-        self._sessions = {file.stem: _session(file, by_graph.get(file.stem, threads)) for file in files}
+        self._sessions = {file.stem: _session(file, by_graph.get(file.stem, threads), provide) for file in files}
         self._graphs = {name: _signature(name, session) for name, session in self._sessions.items()}
         self._bound: dict[str, dict[str, NDArray[np.generic]]] = {name: {} for name in self._sessions}
 
@@ -62,7 +71,7 @@ class OrtRunner:
         check_inputs(graph, signature, inputs, bound)
         try:
             outputs = self._sessions[graph].run(None, {**bound, **inputs})
-        except _ERRORS as exc:
+        except ORT_ERRORS as exc:
             raise RunnerError(f"{graph}: onnxruntime failed: {exc}") from exc
         return dict(zip(signature.outputs, outputs, strict=True))
 
@@ -84,7 +93,9 @@ def create(folder: Path, *, threads: int) -> OrtRunner:
     return OrtRunner(folder, threads=threads, graph_threads={Graph.DECODER: threads + 1})
 
 
-def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(
+    file: Path, threads: int, provide: Callable[[onnxruntime.SessionOptions], None] | None
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -92,8 +103,11 @@ def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
     # The game and its server share these cores: a worker that waits must not burn one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(file, options, providers=[_PROVIDER])
-    except _ERRORS as exc:
+        if provide is None:
+            return onnxruntime.InferenceSession(file, options, providers=[_PROVIDER])
+        provide(options)
+        return onnxruntime.InferenceSession(file, options)
+    except ORT_ERRORS as exc:
         raise RunnerError(f"{file} does not load: {exc}") from exc
 
 
