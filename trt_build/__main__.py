@@ -16,6 +16,8 @@ COMMANDS = {
     "export": "trt_build.commands.export",
     "verify": "trt_build.commands.verify",
     "build": "trt_build.commands.build",
+    "inspect": "trt_build.commands.inspect",
+    "bench": "trt_build.commands.bench",
     "cache": "trt_build.commands.cache",
 }
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.errors import RunnerError
-from model.runners.cuda import CudaDevice
 from model.runners.device import Device
 from model.runners.trt import TrtRunner
 from model.runners.trt_plan import PlanFile
@@ -25,6 +24,8 @@ def create(folder: Path, *, threads: int) -> TrtRunner:
     Raises: RunnerError: plans are missing or stale, or do not load; the message names the command that builds them.
     """
     environment = this_environment("serving with TensorRT")
+    from model.runners.cuda import CudaDevice  # only now: without pycuda the line above says what to install
+
     states = engine_states(folder, environment, EngineCache(default_root()))
     if misses := {name: state for name, state in states.items() if isinstance(state, Miss)}:
         raise RunnerError(stale_message(folder, misses))
@@ -34,6 +35,8 @@ def create(folder: Path, *, threads: int) -> TrtRunner:
 def open_plans(folder: Path) -> TrtRunner | None:
     """For `verify`: the plans of an export, None if one of them is not built for this machine."""
     environment = this_environment("comparing plans")
+    from model.runners.cuda import CudaDevice
+
     return open_if_built(folder, environment, EngineCache(default_root()), CudaDevice())
 
 
@@ -47,13 +50,14 @@ def open_if_built(folder: Path, environment: BuildEnvironment, cache: EngineCach
 
 
 def opened(folder: Path, entries: Mapping[str, Entry], device: Device) -> TrtRunner:
-    """folder: the export that stripped plans take their weights from."""
-    plans = {
-        name: PlanFile(
-            path=entry.plan,
-            weights_from=folder / f"{name}.onnx" if entry.traits.stripped else None,
-            weight_streaming=entry.traits.weight_streaming,
-        )
-        for name, entry in entries.items()
-    }
-    return TrtRunner(plans, device)
+    """A runner of the plans, which owns `device` from now on."""
+    return TrtRunner({name: plan_file(folder, name, entry) for name, entry in entries.items()}, device)
+
+
+def plan_file(folder: Path, name: str, entry: Entry) -> PlanFile:
+    """folder: the export that a stripped plan takes its weights from."""
+    return PlanFile(
+        path=entry.plan,
+        weights_from=folder / f"{name}.onnx" if entry.traits.stripped else None,
+        weight_streaming=entry.traits.weight_streaming,
+    )

@@ -17,6 +17,7 @@ from model.errors import RunnerError
 from model.runners.ort import ORT_ERRORS, OrtRunner
 
 _MARKS = ("export.json", "spec.json")
+_FAILURES: tuple[type[Exception], ...] = (*ORT_ERRORS, OSError)
 _SUPPORTED = "compute capability 8.6, 8.9, or 12.0 and newer (GeForce RTX 30, 40, 50)"
 
 
@@ -43,7 +44,7 @@ def _devices() -> Sequence[Any]:
         if not found:
             onnxruntime.register_execution_provider_library(name, provider.get_library_path())
             found = [device for device in onnxruntime.get_ep_devices() if device.ep_name == name]
-    except (*ORT_ERRORS, OSError) as exc:
+    except _FAILURES as exc:
         raise RunnerError(
             f"TensorRT-RTX does not start ({exc}); it needs an NVIDIA driver with CUDA 13 and a card of {_SUPPORTED}"
         ) from exc

@@ -29,6 +29,7 @@ PLANTED = {
         "set_optimization_profile_async(profile, self._device.stream_handle)",
         "set_optimization_profile_async(profile)",
     ),
+    "trt_build/inspect.py": ("create_engine_inspector()", "create_inspector()"),
     "trt_build/build.py": ("trt.BuilderFlag.WEIGHT_STREAMING", "trt.BuilderFlag.FP16"),
 }
 """Each module that imports tensorrt: a call as it is, and one that TensorRT 11 does not have."""

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from model.precision import Precision
 from model.spec import ModelSpec, read_spec, write_spec
 from trt_build.manifest import (
     ExportManifest,
     GraphExport,
-    Precision,
     Profile,
     ShapeRange,
     Target,

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
@@ -199,6 +198,8 @@ class OnnxParser:
         if WORLD.fail == "parse":
             self._errors = [ParserError("no such operator"), ParserError("nor this one")]
             return False
+        import onnx  # building needs it, running must not
+
         graph = onnx.load(model, load_external_data=False).graph
         self._network.file = model
         self._network.inputs = [_tensor(value) for value in graph.input]
@@ -415,6 +416,7 @@ class IExecutionContext:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._profile = -1
         self._scratch = (0, 0)
+        self._output_shapes: dict[Any, dict[str, tuple[int, ...]]] = {}
         self._session = engine.file and onnxruntime.InferenceSession(engine.file, providers=["CPUExecutionProvider"])
 
     def set_device_memory(self, memory: int, size: int) -> None:
@@ -446,8 +448,11 @@ class IExecutionContext:
     def get_tensor_shape(self, name: str) -> Dims:
         if name in self._inputs():
             return Dims(self._shape(name))
-        zeros = {key: np.zeros(self._shape(key), self._dtype(key)) for key in self._inputs()}
-        return Dims(self._compute(zeros)[name].shape)
+        asked = tuple(self._shape(key) for key in self._inputs())
+        if asked not in self._output_shapes:
+            zeros = {key: np.zeros(self._shape(key), self._dtype(key)) for key in self._inputs()}
+            self._output_shapes[asked] = {key: array.shape for key, array in self._compute(zeros).items()}
+        return Dims(self._output_shapes[asked][name])
 
     def get_max_output_size(self, name: str) -> int:
         if WORLD.fail == "output size":

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from model.precision import Precision
 from model.spec import read_spec
 from trt_build.key import LABELS, BuildEnvironment, EngineKey, engine_keys, key_from_json
 from trt_build.manifest import (
     ExportManifest,
     GraphExport,
-    Precision,
     Profile,
     ShapeRange,
     Target,
