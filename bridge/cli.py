@@ -28,6 +28,8 @@ _PLANS = "bridge.engines.plans"
 _GAME_FPS = 30.0
 """The demo game's own service: at 60 ticks a second every frame is on show for two, at 24 for two or three in turn."""
 
+_TEST_PATTERNS: dict[str, dict[str, object]] = {"synthetic": {}, "axes": {"room": "labelled"}}
+
 _EXAMPLES = {
     "serve": "helios-bridge serve\n  helios-bridge serve --bind tcp://127.0.0.1:7000 --model demo --fps 24",
     "play": "helios-bridge play\n  helios-bridge play --headless --tour --seconds 30 --report r.json --record tour.mp4",
@@ -40,7 +42,7 @@ _EXAMPLES = {
     "keys": "helios-bridge keys new --client alice --client bob\n"
     "  helios-bridge serve --bind tcp://*:5599 --curve keys\n"
     "  helios-bridge play --connect tcp://server:5599 --curve keys/alice",
-    "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model",
+    "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model\n  helios-bridge doctor --axes",
 }
 
 
@@ -67,8 +69,9 @@ def engine_config(config: ServeConfig) -> EngineConfig:
 
     One core is left to the game and the service.
     """
-    if config.model == "synthetic":
-        return EngineConfig(factory="bridge.engines.synthetic:create", settings={}, threads=1)
+    if config.model in _TEST_PATTERNS:
+        settings = _TEST_PATTERNS[config.model]
+        return EngineConfig(factory="bridge.engines.synthetic:create", settings=settings, threads=1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, min(8, cores - 1))
     return EngineConfig(
@@ -183,6 +186,10 @@ def _keys(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    if options.axes:
+        from bridge.axes_check import check_axes
+
+        return check_axes()
     from bridge.doctor import examine
 
     return examine(model=options.model, runner=options.runner, precision=options.precision)
@@ -233,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_argument("--client", action="append", default=[], metavar="NAME", help="may connect; may be given again")
 
     doctor = _command(commands, "doctor", _doctor, "what this machine has, for a bug report")
+    doctor.add_argument("--axes", action="store_true", help="play known turns in every engine's axes, say what is seen")
     _add_model(doctor)
     return parser
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bridge.clock import MonotonicClock
 from bridge.engine import ControlWindow, EngineInfo, FrameChunk, Plan, SessionStart, State
+from bridge.engines.labelled_room import paint_room
 from bridge.errors import EngineError, EngineUnavailable, StepFailed
 from bridge.messages import SceneUpdate, Shape
 from bridge.pose import Pose
@@ -33,7 +34,9 @@ FAIL_ACTION = "synthetic: fail"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticConfig:
     """`cost_ms` is what a chunk takes at least; it can be cut each `cut_frames`. `misbehave` lets action texts crash,
-    hang or fail the engine."""
+    hang or fail the engine. room: "waves", whose every point has its own colour, or "labelled", whose walls say their
+    directions.
+    """
 
     width: int = 320
     height: int = 192
@@ -42,6 +45,7 @@ class SyntheticConfig:
     cut_frames: int = 4
     misbehave: bool = False
     unavailable: str = ""
+    room: str = "waves"
 
 
 class SyntheticEngine:
@@ -113,6 +117,10 @@ class SyntheticEngine:
         """One view: pixels (H, W, 3) and depth (H/4, W/4)."""
         position, rotation = window.positions[index], window.rotations[index]
         fov_deg = float(window.vertical_fov_deg[index])
+        if self._config.room == "labelled":
+            pixels, _ = paint_room(position, rotation, fov_deg, self._config.width, self._config.height)
+            _, depth = paint_room(position, rotation, fov_deg, self._info.depth_width, self._info.depth_height)
+            return pixels, depth
         pixels, _ = render_room(
             position, rotation, fov_deg, self._config.width, self._config.height, phase=seed % 97 * 0.1
         )

@@ -16,7 +16,7 @@ from bridge.axes import client_from_ours, ours_from_client
 from bridge.messages import Axes, Vec3
 
 FILE = Path(__file__).with_name("axes.svg")
-_PANEL_PX, _HEIGHT_PX, _ARM_PX = 200, 290, 62
+_PANEL_PX, _HEIGHT_PX, _ARM_PX = 212, 300, 58
 _COLOURS = {"X": "#d33", "Y": "#393", "Z": "#36c"}
 # Where a metre to the right, up and forward goes on paper: forward recedes to the upper right.
 _PAPER = ((1.0, 0.0), (0.0, -1.0), (0.62, -0.42))
@@ -60,7 +60,7 @@ def _panel(axes: Axes, index: int) -> str:
         f"  {turn}",
     ]
     text = "".join(
-        f'<text x="12" y="{206 + 17 * row}" xml:space="preserve">{html.escape(line)}</text>'
+        f'<text x="12" y="{218 + 17 * row}" xml:space="preserve">{html.escape(line)}</text>'
         for row, line in enumerate(lines)
     )
     arrows = "".join(_axis(axis, to_ours.position(_unit(number))) for number, axis in enumerate("XYZ"))

@@ -18,6 +18,7 @@ from bridge import axes
 from bridge.axes import client_from_ours, ours_from_client
 from bridge.messages import Axes
 from bridge.pose import Pose
+from demos.engines import draw_axes
 from model.camera import Camera, project
 
 FOLDER = pathlib.Path(__file__).parent / "axes"
@@ -110,3 +111,7 @@ def test_every_other_reading_of_the_axes_is_noticed(engine: str, monkeypatch: py
             if all(fits(engine, vector) for vector in FILES[engine]["vectors"]):
                 fitting.append(rows)
     assert fitting == [right]
+
+
+def test_the_picture_in_the_document_is_what_the_script_draws() -> None:
+    assert draw_axes.FILE.read_text(encoding="utf-8") == draw_axes.picture(), "run python -m demos.engines.draw_axes"
