@@ -1,4 +1,4 @@
-"""Video files and contact sheets, from RGB pictures."""
+"""Video files, animations and contact sheets, from RGB pictures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bridge.errors import ConfigError
 
 VIDEO_FPS = 24
 _MOST_PENDING = 24  # pictures that wait for the encoder: a second; beyond it pictures are left out
+_WEBP_QUALITIES = (90, 80, 70, 60, 50, 40, 30, 20, 10)
 _LABEL_PX = 20
 _MARGIN_PX = 6
 
@@ -65,6 +66,28 @@ def write_video(path: Path, pictures: Sequence[Picture]) -> None:
     for picture in pictures:
         _write(writer, picture, 1)
     writer.release()
+
+
+def write_animation(path: Path, pictures: Sequence[Picture], *, fps: float, most_bytes: int) -> int:
+    """Writes an endless WebP, at the best quality that keeps it under `most_bytes`. Returns that quality (0..100).
+
+    Raises: ConfigError: it would be larger at any quality, or the file cannot be written.
+    """
+    animation = cv2.Animation()
+    animation.frames = [np.ascontiguousarray(picture[:, :, ::-1]) for picture in pictures]
+    animation.durations = [round(1000 / fps)] * len(pictures)
+    for quality in _WEBP_QUALITIES:
+        done, data = cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, quality])
+        if done and data.nbytes < most_bytes:
+            make_folder_for(path)
+            try:
+                path.write_bytes(data.tobytes())
+            except OSError as exc:
+                raise ConfigError(f"cannot write an animation to {path}: {exc.strerror}") from exc
+            return quality
+    raise ConfigError(
+        f"an animation of {len(pictures)} pictures does not fit into {most_bytes} bytes; take fewer of them"
+    )  # fmt: skip
 
 
 def make_folder_for(path: Path) -> None:
