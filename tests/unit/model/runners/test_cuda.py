@@ -1,17 +1,22 @@
 """pycuda's half: copies byte for byte, and every failure as a RunnerError that says what to do.
 
 On a GPU the first tests run for real. Where pycuda is installed without one, all run over a driver that is none
-(tests/pycuda_stand_in), which shows that the calls fit pycuda and nothing more. Elsewhere they are skipped by name.
+(tests/pycuda_stand_in), which shows that the calls fit pycuda and nothing more. Elsewhere they are skipped by name, and
+only the translation of errors is tested, over a pycuda that fails at will.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import types
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,6 +86,116 @@ class TestOnAGpu:
         device.close()
         with pytest.raises(RunnerError, match="was closed"), device.current():
             pass
+
+
+class Refusing(types.ModuleType):
+    """pycuda.driver as far as cuda.py calls it: a GPU of no use, whose calls fail with `error` once it is set."""
+
+    Error = type("Error", (Exception,), {})
+    MemoryError = type("MemoryError", (Error,), {})
+    LogicError = type("LogicError", (Error,), {})
+    LaunchError = type("LaunchError", (Error,), {})
+    RuntimeError = type("RuntimeError", (Error,), {})
+
+    def __init__(self) -> None:
+        super().__init__("pycuda.driver")
+        self.error: type[Exception] | None = None
+        self.depth = 0
+        context = SimpleNamespace(push=self._push, detach=lambda: None)
+        self.Context = SimpleNamespace(pop=self._pop)
+        self.Device = lambda index: SimpleNamespace(
+            name=lambda: "GPU", compute_capability=lambda: (9, 0), total_memory=lambda: 80_000_000_000,
+            retain_primary_context=lambda: context,
+        )  # fmt: skip
+        self.Stream = lambda: SimpleNamespace(handle=7, synchronize=self._refused)
+        self.init = self._refused
+        self.get_driver_version = lambda: 13000
+        self.mem_get_info = lambda: self._refused((1_000_000_000, 80_000_000_000))
+        self.pagelocked_empty = lambda shape, dtype: self._refused(np.zeros(shape, dtype))
+        self.memcpy_htod_async = self.memcpy_dtoh_async = lambda *_: self._refused()
+        self.mem_alloc = self._alloc
+
+    def _push(self) -> None:
+        self._refused()
+        self.depth += 1
+
+    def _pop(self) -> None:
+        self.depth -= 1
+
+    def _alloc(self, nbytes: int) -> int:
+        if nbytes > 1_000_000_000:
+            raise self.MemoryError("cuMemAlloc failed: out of memory")
+        return self._refused(4096)
+
+    def _refused(self, value=None):
+        if self.error is not None:
+            raise self.error("it failed")
+        return value
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusing]:
+    driver, package = Refusing(), types.ModuleType("pycuda")
+    package.driver = driver
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
+    monkeypatch.delitem(sys.modules, "model.runners.cuda", raising=False)
+    yield driver
+    sys.modules.pop("model.runners.cuda", None)
+
+
+CALLS = {
+    "open": lambda cuda, device: cuda.CudaDevice(),
+    "identify": lambda cuda, device: cuda.identify(),
+    "enter": lambda cuda, device: device.current().__enter__(),
+    "free_bytes": lambda cuda, device: device.free_bytes(),
+    "allocate": lambda cuda, device: device.allocate(8, what="it"),
+    "staging": lambda cuda, device: device.staging(8, what="it"),
+    "upload": lambda cuda, device: device.upload(4096, np.zeros(8, np.uint8)),
+    "download": lambda cuda, device: device.download(np.zeros(8, np.uint8), 4096),
+    "synchronize": lambda cuda, device: device.synchronize(),
+}
+
+
+@pytest.mark.parametrize("kind", ["Error", "LogicError", "LaunchError", "RuntimeError"])
+@pytest.mark.parametrize("call", CALLS)
+def test_every_error_of_every_call_is_a_runner_error_with_a_remedy(refusing: Refusing, call: str, kind: str):
+    cuda = importlib.import_module("model.runners.cuda")
+    device = cuda.CudaDevice()
+    with device.current():
+        refusing.error = getattr(Refusing, kind)
+        with pytest.raises(RunnerError, match=r"\(it failed\); "):
+            CALLS[call](cuda, device)
+    assert refusing.depth == 0
+
+
+def test_memory_that_is_missing_is_counted(refusing: Refusing):
+    cuda = importlib.import_module("model.runners.cuda")
+    device = cuda.CudaDevice()
+    with (
+        device.current(),
+        pytest.raises(RunnerError, match=r"x needs 3\.00 GB, 1\.00 GB of 80\.00 GB .* 2\.00 GB are mi"),
+    ):
+        device.allocate(3_000_000_000, what="x")
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build", "580.65.06 (CUDA 13.0)"),
+        ("no number here", "CUDA 13.0"),
+        (None, "CUDA 13.0"),
+    ],
+)
+def test_the_driver_tells_both_its_versions(
+    refusing: Refusing, module: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cuda = importlib.import_module("model.runners.cuda")
+    file = tmp_path / "version"
+    if module is not None:
+        file.write_text(module)
+    monkeypatch.setattr(cuda, "_KERNEL_MODULE", file)
+    assert cuda.identify().driver == said
 
 
 OVER_STAND_IN = """
