@@ -22,7 +22,8 @@ State = Mapping[str, NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One level of the quality ladder: denoising `steps` per pyramid stage, under a name that headers tell.
+    """One level of the quality ladder: denoising `steps` per pyramid stage, under a name that headers tell. Stages with
+    0 steps, the last ones, are left out: their latents are those of the stage before, enlarged.
 
     cost_share: a chunk's cost in terms of the first rung's, a guess that stands until one has been made.
     """

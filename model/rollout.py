@@ -113,8 +113,11 @@ class Rollout:
         spec = self._spec
         if not 1 <= len(request.texts) <= spec.max_chunk_latents:
             raise ModelError(f"a chunk has 1..{spec.max_chunk_latents} latent frames, got {len(request.texts)} texts")
-        if len(request.steps) != spec.stages or min(request.steps) < 1:
-            raise ModelError(f"steps must be {spec.stages} positive numbers, got {request.steps}")
+        made = [steps > 0 for steps in request.steps]
+        if len(made) != spec.stages or min(request.steps) < 0 or not made[0] or made != sorted(made, reverse=True):
+            raise ModelError(
+                f"steps must be {spec.stages} positive numbers, the last ones may be 0, got {request.steps}"
+            )
         given = (request.features is not None) + (request.conditioning is not None)
         if given != (spec.conditioning_channels > 0):
             wanted = "features or conditioning, one of both" if spec.conditioning_channels else "no conditioning"
@@ -173,6 +176,9 @@ class Rollout:
         for stage, steps in enumerate(request.steps):
             # The reference counts the tokens that come in: past stage 0, those of the stage before.
             tokens = sample[0, 0].size // (rows * columns)
+            if steps == 0:  # latents of the stage before, as they are: half as sharp, and nothing to run
+                sample = _enlarged(sample)
+                continue
             plan = self._schedule.stage(stage, steps, tokens=tokens, doubled=doubled)
             start = sample = self._enter(stage, sample, state) if stage else sample
             pooled = _pooled(conditioning, spec.latent_height // sample.shape[3])
@@ -219,7 +225,7 @@ class Rollout:
     def _enter(self, stage: int, sample: NDArray[np.float32], state: RolloutState) -> NDArray[np.float32]:
         """A stage's result, twice as large and noised in blocks: where the next stage starts."""
         _, rows, columns = self._spec.patch_size
-        upsampled = sample.repeat(2, axis=3).repeat(2, axis=4)
+        upsampled = _enlarged(sample)
         batch, channels, frames, height, width = upsampled.shape
         shape = (batch, channels, frames, height // rows, width // columns, rows * columns)
         raw = self._draw(seed=state.seed, chunk=state.chunk_index, stage=stage, shape=shape)
@@ -269,6 +275,11 @@ def _pooled(conditioning: NDArray[np.float32], factor: int) -> NDArray[np.float3
     *outer, height, width = conditioning.shape
     blocks = conditioning.reshape(*outer, height // factor, factor, width // factor, factor)
     return _float32(blocks.mean(axis=(-3, -1)))
+
+
+def _enlarged(sample: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Twice as high and wide, each latent pixel four times."""
+    return sample.repeat(2, axis=3).repeat(2, axis=4)
 
 
 def _float32(array: NDArray[np.generic]) -> NDArray[np.float32]:

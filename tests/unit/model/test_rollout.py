@@ -213,6 +213,19 @@ def test_a_state_survives_flattening_and_pickling() -> None:
         np.testing.assert_array_equal(array, resumed[1].to_arrays()[name], err_msg=name)
 
 
+@pytest.mark.parametrize(("steps", "runs"), [((1, 1, 0), 2), ((2, 0, 0), 2), ((1, 1, 1), 3)])
+def test_last_stages_can_be_left_out_and_their_latents_are_enlarged(steps: tuple[int, ...], runs: int) -> None:
+    runner = FakeRunner()
+    loop = rollout(runner)
+    result, state = loop.chunk(loop.open(1), request("", "", steps=steps))
+    assert len(runner.inputs_of("denoiser")) == runs
+    assert result.latents.shape[3:] == LATENT
+    factor = 2 ** sum(n == 0 for n in steps)
+    corners = result.latents[..., ::factor, ::factor].repeat(factor, 3).repeat(factor, 4)
+    assert np.array_equal(result.latents, corners)
+    loop.chunk(state, request("", ""))  # a full chunk goes on from it
+
+
 def test_an_incomplete_state_is_refused_by_name() -> None:
     arrays = rollout(FakeRunner()).open(1).to_arrays()
     del arrays["seed"]
@@ -227,6 +240,8 @@ def test_an_incomplete_state_is_refused_by_name() -> None:
         (request(*[""] * 10), "got 10"),
         (request("", steps=(1, 1)), "steps must be 3"),
         (request("", steps=(1, 0, 1)), "steps must be 3"),
+        (request("", steps=(0, 0, 0)), "steps must be 3"),
+        (request("", steps=(1, 1, -1)), "steps must be 3"),
         (ChunkRequest(texts=("",), steps=(1, 1, 1)), "features or conditioning"),
         (ChunkRequest(texts=("",), steps=(1, 1, 1), conditioning=np.zeros((1, 3, 1, *LATENT), np.float32)), "must be"),
     ],
