@@ -19,6 +19,7 @@ from onnxscript.optimizer import fold_constants
 
 from model.fp8 import dequantise, quantise_dequantise
 from model.runners.torch import TorchGraph
+from model.transformer import DenoiserGraph
 
 OPSET = 23  # the first with Attention and RMSNormalization, and with bf16 in convolutions
 _FOLDED_NUMBERS = 16  # enough for any shape; no placeholder is folded, since a layer's weight is larger
@@ -33,11 +34,34 @@ def _dequantise(weight: Any, scale: Any) -> Any:
     return opset23.DequantizeLinear(weight, scale, axis=1)
 
 
+def _attention_in_parts(
+    query: Any, key: Any, value: Any, mask: Any = None, dropout: float = 0.0, is_causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False,
+) -> Any:  # fmt: skip
+    """aten.scaled_dot_product_attention as two products and a softmax; (B, heads, tokens, width) each."""
+    assert (dropout, is_causal, enable_gqa) == (0.0, False, False), "not used by any graph here"
+    factor = opset23.CastLike(opset23.Constant(value_float=scale or query.shape[-1] ** -0.5), query)
+    scores = opset23.MatMul(opset23.Mul(query, factor), opset23.Transpose(key, perm=[0, 1, 3, 2]))
+    if mask is not None:
+        assert mask.dtype != onnx_ir.DataType.BOOL, "masks here are added"
+        scores = opset23.Add(scores, mask)
+    return opset23.MatMul(opset23.Softmax(scores, axis=-1), value)
+
+
 def traced(graph: TorchGraph, *, opset: int = OPSET, optimise: bool = False) -> onnx_ir.Model:
     """The graph's module in ONNX; inputs and outputs keep their names.
 
     optimise: fold constants and merge what is equal, weights too: only for a module whose weights are all real.
+
+    Attention is one operator in the denoiser alone: TensorRT has kernels for its heads (128 wide), but none for the 384
+    of Wan's autoencoder, and one operator without a kernel cannot be built.
     """
+    translations: dict[Any, Any] = {
+        quantise_dequantise._opoverload: _quantise_dequantise,
+        dequantise._opoverload: _dequantise,
+    }
+    if not isinstance(graph.module, DenoiserGraph) and opset == OPSET:
+        translations[torch.ops.aten.scaled_dot_product_attention.default] = _attention_in_parts
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators of packages that are not there
     with warnings.catch_warnings():
         # torch 2.13's exporter trips over a deprecation of torch's own.
@@ -54,10 +78,7 @@ def traced(graph: TorchGraph, *, opset: int = OPSET, optimise: bool = False) -> 
             dynamo=True,
             verbose=False,
             optimize=optimise,
-            custom_translation_table={
-                quantise_dequantise._opoverload: _quantise_dequantise,
-                dequantise._opoverload: _dequantise,
-            },
+            custom_translation_table=translations,
         )
     assert program is not None
     model = program.model

@@ -52,7 +52,8 @@ class WanEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """frames: (1 + 4n, 8h, 8w, 3) uint8. Returns: mean, std (1, 16, 1 + n, h, w) float32, not normalised."""
-        pixels = frames.permute(3, 0, 1, 2)[None].to(torch.float32) / 127.5 - 1
+        # TensorRT takes 8-bit numbers into nothing but a cast
+        pixels = frames.to(torch.float32).permute(3, 0, 1, 2)[None] / 127.5 - 1
         posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
         return posterior.mean.float(), posterior.std.float()
 

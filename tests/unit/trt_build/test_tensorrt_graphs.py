@@ -164,6 +164,19 @@ def test_an_fp8_graph_quantises_what_tensorrt_fuses(eight: Any) -> None:
     assert len(eights) == 10 * LAYERS
 
 
+def test_the_contents_of_a_graph_name_its_attention_and_weights(eight: Any) -> None:
+    from trt_build.contents import contents_of
+    from trt_build.manifest import stage_profiles
+
+    contents = contents_of(eight.file)
+    assert (contents.attention, contents.quantised, contents.unfused) == (LAYERS, 2 * LAYERS - 1, 0)
+    assert contents.weight_bytes["FLOAT8E4M3FN"] == LAYERS * (8 * 64 * 64 + 2 * 64 * 48)
+    assert contents.inputs["hidden_states"] == "FLOAT (1, 16, frames, height, width)"
+    text = contents.text("denoiser", stage_profiles(SPEC))
+    assert "3 in parts with an FP8 pair" in text
+    assert "stage2: hidden_states [1, 16, 1, 8, 16] [1, 16, 2, 8, 16] [1, 16, 9, 8, 16]" in text
+
+
 def test_fp8_stays_close_to_float32(cases: Any, scales: dict[str, float]) -> None:
     from model.runners.torch import TorchRunner
     from trt_build.precision import in_precision
