@@ -5,34 +5,38 @@ The encoder is not shipped as a graph: nothing that serves needs it. It is read 
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from model.demo.checkpoint import load_checkpoint
+from model.autoencoder import TinyAutoencoder
 from model.demo.data import FPS, FRAMES_PER_LATENT
-from model.demo.evaluation.figures import psnr_db
 from model.demo.evaluation.tours import Tour
 from model.demo.renderer import render
 
-_CLIP_LATENTS = 3  # frames of a clip: enough for the decoder's memory to be warm in most of them
+CLIP_FRAMES = 3 * FRAMES_PER_LATENT
+"""Frames of a clip: enough for the decoder's memory to be warm in most of them."""
 
 
-class AutoencoderAlone:
-    """The autoencoder of a checkpoint folder. Raises: CheckpointError, SpecError: there is none."""
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """A clip of a tour, and what came back of it: (N, H, W, 3) uint8 each."""
 
-    def __init__(self, folder: Path) -> None:
-        self._autoencoder = load_checkpoint(folder)[1].autoencoder
+    reference: NDArray[np.uint8]
+    made: NDArray[np.uint8]
 
-    def psnrs_db(self, tour: Tour, first: int) -> list[float]:
-        """Of the clip of the tour's reference frames from `first` on, encoded and decoded."""
-        frames = np.stack([
-            np.round(render(np, tour.parts, tour.camera(at), tour.conditions(at).vector(), at / FPS).colour * 255)
-            for at in range(first, first + _CLIP_LATENTS * FRAMES_PER_LATENT)
-        ]).astype(np.uint8)  # fmt: skip
-        with torch.no_grad():
-            given = torch.from_numpy(frames).permute(0, 3, 1, 2)[None].float() / 255
-            made, _ = self._autoencoder.decode(self._autoencoder.encode(given)[0])
-        shown = (made[0].clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8).numpy()
-        return [psnr_db(one, reference) for one, reference in zip(shown, frames, strict=True)]
+
+def reconstruct(autoencoder: TinyAutoencoder, tour: Tour, first: int) -> Reconstruction:
+    """Encodes and decodes the tour's reference frames from `first` on, CLIP_FRAMES of them."""
+    frames = np.stack([
+        np.round(render(np, tour.parts, tour.camera(at), tour.conditions(at).vector(), at / FPS).colour * 255)
+        for at in range(first, first + CLIP_FRAMES)
+    ]).astype(np.uint8)  # fmt: skip
+    weight = next(autoencoder.parameters())
+    with torch.no_grad():
+        given = torch.from_numpy(frames).permute(0, 3, 1, 2)[None].to(weight) / 255
+        made, _ = autoencoder.decode(autoencoder.encode(given)[0])
+    pixels = (made[0].clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8)
+    return Reconstruction(frames, pixels.cpu().numpy())

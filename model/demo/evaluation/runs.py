@@ -8,6 +8,7 @@ from pathlib import Path
 
 from model.demo.charts import Picture, picture_sheet
 from model.demo.data import FPS, FRAMES_PER_LATENT
+from model.demo.evaluation.figures import psnr_db
 from model.demo.evaluation.judging import ChangeFigures, FrameFigures, Judge, Pair
 from model.demo.evaluation.painting import Painter
 from model.demo.evaluation.report import Json, picture_figures, rounded
@@ -119,8 +120,11 @@ def _tour(painter: Painter, config: EvaluationConfig, name: str, seconds: float)
 
 
 def _autoencoder_alone(tour: Tour, config: EvaluationConfig, folder: Path) -> list[float]:
-    from model.demo.evaluation.autoencoder_alone import AutoencoderAlone  # needs torch
+    """PSNR of each frame of some clips of the tour. Imports torch."""
+    from model.demo.checkpoint import load_checkpoint
+    from model.demo.evaluation.autoencoder_alone import reconstruct
 
-    alone = AutoencoderAlone(folder)
+    autoencoder = load_checkpoint(folder)[1].autoencoder
     gap = len(tour.positions) // config.clips // FRAMES_PER_LATENT * FRAMES_PER_LATENT
-    return [psnr for index in range(config.clips) for psnr in alone.psnrs_db(tour, index * gap)]
+    clips = [reconstruct(autoencoder, tour, index * gap) for index in range(config.clips)]
+    return [psnr_db(made, wanted) for clip in clips for made, wanted in zip(clip.made, clip.reference, strict=True)]

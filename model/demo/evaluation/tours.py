@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -47,20 +47,24 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tour:
-    """A walk at FPS: positions (N, 3) metres and rotations (N, 4), and what is said on the way."""
+    """A walk at FPS: positions (N, 3) metres and rotations (N, 4), and what is said on the way.
+
+    begins: the conditions before anything is said.
+    """
 
     map_name: str
     parts: PackedParts
     positions: NDArray[np.float64]
     rotations: NDArray[np.float64]
     changes: tuple[Change, ...]
+    begins: Conditions = field(default_factory=Conditions)
 
     def camera(self, frame: int) -> Camera:
         return _camera(self.positions[frame], self.rotations[frame])
 
     def conditions(self, frame: int) -> Conditions:
         """What is in force at a frame, by what was said before it."""
-        now = Conditions()
+        now = self.begins
         for change in self.changes:
             if change.frame <= frame:
                 now = now.replace(change.slot, change.value)
