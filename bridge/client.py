@@ -9,6 +9,7 @@ with Client("tcp://127.0.0.1:5599", axes="unity") as client:
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ from bridge.messages import (
     Message,
     Part,
     PartMove,
+    PixelFormat,
     Reset,
     SceneUpdate,
     Stats,
@@ -61,7 +63,8 @@ class Client:
 
     address: of `helios-bridge serve`. axes: "opengl", "opencv", "unity", "unreal" or "godot": everything sent and
     received is in them. units_per_metre: 100 for Unreal. budget_ms: how long after a control its answer is still
-    useful. pixel_formats: best first; "jpeg" saves bandwidth and needs OpenCV here. credit: frames under way unread.
+    useful. pixel_formats: best first, "rgb8" or "jpeg", which needs OpenCV; None: raw on this machine, else JPEG.
+    credit: frames under way unread.
     shared_memory: read pixels from shared memory where server and client can; None: where the address is this machine.
     playout_ms: how long a frame that came fast waits so that all are shown evenly; 0 shows each when it comes, None
     follows the jitter of the way (and is 0 while there is none to see). max_speed, max_turn_deg_per_s: the fastest that
@@ -83,7 +86,7 @@ class Client:
         tick_hz: float = 60.0,
         connect_timeout_s: float = 5.0,
         name: str = "python",
-        pixel_formats: Sequence[str] = ("rgb8",),
+        pixel_formats: Sequence[str] | None = None,
         credit: int = 2,
         shared_memory: bool | None = None,
         playout_ms: float | None = 0.0,
@@ -102,7 +105,7 @@ class Client:
                 client=name,
                 axes=Axes(axes),
                 units_per_metre=float(units_per_metre),
-                pixel_formats=tuple(pixel_formats),
+                pixel_formats=_formats_for(address) if pixel_formats is None else tuple(pixel_formats),
                 credit=credit,
                 budget_us=round(budget_ms * 1e3),
                 tick_hz=float(tick_hz),
@@ -321,3 +324,9 @@ class Client:
             self._poller.forget(self._socket)
             self._socket.close(linger_ms=linger_ms)
             self._core.close_ring()
+
+
+def _formats_for(address: str) -> tuple[str, ...]:
+    """Raw on this machine; across a network JPEG, where it can be decoded here."""
+    far = not is_this_machine(address) and importlib.util.find_spec("cv2") is not None
+    return (PixelFormat.JPEG.value, PixelFormat.RGB8.value) if far else (PixelFormat.RGB8.value,)

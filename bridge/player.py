@@ -289,7 +289,9 @@ class Player:
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def answer(self, accepted: ControlAccepted, pixel_format: PixelFormat) -> tuple[FrameHeader, Buffer]:
+    def answer(
+        self, accepted: ControlAccepted, pixel_format: PixelFormat, jpeg_quality: int = 85
+    ) -> tuple[FrameHeader, Buffer]:
         """The answer to a control, to be sent at once, with the pose it shows in our axes."""
         control, now_us = accepted.control, self._clock.now_us()
         camera = _pose_of(control)
@@ -306,9 +308,9 @@ class Player:
         )
         stage_ms: dict[str, float] = {}
         if decision.frame is None:
-            picture = self._held(camera, pixel_format)
+            picture = self._held(camera, pixel_format, jpeg_quality)
         else:
-            picture = self._bend(decision.frame, decision.source, camera, pixel_format)
+            picture = self._bend(decision.frame, decision.source, camera, pixel_format, jpeg_quality)
             stage_ms = dict(decision.frame.chunk.stage_ms)
             if decision.frame is due and (self._shown is None or due.key > self._shown):
                 self._shown = decision.frame.key
@@ -379,7 +381,9 @@ class Player:
         distance_m = float(np.linalg.norm(position - camera.position))
         self.prediction.add(now_us, angle_deg=angle_deg, distance_m=distance_m)
 
-    def _bend(self, frame: FrameRef, source: Source, camera: Pose, pixel_format: PixelFormat) -> _Picture:
+    def _bend(
+        self, frame: FrameRef, source: Source, camera: Pose, pixel_format: PixelFormat, jpeg_quality: int
+    ) -> _Picture:
         """The frame as it is, or bent to `camera`; never a view of the ring, which may change before it is sent."""
         pose = frame.pose
         pixels: NDArray[np.uint8]
@@ -400,7 +404,7 @@ class Player:
             pose = Pose(position=position, rotation=camera.rotation, vertical_fov_deg=camera.vertical_fov_deg)
         chunk = frame.chunk
         return _Picture(
-            pixels=encode_pixels(pixels, pixel_format, self._config.jpeg_quality),
+            pixels=encode_pixels(pixels, pixel_format, jpeg_quality),
             pixel_format=pixel_format,
             pose=pose,
             chunk=chunk.number,
@@ -412,14 +416,14 @@ class Player:
             control_t_us=chunk.control_t_us,
         )
 
-    def _held(self, camera: Pose, pixel_format: PixelFormat) -> _Picture:
+    def _held(self, camera: Pose, pixel_format: PixelFormat, jpeg_quality: int) -> _Picture:
         last = self._last
         if last is not None and last.pixel_format is pixel_format:
             return last
         # Nothing was sent yet (or in another format, before a resume): a neutral grey that claims to be no frame.
         grey = np.full((self._info.frame_height, self._info.frame_width, 3), GREY, np.uint8)
         return _Picture(
-            pixels=encode_pixels(grey, pixel_format, self._config.jpeg_quality),
+            pixels=encode_pixels(grey, pixel_format, jpeg_quality),
             pixel_format=pixel_format,
             pose=camera,
             chunk=-1,

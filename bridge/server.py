@@ -266,7 +266,7 @@ class Server:
     def _on_control(self, session: Session, player: Player, accepted: ControlAccepted) -> None:
         self._release(player.push(accepted))
         if session.has_credit:
-            header, pixels = player.answer(accepted, session.pixel_format)
+            header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
             self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
         if player.world is None and not player.refused:
             self._open_world(player)

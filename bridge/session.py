@@ -19,6 +19,7 @@ from bridge.codec import Buffer
 from bridge.config import ServeConfig
 from bridge.delivery import Account, Delivery
 from bridge.errors import ErrorCode, RemoteProtocolError
+from bridge.jpeg_quality import JpegQuality
 from bridge.messages import (
     TYPE_OF_STRUCT,
     VERSION_MAJOR,
@@ -110,6 +111,7 @@ class Session:
         self._strikes = 0
         self._budget_us = 0
         self._delivery = Delivery()
+        self._quality = JpegQuality(config.jpeg_quality)
 
     # -- what comes in ---------------------------------------------------------------------------------------------
 
@@ -166,8 +168,9 @@ class Session:
         return PixelFormat.RGB8 if self.shared_frames else self._pixel_format
 
     @property
-    def credit(self) -> int:
-        return self._delivery.credit
+    def jpeg_quality(self) -> int:
+        """Of the next answer, where it is a JPEG."""
+        return self._quality.quality
 
     @property
     def has_credit(self) -> bool:
@@ -181,6 +184,7 @@ class Session:
         """
         if self.state is not SessionState.ACTIVE or not self._delivery.answer(header):
             return []
+        self._quality.sent(header.seq, self._heard_us + header.server_us, len(pixels))
         return [Send(message=self._to_client.frame(header), pixels=pixels)]
 
     def not_delivered(self, header: FrameHeader) -> None:
@@ -200,6 +204,7 @@ class Session:
         self.state = SessionState.LOST
         self._lost_us = now_us
         self._delivery.drop_all()
+        self._quality.restart()
         return [Lost(reason=reason)]
 
     def close(self, reason: str) -> list[Output]:
@@ -296,7 +301,10 @@ class Session:
         self._last_seq = control.seq
         self.shared_frames = control.shared_frames and self.wants_ring
         self._delivery.acknowledge(control.frame_received_seq)
+        self._quality.named(control.frame_received_seq, now_us)
         self._delivery.accept(control.seq)
+        if not self._delivery.has_credit:
+            self._quality.starved(now_us)
         return [ControlAccepted(control=ours, received_us=now_us, deadline_us=now_us + self._budget_us)]
 
     def _on_scene(self, update: SceneUpdate) -> list[Output]:

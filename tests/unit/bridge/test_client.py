@@ -11,6 +11,7 @@ import pytest
 
 import bridge
 from bridge import Camera, Client, ErrorCode, Part, Shape
+from bridge.client import _formats_for
 from bridge.clock import MonotonicClock
 from bridge.codec import decode, encode
 from bridge.config import ServeConfig
@@ -349,3 +350,21 @@ def test_the_sdk_imports_nothing_heavy() -> None:
     assert allowed <= third_party
     assert not heavy & third_party
     assert third_party - allowed <= {"cython_runtime", "sitecustomize", "typing_extensions"}
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("tcp://127.0.0.1:5599", ("rgb8",)),
+        ("ipc:///tmp/bridge", ("rgb8",)),
+        ("tcp://192.168.1.5:5599", ("jpeg", "rgb8")),
+        ("tcp://server:5599", ("jpeg", "rgb8")),
+    ],
+)
+def test_pixels_are_raw_on_this_machine_and_jpeg_beyond_it(address: str, expected: tuple[str, ...]) -> None:
+    assert _formats_for(address) == expected
+
+
+def test_without_opencv_pixels_are_raw_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert _formats_for("tcp://server:5599") == ("rgb8",)

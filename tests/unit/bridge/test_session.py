@@ -391,3 +391,27 @@ def test_close_says_bye_once() -> None:
     assert outputs[0].message == Bye(reason="shutdown")
     assert outputs[1:] == [Closed(reason="shutdown")]
     assert session.close("again") == []
+
+
+def jpeg_qualities(bytes_of_quality: Any, *, seconds: float = 8.0) -> list[int]:
+    """A session whose FRAMEs take 1 us a byte to be read: the client names each when it has it."""
+    session = active_session(credit=2)
+    now_us, read, free_at_us = 0, -1, 0
+    under_way: list[tuple[int, int]] = []
+    qualities = []
+    for seq in range(round(seconds * 60)):
+        now_us += 16_667
+        while under_way and under_way[0][0] <= now_us:
+            read = under_way.pop(0)[1]
+        session.receive(control(seq, frame_received_seq=read), now_us)
+        pixels = bytes(bytes_of_quality(session.jpeg_quality))
+        if session.answer(header(seq), pixels):
+            qualities.append(session.jpeg_quality)
+            free_at_us = max(free_at_us, now_us) + len(pixels)
+            under_way.append((free_at_us, seq))
+    return qualities
+
+
+def test_jpeg_quality_falls_on_a_narrow_link_and_stays_on_a_wide_one() -> None:
+    assert min(jpeg_qualities(lambda quality: 500 * quality)) < 60  # 42 ms a frame at 85: too much for a tick
+    assert set(jpeg_qualities(lambda quality: 50 * quality)) == {85}
