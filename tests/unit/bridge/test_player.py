@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -290,3 +291,25 @@ def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:
     header = game.tick(rotation=tuple(turned[2]))
     assert (header.source, header.index) == (Source.REPROJECTED, 2)
     assert game.tick(rotation=tuple(turned[0])).source is Source.GENERATED  # its time has not passed with the other
+
+
+@pytest.mark.parametrize("tick_hz", [60, 90, 120])
+def test_every_tick_gets_its_own_view_however_much_faster_than_the_model_it_is(game: Game, tick_hz: int) -> None:
+    game.tick()
+    asked = game.ask()
+    frames = np.random.default_rng(0).integers(0, 256, (3, 24, 32, 3), np.uint8)
+    made = ChunkMade(
+        world=0, slot=1, frames=frames, depth=np.full((3, 6, 8), 4.0, np.float32), actions=asked.window.actions,
+        stage_ms={},
+    )  # fmt: skip
+    game.player.deliver(made, game.clock.now_us())
+    seen = []
+    for tick in range(tick_hz // 10):
+        rotation = quaternion_from_rotation_vector(np.radians([0.0, 1.0 + 0.8 * tick, 0.0]))
+        header = game.tick(x=0.01 * tick, rotation=tuple(rotation))
+        assert header.source is Source.REPROJECTED
+        assert header.position == (0.01 * tick, 0.0, 0.0)
+        assert header.rotation == pytest.approx(tuple(rotation))
+        seen.append(game.pixels)
+        game.clock.advance_us(1_000_000 // tick_hz)
+    assert all(not np.array_equal(one, other) for one, other in pairwise(seen))
