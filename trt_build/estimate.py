@@ -72,7 +72,8 @@ HELIOS_14B = ModelSpec(
 PARAMETERS = {
     Graph.TEXT_ENCODER: 5_680_910_336,  # UMT5-XXL's encoder
     Graph.DENOISER: 14_312_427_584,  # HeliosTransformer3DModel as diffusers has it by default
-    Graph.DECODER: 73_295_603,  # Wan 2.1's
+    Graph.DECODER_FIRST: 73_295_603,  # Wan 2.1's
+    Graph.DECODER: 73_295_603,  # the same weights again, in a plan of their own
     Graph.ENCODER: 53_596_928,
 }
 FP8_PARAMETERS = 14_050_918_400  # the weights of the denoiser blocks' linear layers
@@ -175,8 +176,8 @@ def _denoiser_scratch(spec: ModelSpec) -> int:
 
 
 def _decoder_scratch(spec: ModelSpec) -> int:
-    """Three maps of Wan's decoder at full resolution, bf16: a block's input, its middle and its residual."""
-    pixels = spec.frames_in(spec.chunk_latents) * spec.frame_height * spec.frame_width
+    """Of one latent frame, three maps of Wan's decoder at full size, bf16: a block's input, its middle, its residual."""
+    pixels = spec.temporal_stride * spec.frame_height * spec.frame_width
     return 3 * pixels * _DECODER_CHANNELS * 2
 
 

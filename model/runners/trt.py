@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
 from model.runners.device import Bytes, Device
+from model.runners.kept import KeptMemory, finished, is_kept, kept_tensors, seen_from_outside
 from model.runners.trt_log import TensorRtLog
 from model.runners.trt_plan import REBUILD, LoadedPlan, PlanFile, Shape, load_plan
 
@@ -70,11 +71,15 @@ class TrtRunner:
                 runtime = trt.Runtime(self._log)
                 loaded = [load_plan(name, plan, runtime, self._log, device) for name, plan in plans.items()]
                 self._share_scratch(loaded)
-                self._graphs = {plan.graph: _Graph(plan, self._make_tensors(plan)) for plan in loaded}
+                kept = kept_tensors({plan.graph: plan.signature for plan in loaded})
+                self._kept = KeptMemory({name: self._make_pair(name, tensor) for name, tensor in kept.items()})
+                self._graphs = {plan.graph: _Graph(plan, self._make_tensors(plan, kept)) for plan in loaded}
         except BaseException:
             self.close()
             raise
-        self._signatures = {name: graph.plan.signature for name, graph in self._graphs.items()}
+        self._signatures = {
+            name: seen_from_outside(name, graph.plan.signature, kept) for name, graph in self._graphs.items()
+        }
 
     @property
     def graphs(self) -> Mapping[str, GraphSignature]:
@@ -88,9 +93,11 @@ class TrtRunner:
             for name, array in inputs.items():
                 tensor = state.tensors[name]
                 self._device.upload(tensor.memory, tensor.put(array))
-            shapes = {name: state.plan.context.get_tensor_shape(name)[:] for name in signature.outputs}
+            given = [name for name in state.plan.signature.outputs if name in state.tensors]
+            shapes = {name: state.plan.context.get_tensor_shape(name)[:] for name in given}
             if not state.plan.context.execute_async_v3(self._device.stream_handle):
                 raise RunnerError(f"{graph}: TensorRT failed: {self._log.last_errors()}; restart the engine")
+            self._kept.advance(graph)
             for name, shape in shapes.items():
                 tensor = state.tensors[name]
                 self._device.download(tensor.staging[: tensor.nbytes(shape)], tensor.memory)
@@ -98,7 +105,7 @@ class TrtRunner:
                 self._device.synchronize()
             except RunnerError as exc:
                 raise RunnerError(f"{graph}: {exc}") from exc
-        return {name: state.tensors[name].take(shape) for name, shape in shapes.items()}
+        return finished({name: state.tensors[name].take(shape) for name, shape in shapes.items()}, signature)
 
     def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
         signature, state = self._lookup(graph)
@@ -138,6 +145,8 @@ class TrtRunner:
             if state.shapes.get(name) != shapes[name]:
                 _checked(plan.context.set_input_shape(name, shapes[name]), plan, self._log, f"the shape of {name}")
                 state.shapes[name] = shapes[name]
+        for name, address in self._kept.addresses_of(plan.graph, _all_tensors(plan)).items():
+            _checked(plan.context.set_tensor_address(name, address), plan, self._log, f"the address of {name}")
         if unknown := plan.context.infer_shapes():
             raise RunnerError(f"{plan.graph}: TensorRT lacks the shape of {', '.join(unknown)}; {REBUILD}")
 
@@ -158,10 +167,16 @@ class TrtRunner:
         for plan in plans:
             plan.context.set_device_memory(scratch, largest)
 
-    def _make_tensors(self, plan: LoadedPlan) -> dict[str, _Tensor]:
+    def _make_pair(self, name: str, tensor: TensorSignature) -> tuple[int, int]:
+        nbytes = math.prod(n for n in tensor.shape if n is not None) * np.dtype(tensor.dtype).itemsize
+        what = f"the decoder's {name}"
+        return self._device.allocate(nbytes, what=what), self._device.allocate(nbytes, what=what)
+
+    def _make_tensors(self, plan: LoadedPlan, kept: Mapping[str, TensorSignature]) -> dict[str, _Tensor]:
+        """For all inputs and outputs but those that are kept, which never leave the device."""
         largest = {name: _largest(name, signature, plan) for name, signature in plan.signature.inputs.items()}
         largest |= self._largest_outputs(plan)
-        signatures = {**plan.signature.inputs, **plan.signature.outputs}
+        signatures = _all_tensors(plan)
         return {
             name: _Tensor(
                 name,
@@ -170,6 +185,7 @@ class TrtRunner:
                 self._device.staging(nbytes, what=f"{plan.graph}'s {name}"),
             )
             for name, nbytes in largest.items()
+            if not is_kept(plan.graph, name, kept)
         }
 
     def _largest_outputs(self, plan: LoadedPlan) -> dict[str, int]:
@@ -185,6 +201,10 @@ class TrtRunner:
                 _checked(nbytes >= 0, plan, self._log, f"to say how large {name} gets")
                 sizes[name] = max(sizes[name], nbytes)
         return sizes
+
+
+def _all_tensors(plan: LoadedPlan) -> dict[str, TensorSignature]:
+    return {**plan.signature.inputs, **plan.signature.outputs}
 
 
 def _largest(name: str, signature: TensorSignature, plan: LoadedPlan) -> int:

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("onnx")
 from model.errors import RunnerError
 from model.runners.base import TensorSignature
-from tests.tensorrt_api.exports import write_export
+from tests.tensorrt_api.exports import write_chunk_decoder, write_export
 from tests.tensorrt_api.fake_device import IDENTITY, FakeDevice
 from trt_build.cache import EngineCache
 from trt_build.key import BuildEnvironment
@@ -213,3 +213,30 @@ def test_a_closed_runner_refuses_and_closes_again_without_harm(open_runner: Call
     assert device.closed
     with pytest.raises(RunnerError, match="no graph named 'scale'"):
         runner.run("scale", scaled(2))
+
+
+def test_a_chunk_decoders_memory_stays_on_the_gpu(tensorrt_world: Any, tmp_path: Path) -> None:
+    """Each run adds its latents to the memory; `decoder_first` starts anew. Nothing of it is ever copied."""
+    from model.runners.trt import TrtRunner
+    from model.runners.trt_plan import PlanFile
+    from trt_build.build import BuildOptions, build_model
+
+    folder, device = write_chunk_decoder(tmp_path / "export"), FakeDevice()
+    entries = build_model(folder, EngineCache(tmp_path / "engines"), HERE, BuildOptions(), out=io.StringIO())
+    runner = TrtRunner({entry.key.graph_name: PlanFile(path=entry.plan) for entry in entries}, device)
+    for name in ("decoder_first", "decoder"):
+        assert dict(runner.graphs[name].inputs) == {"latents": TensorSignature("float32", (1, 3, 1, 2, 2))}
+        assert dict(runner.graphs[name].outputs) == {"frames": TensorSignature("uint8", (1, 2, 2, 3))}
+
+    def decoded(graph: str, value: float) -> float:
+        device.log.clear()
+        frames = runner.run(graph, {"latents": np.full((1, 3, 1, 2, 2), value, np.float32)})["frames"]
+        assert device.log.count("upload 48") == device.log.count("download 48") == 1
+        assert frames.shape == (1, 2, 2, 3)
+        return float(frames.flat[0])
+
+    for _ in range(2):
+        assert decoded("decoder_first", -1.0) == 0
+        assert decoded("decoder", 0.5) == 64  # -1 + 0.5 = -0.5: a quarter of 255, rounded
+        assert decoded("decoder", 0.5) == 128  # 127.5, rounded to even
+        assert decoded("decoder", 0.75) == 223

@@ -1,0 +1,72 @@
+"""A chunk decoder's memory seen from outside: not at all; and its pixels as the frames that torch makes of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.errors import RunnerError
+from model.runners.base import GraphSignature, TensorSignature
+from model.runners.kept import KeptMemory, frames_from_pixels, kept_tensors, seen_from_outside
+
+MEMORY = TensorSignature("float32", (1, 8, 2, 4, 4))
+LATENTS = TensorSignature("float32", (1, 16, 1, 4, 4))
+PIXELS = TensorSignature("float32", (1, 3, 4, 32, 32))
+
+
+def graphs(**given: TensorSignature) -> dict[str, GraphSignature]:
+    after = {"next_memory_0": MEMORY, **given}
+    return {
+        "decoder_first": GraphSignature({"latents": LATENTS}, {"pixels": PIXELS, **after}),
+        "decoder": GraphSignature({"latents": LATENTS, "memory_0": MEMORY}, {"pixels": PIXELS, **after}),
+        "text_encoder": GraphSignature({"memory_0": MEMORY}, {"embeddings": MEMORY}),
+    }
+
+
+def test_only_a_model_with_a_first_decoder_keeps_memory() -> None:
+    assert kept_tensors(graphs()) == {"memory_0": MEMORY}
+    streaming = graphs()
+    del streaming["decoder_first"]  # the demo model's memory belongs to a session
+    assert kept_tensors(streaming) == {}
+    assert seen_from_outside("decoder", streaming["decoder"], {}) == streaming["decoder"]
+
+
+def test_decoders_that_do_not_agree_are_refused() -> None:
+    with pytest.raises(RunnerError, match=r"memory_0 is .* not given back as such; export"):
+        kept_tensors(graphs(next_memory_0=TensorSignature("float32", (1, 9, 2, 4, 4))))
+
+
+def test_callers_meet_latents_and_frames() -> None:
+    seen = seen_from_outside("decoder", graphs()["decoder"], kept_tensors(graphs()))
+    assert seen == GraphSignature({"latents": LATENTS}, {"frames": TensorSignature("uint8", (4, 32, 32, 3))})
+    assert (
+        seen_from_outside("text_encoder", graphs()["text_encoder"], kept_tensors(graphs()))
+        == (graphs()["text_encoder"])
+    )
+
+
+def test_a_run_reads_what_the_one_before_wrote() -> None:
+    kept, names = (
+        KeptMemory({"memory_0": (100, 200)}),
+        {"memory_0": MEMORY, "next_memory_0": MEMORY, "latents": LATENTS},
+    )
+    wrote = kept.addresses_of("decoder_first", names)["next_memory_0"]
+    kept.advance("decoder_first")
+    for _ in range(3):
+        addresses = kept.addresses_of("decoder", names)
+        assert addresses["memory_0"] == wrote
+        assert addresses["next_memory_0"] != wrote
+        wrote = addresses["next_memory_0"]
+        kept.advance("text_encoder")  # another graph between changes nothing
+        kept.advance("decoder")
+    assert kept.addresses_of("text_encoder", names) == {}
+
+
+def test_frames_are_torchs_own() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("diffusers")
+    from model.helios.streaming import as_frames
+
+    pixels = np.random.default_rng(3).normal(scale=0.8, size=(1, 3, 4, 16, 24)).astype(np.float32)
+    pixels.flat[:256] = np.arange(256) / 127.5 - 1
+    np.testing.assert_array_equal(frames_from_pixels(pixels), as_frames(torch.from_numpy(pixels)).numpy())
