@@ -70,10 +70,17 @@ def in_precision(
 
 def cast(module: nn.Module, dtype: torch.dtype, *, stays: frozenset[str] = frozenset()) -> None:
     """Casts every float parameter and buffer in place, but those with one of `stays` in their name's path."""
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        if tensor.dtype in _CASTABLE and stays.isdisjoint(name.split(".")):
-            tensor.data = hollow(tuple(tensor.shape), dtype).data if is_hollow(tensor) else tensor.data.to(dtype)
-    for layer in module.modules():
+
+    def casts(name: str, tensor: Tensor) -> bool:
+        return tensor.dtype in _CASTABLE and stays.isdisjoint(name.split("."))
+
+    for place, layer in module.named_modules():
+        for name, weight in layer.named_parameters(prefix=place, recurse=False):
+            if casts(name, weight):
+                weight.data = hollow(tuple(weight.shape), dtype).data if is_hollow(weight) else weight.data.to(dtype)
+        for name, buffer in layer.named_buffers(prefix=place, recurse=False, remove_duplicate=False):
+            if casts(name, buffer):  # replaced: a buffer may be a view, whose data cannot be given another dtype
+                layer._buffers[name.rpartition(".")[2]] = buffer.to(dtype)
         if isinstance(layer, Streamed):
             layer.dtype = dtype
 
