@@ -20,6 +20,7 @@ from bridge.config import ServeConfig
 from bridge.doctor import cpu_name
 from bridge.engine import EngineInfo
 from bridge.engine_events import ChunkMade
+from bridge.engines.synthetic import render_room
 from bridge.lobby import Lobby
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, Hello, PixelFormat
 from bridge.outputs import ControlAccepted, Send, ServerOffer
@@ -69,10 +70,10 @@ def measure(controls: int = _CONTROLS, warm_up: int = _WARM_UP) -> dict[str, lis
 def measure_warp(width: int, height: int, frames: int = 400) -> list[float]:
     """Milliseconds to bend a frame of this size to a camera that turns and walks, with depth."""
     clock = MonotonicClock()
-    rng = np.random.default_rng(0)
-    frame = rng.integers(0, 256, (height, width, 3), np.uint8)
-    depth = rng.uniform(2.0, 8.0, (height // 4, width // 4)).astype(np.float32)
-    warper, source, taken = Warper(width, height), _pose(0), []
+    source = _pose(0)
+    frame, _ = render_room(source.position, source.rotation, source.vertical_fov_deg, width, height)
+    _, depth = render_room(source.position, source.rotation, source.vertical_fov_deg, width // 4, height // 4)
+    warper, taken = Warper(width, height), []
     for tick in range(frames + 20):
         target = _pose(1 + tick % 12)
         began_us = clock.now_us()
