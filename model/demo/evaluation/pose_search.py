@@ -19,7 +19,8 @@ from model.camera import Camera
 from model.demo.evaluation.figures import Picture, gradient_energy
 
 FINEST_ROTATION_DEG, FINEST_POSITION_M = 0.3, 0.05
-"""A picture that does not pin its camera down to this (a wall of one colour, thick fog) says nothing about it."""
+"""A view in which even a good picture does not pin its camera down to this (a wall of one colour, thick fog) says
+nothing about it."""
 
 _PYRAMIDS = ((8, 4, 2, 1), (2, 1))
 """Where the search begins, in fractions of the size: wide, or near the wanted camera; the better end is taken."""
@@ -30,14 +31,24 @@ _DONE = 1e-5  # radians and metres: far below what can be seen
 _FAR_M = 1e4
 _HUBER = 1.345  # in standard deviations: 95 % as sharp as least squares on Gaussian noise
 _OUTLIER = 20.0  # grey levels
-_SAME_ERROR_PX = 100  # pixels that share one painting error: a network's errors are blobs, not grains
+GOOD_DB = 26.0
+"""The PSNR of a picture that is called good when it is asked what a view can tell."""
+
+_SAME_ERROR_PX = 25  # pixels that share one painting error: measured on blobs of 3 px sigma and 5.6 grey levels
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_RIDGE = np.diag([1e-2] * 6 + [1e-6] * 2)
+"""A motion that nothing speaks of (a flat wall's) stays at zero; a millionth of what a clear picture says."""
+
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseError:
-    """How far the shown camera is from the wanted one, and how well the picture tells (one standard deviation)."""
+    """How far the shown camera is from the wanted one, and how well the view can tell.
+
+    *_sd_*: one standard deviation that a picture of GOOD_DB would leave. It is the reference's alone: a picture that is
+    painted badly is not excused by it.
+    """
 
     rotation_deg: float
     position_m: float
@@ -46,7 +57,7 @@ class PoseError:
 
     @property
     def is_told(self) -> bool:
-        """Whether the picture pins its camera down."""
+        """Whether the view pins its camera down."""
         return self.rotation_sd_deg < FINEST_ROTATION_DEG and self.position_sd_m < FINEST_POSITION_M
 
 
@@ -54,11 +65,10 @@ class PoseError:
 class _Solved:
     """One linear system: the next small motion (3 metres, 3 radians), and how good the place is that it starts from.
 
-    cost: the mean Huber loss. covariance: (6, 6) of the motion, if this is the end.
+    cost: the mean Huber loss.
     """
 
     step: _Floats
-    covariance: _Floats
     cost: float
 
 
@@ -80,13 +90,12 @@ def find_pose_error(shown: Picture, reference: Picture, depth: NDArray[np.floati
         shown, reference: (H, W, 3) uint8. The reference is what `camera` should see.
         depth: (H, W) the reference's view-axis depth in metres, inf where it shows the sky.
     """
+    deviations = _told_by(_level(shown, reference, depth, camera, 1))
     reference = as_soft_as(shown, reference)
     levels = {factor: _level(shown, reference, depth, camera, factor) for factor in _PYRAMIDS[0]}
     ends = [_descend([levels[factor] for factor in pyramid]) for pyramid in _PYRAMIDS]
-    moved, solved = min(ends, key=lambda end: end[1].cost)
-    covariance = solved.covariance
+    moved, _ = min(ends, key=lambda end: end[1].cost)
     angle = math.acos(float(np.clip((np.trace(moved[:3, :3]) - 1) / 2, -1, 1)))
-    deviations = np.sqrt(np.diag(covariance))
     return PoseError(
         rotation_deg=math.degrees(angle), position_m=float(np.linalg.norm(moved[:3, :3].T @ moved[:3, 3])),
         rotation_sd_deg=math.degrees(float(np.linalg.norm(deviations[3:]))),
@@ -125,6 +134,13 @@ def _descend(levels: list[_Level]) -> tuple[_Floats, _Solved]:
             if np.abs(step).max() < _DONE:
                 break
     return moved, _solve(levels[-1], moved)
+
+
+def _told_by(level: _Level) -> _Floats:
+    """(6,) one standard deviation of a camera found by a picture of GOOD_DB: metres, radians."""
+    noise = (255 * 10 ** (-GOOD_DB / 20)) ** 2 * _SAME_ERROR_PX
+    deviations: _Floats = np.sqrt(np.diag(np.linalg.inv(level.slope.T @ level.slope + _RIDGE))[:6] * noise)
+    return deviations
 
 
 def _level(shown: Picture, reference: Picture, depth: NDArray[np.floating], camera: Camera, factor: int) -> _Level:
@@ -174,15 +190,12 @@ def _solve(level: _Level, moved: _Floats) -> _Solved:
     deviation = max(1.4826 * float(np.median(np.abs(error))), 0.25)
     weights = np.minimum(1.0, _HUBER * deviation / np.maximum(np.abs(error), 1e-9))
     weighted = slope * weights[:, None]
-    # A motion that nothing speaks of (a flat wall's) stays at zero: the ridge is a millionth of a clear picture's.
-    normal = weighted.T @ slope + np.diag([1e-2] * 6 + [1e-6] * 2)
+    normal = weighted.T @ slope + _RIDGE
     step = np.linalg.solve(normal, weighted.T @ error)
-    noise = 1.0 + float((weights * error**2).sum() / max(1.0, float(weights.sum())))  # 1: rounding to bytes
-    covariance = np.linalg.inv(normal)[:6, :6] * (noise * _SAME_ERROR_PX)
     # of a fixed width, so that two ends can be compared; what falls outside the picture costs as an outlier
     loss = np.where(np.abs(error) < _OUTLIER, error**2 / 2, _OUTLIER * (np.abs(error) - _OUTLIER / 2))
     cost = float(loss.sum() + (~inside).sum() * _OUTLIER**2) / len(inside)
-    return _Solved(step=step[:6], covariance=covariance, cost=cost)
+    return _Solved(step=step[:6], cost=cost)
 
 
 def _motion(twist: _Floats) -> _Floats:
