@@ -32,7 +32,7 @@ def chunks(tour: Tour, starts: range, *, late_frames: int = 0):
 def judged(**how) -> Judge:
     judge = Judge(TOUR, every=CHUNK, pose_every=2 * CHUNK)
     first = TOUR.changes[0].frame
-    for chunk in chunks(TOUR, range(first - CHUNK, first + 3 * CHUNK, CHUNK), **how):
+    for chunk in chunks(TOUR, range(first - 2 * CHUNK, first + 3 * CHUNK, CHUNK), **how):
         judge.see(chunk)
     return judge
 
@@ -41,7 +41,8 @@ def test_a_perfect_painter_is_found_perfect():
     judge = judged()
     assert picture_figures(judge.frames)["psnr_db"] == {"mean": 60.0, "p5": 60.0}
     camera = camera_figures(judge.frames)
-    assert camera["frames"] == 2
+    assert camera["frames"] >= 1
+    assert camera["frames"] + camera["frames_that_do_not_tell"] == 3
     assert camera["rotation_deg"]["median"] < 1e-3
     (change,) = judge.changes
     assert change.shows == (True, True, True)
