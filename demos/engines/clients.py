@@ -92,7 +92,21 @@ def _javascript(folder: Path) -> list[Command]:
     return [["cp", *files, str(folder)], ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]]
 
 
+def _unity(folder: Path) -> list[Command]:
+    sources = [HERE / "unity/Runtime/HeliosClient.cs", HERE / "unity/Walk~/Walk.cs"]
+    return [["mcs", "-langversion:6", "-warnaserror", f"-out:{folder / 'Walk.exe'}", *map(str, sources)]]
+
+
 CLIENTS: Final = (
+    EngineClient(
+        name="unity",
+        axes="unity",
+        sources=("unity/Runtime/HeliosClient.cs",),
+        programs=("mcs", "mono"),
+        build=_unity,
+        walk=lambda folder: ["mono", str(folder / "Walk.exe")],
+        install="Unity package manager: add the folder",
+    ),
     EngineClient(
         name="c",
         axes="opengl",
