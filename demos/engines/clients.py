@@ -94,7 +94,9 @@ def _javascript(folder: Path) -> list[Command]:
 
 def _unity(folder: Path) -> list[Command]:
     sources = [HERE / "unity/Runtime/HeliosClient.cs", HERE / "unity/Walk~/Walk.cs"]
-    return [["mcs", "-langversion:6", "-warnaserror", f"-out:{folder / 'Walk.exe'}", *map(str, sources)]]
+    return [
+        ["mcs", "-langversion:6", "-r:System.Core", "-warnaserror", f"-out:{folder / 'Walk.exe'}", *map(str, sources)]
+    ]
 
 
 CLIENTS: Final = (

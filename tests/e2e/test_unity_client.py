@@ -29,7 +29,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     made = tmp_path_factory.mktemp("unity") / "UnityTests.exe"
     sources = [UNITY / "Runtime/HeliosClient.cs", *sorted((UNITY / "Samples~/Quad").glob("*.cs"))]
     sources += [TESTS / "UnityEngine.cs", TESTS / "UnityTests.cs"]
-    subprocess.run(["mcs", "-langversion:6", "-warnaserror", f"-out:{made}", *map(str, sources)], check=True)
+    subprocess.run(
+        ["mcs", "-langversion:6", "-r:System.Core", "-warnaserror", f"-out:{made}", *map(str, sources)], check=True
+    )
     return ["mono", str(made)]
 
 

@@ -3,11 +3,12 @@
  * Read it from the bottom: the public functions, then what an arriving message means, then bytes.
  */
 #if !defined(_WIN32) && !defined(_POSIX_C_SOURCE)
-#define _POSIX_C_SOURCE 199309L /* clock_gettime */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime, shm_open */
 #endif
 #include "helios_bridge.h"
 
 #include <msgpack.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,11 @@
 #ifdef _WIN32
 #include <windows.h>
 #else
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 #endif
 
 enum { HELLO = 1, WELCOME, CONTROL, FRAME, SCENE, RESET, STATS_REQUEST, STATS, ERROR_, BUSY, BYE, PING, PONG };
@@ -26,6 +31,13 @@ enum { MAX_BODY_BYTES = 16 * 1024, MAX_SCENE_BYTES = 4 * 1024 * 1024, MAX_DEPTH 
 #define BYE_MS 100
 
 typedef enum { WAITING, OPEN, CLOSED } session_state; /* WAITING: for a WELCOME */
+
+typedef struct {
+    const uint8_t *memory; /* NULL: not open */
+    size_t size;
+    uint32_t slots, stride, width, height;
+    uint8_t *copy; /* the newest frame's pixels: a slot is only ours until it is named */
+} frame_ring;
 
 struct hb_client {
     void *context, *socket;
@@ -39,7 +51,8 @@ struct hb_client {
     hb_counts counts;
     hb_frame frame;
     bool has_frame;
-    zmq_msg_t pixels;          /* of `frame` */
+    zmq_msg_t pixels; /* of `frame`, when they came in the message */
+    frame_ring ring;
     char action[2049];
     msgpack_sbuffer out;
     char notice[1024];
@@ -214,6 +227,12 @@ static void put_text(msgpack_packer *to, const char *text)
     msgpack_pack_str_body(to, text == NULL ? "" : text, size);
 }
 
+static void put_number(msgpack_packer *to, const char *name, double value)
+{
+    put_text(to, name);
+    msgpack_pack_double(to, value);
+}
+
 static void put_numbers(msgpack_packer *to, const char *name, const double *values, size_t count)
 {
     put_text(to, name);
@@ -240,7 +259,7 @@ static void put_bool(msgpack_packer *to, const char *name, bool value)
     value ? msgpack_pack_true(to) : msgpack_pack_false(to);
 }
 
-/* msgpack wants the components little-endian on the wire; engines run on little-endian machines. */
+/* Meshes are little-endian on the wire; engines run on little-endian machines. */
 static void put_bytes(msgpack_packer *to, const char *name, const void *bytes, size_t size)
 {
     put_text(to, name);
@@ -269,14 +288,13 @@ static void send_hello(hb_client *client, int64_t now_us)
 {
     if (now_us < client->hello_due_us)
         return;
-    msgpack_packer packer, *to = begin(client, &packer, 11);
+    msgpack_packer packer, *to = begin(client, &packer, 14);
     const hb_options *options = &client->options;
     put_int(to, "version_major", 1);
-    put_int(to, "version_minor", 0);
+    put_int(to, "version_minor", 1);
     put_named_text(to, "client", client->name);
     put_named_text(to, "axes", client->axes);
-    put_text(to, "units_per_metre");
-    msgpack_pack_double(to, options->units_per_metre);
+    put_number(to, "units_per_metre", options->units_per_metre);
     put_text(to, "pixel_formats");
     msgpack_pack_array(to, options->accepts_jpeg ? 2 : 1);
     if (options->accepts_jpeg)
@@ -284,12 +302,93 @@ static void send_hello(hb_client *client, int64_t now_us)
     put_text(to, "rgb8");
     put_int(to, "credit", options->credit);
     put_int(to, "budget_us", options->budget_us);
-    put_text(to, "tick_hz");
-    msgpack_pack_double(to, options->tick_hz);
+    put_number(to, "tick_hz", options->tick_hz);
+    put_number(to, "max_speed", options->max_speed);
+    put_number(to, "max_turn_deg_per_s", options->max_turn_deg_per_s);
+    put_bool(to, "shared_memory", options->shared_memory);
     put_named_text(to, "session_id", client->welcome.session_id);
     put_named_text(to, "resume_token", client->resume_token);
     if (send_out(client, HELLO))
         client->hello_due_us = now_us + HELLO_AGAIN_US;
+}
+
+/* ---- shared memory ------------------------------------------------------------------------------------------------ */
+
+static void close_ring(frame_ring *ring)
+{
+    if (ring->memory != NULL) {
+#ifdef _WIN32
+        UnmapViewOfFile(ring->memory);
+#else
+        munmap((void *)ring->memory, ring->size);
+#endif
+    }
+    free(ring->copy);
+    memset(ring, 0, sizeof *ring);
+}
+
+/* Maps the server's ring for reading. Leaves ring->memory NULL when that cannot be done here. */
+static void map_ring(frame_ring *ring, const char *name)
+{
+#ifdef _WIN32
+    HANDLE mapping = OpenFileMappingA(FILE_MAP_READ, FALSE, name);
+    if (mapping == NULL)
+        return;
+    MEMORY_BASIC_INFORMATION region;
+    ring->memory = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
+    if (ring->memory != NULL && VirtualQuery(ring->memory, &region, sizeof region) != 0)
+        ring->size = region.RegionSize;
+    CloseHandle(mapping);
+#else
+    char path[66 * 4];
+    struct stat about;
+    snprintf(path, sizeof path, "/%s", name);
+    int file = shm_open(path, O_RDONLY, 0);
+    if (file < 0)
+        return;
+    if (fstat(file, &about) == 0 && about.st_size >= 64) {
+        void *memory = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_SHARED, file, 0);
+        if (memory != MAP_FAILED) {
+            ring->memory = memory;
+            ring->size = (size_t)about.st_size;
+        }
+    }
+    close(file);
+#endif
+}
+
+static void open_ring(frame_ring *ring, const char *name, int32_t width, int32_t height)
+{
+    close_ring(ring);
+    if (name[0] == '\0')
+        return;
+    map_ring(ring, name);
+    if (ring->memory == NULL)
+        return;
+    memcpy(&ring->slots, ring->memory + 8, 4);
+    memcpy(&ring->stride, ring->memory + 12, 4);
+    memcpy(&ring->width, ring->memory + 16, 4);
+    memcpy(&ring->height, ring->memory + 20, 4);
+    size_t pixels_bytes = 3 * (size_t)width * (size_t)height;
+    ring->copy = malloc(pixels_bytes);
+    if (ring->copy == NULL || memcmp(ring->memory, "HLBRING1", 8) != 0 || ring->width != (uint32_t)width ||
+        ring->height != (uint32_t)height || ring->slots == 0 || ring->slots > 10 || ring->stride % 64 != 0 ||
+        ring->stride < 64 + pixels_bytes || 64 + (size_t)ring->slots * ring->stride > ring->size)
+        close_ring(ring);
+}
+
+/* Copies a slot's pixels. False: the slot does not hold that frame (any more). */
+static bool read_slot(frame_ring *ring, int64_t slot, int64_t sequence)
+{
+    if (ring->memory == NULL || slot >= ring->slots)
+        return false;
+    const uint8_t *at = ring->memory + 64 + (size_t)slot * ring->stride;
+    const _Atomic uint64_t *now = (const _Atomic uint64_t *)at;
+    if (atomic_load_explicit(now, memory_order_acquire) != (uint64_t)sequence)
+        return false;
+    memcpy(ring->copy, at + 64, 3 * (size_t)ring->width * ring->height);
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(now, memory_order_relaxed) == (uint64_t)sequence;
 }
 
 /* ---- what an arriving message means ------------------------------------------------------------------------------- */
@@ -307,7 +406,7 @@ static unsigned lose(hb_client *client, int64_t now_us, const char *why)
 static unsigned on_welcome(hb_client *client, const msgpack_object *body)
 {
     hb_welcome welcome = {0};
-    char token[sizeof client->resume_token];
+    char token[sizeof client->resume_token], ring[65 * 4] = "";
     int64_t last_seq, width, height, credit, heartbeat_us;
     if (!read_bool(body, "resumed", &welcome.resumed) || !read_int(body, "last_seq", -1, INT64_MAX / 2, &last_seq) ||
         !read_int(body, "frame_width", 1, 4096, &width) || !read_int(body, "frame_height", 1, 4096, &height) ||
@@ -331,6 +430,9 @@ static unsigned on_welcome(hb_client *client, const msgpack_object *body)
     memcpy(client->resume_token, token, sizeof token);
     client->waiting_since_us = 0;
     client->state = OPEN;
+    read_text(body, "ring", ring, sizeof ring);
+    client->has_frame = client->has_frame && client->frame.pixels != client->ring.copy; /* it goes with the old ring */
+    open_ring(&client->ring, client->options.shared_memory ? ring : "", welcome.frame_width, welcome.frame_height);
     return HB_OPENED;
 }
 
@@ -356,13 +458,19 @@ static unsigned on_frame(hb_client *client, const msgpack_object *body, zmq_msg_
     /* Answers come in the order of their controls; whatever else it is, it is not ours to acknowledge. */
     if (frame.seq <= client->newest_seq || frame.seq >= client->next_seq)
         return 0;
+    int64_t slot = -1, sequence = 0;
+    read_int(body, "ring_slot", -1, 9, &slot);
+    read_int(body, "ring_sequence", 0, INT64_MAX, &sequence);
+    bool in_ring = slot >= 0, lost = false;
     int known = -1;
     for (int i = 0; i < 3; i++)
         known = strcmp(source, sources[i]) == 0 ? i : known;
     frame.is_jpeg = strcmp(format, "jpeg") == 0;
-    frame.pixels_size = zmq_msg_size(pixels);
-    if (known < 0 || (frame.is_jpeg ? !client->options.accepts_jpeg || frame.pixels_size > MAX_PIXELS_BYTES
-                                    : strcmp(format, "rgb8") != 0 || frame.pixels_size != (size_t)(3 * width * height)))
+    frame.pixels_size = in_ring ? (size_t)(3 * width * height) : zmq_msg_size(pixels);
+    if (known < 0 || (in_ring && (client->ring.memory == NULL || zmq_msg_size(pixels) != 0 || frame.is_jpeg ||
+                                  client->ring.width != width || client->ring.height != height)) ||
+        (frame.is_jpeg ? !client->options.accepts_jpeg || frame.pixels_size > MAX_PIXELS_BYTES
+                       : strcmp(format, "rgb8") != 0 || frame.pixels_size != (size_t)(3 * width * height)))
         return 0;
     frame.source = (hb_source)known;
     frame.width = (int32_t)width;
@@ -374,9 +482,20 @@ static unsigned on_frame(hb_client *client, const msgpack_object *body, zmq_msg_
                             : known == HB_REPROJECTED ? &client->counts.reprojected : &client->counts.held) += 1;
     client->newest_seq = frame.seq;
     client->waiting_since_us = 0;
-    zmq_msg_move(&client->pixels, pixels);
+    if (in_ring) {
+        lost = !read_slot(&client->ring, slot, sequence);
+        client->counts.in_ring += !lost;
+        frame.pixels = client->ring.copy;
+    } else {
+        zmq_msg_move(&client->pixels, pixels);
+        frame.pixels = zmq_msg_data(&client->pixels);
+    }
+    if (lost) { /* it counts as read, and pixels travel in the message from now on */
+        client->has_frame = client->has_frame && client->frame.pixels != client->ring.copy;
+        close_ring(&client->ring);
+        return 0;
+    }
     memcpy(client->action, action, sizeof action);
-    frame.pixels = zmq_msg_data(&client->pixels);
     frame.action = client->action;
     client->frame = frame;
     client->has_frame = true;
@@ -571,6 +690,7 @@ void hb_close(hb_client *client)
     if (client->context != NULL)
         zmq_ctx_term(client->context);
     zmq_msg_close(&client->pixels);
+    close_ring(&client->ring);
     msgpack_sbuffer_destroy(&client->out);
     free(client->name);
     free(client->axes);
@@ -596,6 +716,8 @@ unsigned hb_poll(hb_client *client, int timeout_ms)
             now_us - client->waiting_since_us > MISSED_HEARTBEATS * client->heartbeat_us &&
             now_us - client->heard_us > MISSED_HEARTBEATS * client->heartbeat_us)
             found |= lose(client, now_us, "nothing heard from the server");
+        if (!client->has_frame) /* one that came was lost again with its ring */
+            found &= ~(unsigned)HB_FRAME;
     } while (found == 0 && now_us < until_us);
     return found;
 }
@@ -604,14 +726,13 @@ int64_t hb_send(hb_client *client, const hb_control *control)
 {
     if (client->state != OPEN)
         return -1;
-    msgpack_packer packer, *to = begin(client, &packer, 10);
+    msgpack_packer packer, *to = begin(client, &packer, 11);
     int64_t now_us = hb_now_us();
     put_int(to, "seq", client->next_seq);
     put_int(to, "t_us", now_us);
     put_numbers(to, "position", control->camera.position, 3);
     put_numbers(to, "rotation", control->camera.rotation, 4);
-    put_text(to, "vertical_fov_deg");
-    msgpack_pack_double(to, control->camera.vertical_fov_deg);
+    put_number(to, "vertical_fov_deg", control->camera.vertical_fov_deg);
     put_named_text(to, "action", control->action);
     put_text(to, "events");
     msgpack_pack_array(to, control->event_count);
@@ -623,6 +744,7 @@ int64_t hb_send(hb_client *client, const hb_control *control)
     put_bool(to, "teleport", control->teleport);
     put_int(to, "lateness_us", client->lateness_us);
     put_int(to, "frame_received_seq", client->newest_seq);
+    put_bool(to, "shared_frames", client->ring.memory != NULL);
     if (!send_out(client, CONTROL))
         return -1;
     client->counts.controls++;

@@ -1,4 +1,4 @@
-/* helios_bridge.h: a game's side of the helios-bridge protocol 1.0, as a C ABI for native engines.
+/* helios_bridge.h: a game's side of the helios-bridge protocol 1.1, as a C ABI for native engines.
  *
  * One client is one session. Call it from one thread; nothing here blocks but hb_poll with a timeout. The protocol
  * itself, with every field's meaning, is unity_plugin_protocol.md. Strings are UTF-8.
@@ -31,6 +31,9 @@ typedef struct hb_options {
     int64_t budget_us;           /* 16667: how long after a control its answer is still useful */
     double tick_hz;              /* 60 */
     int32_t credit;              /* 2: frames under way unread, at most 8 */
+    double max_speed;            /* 0: not declared; units/s that the camera never exceeds, for predictions */
+    double max_turn_deg_per_s;   /* 0: not declared */
+    bool shared_memory;          /* false: pixels travel in the message. true: in shared memory where that can be had */
     bool accepts_jpeg;           /* false: pixels come as rgb8. true: as JPEG where the server has it; you decode it */
     const char *curve_server_key; /* NULL: no encryption. Z85 text of 40 characters, all three together */
     const char *curve_public_key;
@@ -116,6 +119,7 @@ typedef struct hb_counts {
     int64_t generated, reprojected, held; /* answered */
     int64_t refused;                    /* answered by an ERROR */
     int64_t resumes;
+    int64_t in_ring;                    /* answers whose pixels came through shared memory */
 } hb_counts;
 
 /* What an hb_poll found; several may stand together. */

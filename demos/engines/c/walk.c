@@ -49,7 +49,7 @@ int main(int argc, char **argv)
         return 2;
     }
     hb_options options = {
-        .address = argv[1], .name = "c walk", .credit = 4,
+        .address = argv[1], .name = "c walk", .credit = 4, .shared_memory = getenv("HELIOS_NO_SHARED_MEMORY") == NULL,
         .curve_server_key = getenv("HELIOS_SERVER_KEY"),
         .curve_public_key = getenv("HELIOS_PUBLIC_KEY"),
         .curve_secret_key = getenv("HELIOS_SECRET_KEY"),
@@ -103,9 +103,9 @@ int main(int argc, char **argv)
     int64_t count = trip_count < MOST_TRIPS ? trip_count : MOST_TRIPS;
     qsort(trips, (size_t)count, sizeof *trips, by_value);
     printf("{\"client\": \"c\", \"controls\": %lld, \"generated\": %lld, \"reprojected\": %lld, \"held\": %lld, \"refused\": %lld, "
-           "\"resumes\": %lld, \"shown\": %lld, \"round_trip_us_p50\": %lld, \"round_trip_us_p99\": %lld}\n",
+           "\"resumes\": %lld, \"in_ring\": %lld, \"shown\": %lld, \"round_trip_us_p50\": %lld, \"round_trip_us_p99\": %lld}\n",
            (long long)counts.controls, (long long)counts.generated, (long long)counts.reprojected, (long long)counts.held,
-           (long long)counts.refused, (long long)counts.resumes, (long long)shown,
+           (long long)counts.refused, (long long)counts.resumes, (long long)counts.in_ring, (long long)shown,
            (long long)(count ? trips[count / 2] : 0), (long long)(count ? trips[count * 99 / 100] : 0));
     hb_close(client);
     return counts.controls > 0 && shown > 0 ? 0 : 1;

@@ -1,5 +1,5 @@
 /**
- * A game's side of the helios-bridge protocol 1.0, for Node. Everything is in the axes and units of the options.
+ * A game's side of the helios-bridge protocol 1.1, for Node. Everything is in the axes and units of the options.
  *
  * Events: "open" (Welcome; when it is not `resumed`, hand over your level), "frame" (Frame), "refused", "busy", "lost"
  * (a text each; busy and lost mend themselves), "closed" (a text; nothing more will come).
@@ -101,7 +101,7 @@ export class HeliosBridge extends EventEmitter {
    */
   constructor(address = "tcp://127.0.0.1:5599", { curve, ...hello } = {}) {
     super();
-    this.#hello = { version_major: 1, version_minor: 0, client: "javascript", budget_us: 16667, ...hello };
+    this.#hello = { version_major: 1, version_minor: 1, client: "javascript", budget_us: 16667, ...hello };
     const keys = curve && { curveServerKey: curve.serverKey, curvePublicKey: curve.publicKey, curveSecretKey: curve.secretKey };
     // A send that cannot leave at once fails at once: an old control is worth nothing.
     this.#socket = new Dealer({ linger: 0, immediate: true, sendTimeout: 0, ...keys });

@@ -45,7 +45,7 @@ static void speak(hb_client *client)
 int main(int argc, char **argv)
 {
     hb_options options = {.address = argc > 1 ? argv[1] : NULL, .name = "vector", .axes = "unreal", .units_per_metre = 100,
-                          .credit = 4, .budget_us = 8333, .tick_hz = 120};
+                          .credit = 4, .budget_us = 8333, .tick_hz = 120, .shared_memory = true, .accepts_jpeg = true};
     hb_client *client = hb_open(&options);
     for (unsigned found = 0; !(found & HB_CLOSED);) {
         found = hb_poll(client, 1000);

@@ -1,4 +1,4 @@
-// HeliosClient.cs: a game's side of the helios-bridge protocol 1.0 in one file. C# 6, nothing but the class library.
+// HeliosClient.cs: a game's side of the helios-bridge protocol 1.1 in one file. C# 6, nothing but the class library.
 //
 // It speaks ZMTP 3.0 (NULL) over TCP and the part of msgpack that the protocol uses. A thread of its own reads; the game
 // calls Send and TryTake from one thread, once a tick. After the first frames neither allocates. CURVE is not here: to
@@ -8,7 +8,10 @@
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
+using System.IO;
+using System.IO.MemoryMappedFiles;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Threading;
 
@@ -24,6 +27,8 @@ namespace HeliosBridge
         public int BudgetMicroseconds = 16667; // how long after a control its answer is still useful
         public double TickHz = 60;
         public int Credit = 4; // frames under way unread, at most 8
+        public double MaxSpeed, MaxTurnDegreesPerSecond; // that the camera never exceeds, for predictions; 0: not declared
+        public bool SharedMemory = true; // pixels by shared memory where server and machine allow it
         public bool FlipRows; // true: row 0 of Pixels is the picture's lowest, as Texture2D wants it
     }
 
@@ -104,6 +109,7 @@ namespace HeliosBridge
     public struct HeliosCounts
     {
         public long Controls, Generated, Reprojected, Held, Refused, Resumes;
+        public long InRing; // answers whose pixels came through shared memory
         public long Unanswered { get { return Controls - Generated - Reprojected - Held - Refused; } }
     }
 
@@ -120,6 +126,7 @@ namespace HeliosBridge
         readonly MsgpackWriter _out = new MsgpackWriter();
         readonly FrameReader _frames;
         ZmtpConnection _connection;
+        SharedRing _ring; // the thread's; null: pixels travel in the message
         HeliosFrame _writing = new HeliosFrame(), _ready = new HeliosFrame(), _taken = new HeliosFrame();
         bool _hasReady;
         volatile bool _stopping;
@@ -152,7 +159,7 @@ namespace HeliosBridge
                 if (_state != HeliosState.Open || !_connection.CanSend) return -1;
                 long now = NowMicroseconds;
                 int eventCount = events == null ? 0 : events.Count;
-                _out.Begin(10);
+                _out.Begin(11);
                 _out.Put("seq", _nextSeq);
                 _out.Put("t_us", now);
                 _out.Put("position", camera.Position);
@@ -170,6 +177,7 @@ namespace HeliosBridge
                 _out.Put("teleport", teleport);
                 _out.Put("lateness_us", _latenessMicroseconds);
                 _out.Put("frame_received_seq", _newestSeq);
+                _out.Put("shared_frames", _ring != null);
                 if (!Transmit(MessageType.Control)) return -1;
                 _counts.Controls++;
                 if (_waitingSince == 0) _waitingSince = now;
@@ -326,6 +334,7 @@ namespace HeliosBridge
                 lock (_lock) { _connection = null; Lose("the connection was lost"); }
                 if (!_stopping) Thread.Sleep(ReconnectMilliseconds);
             }
+            lock (_lock) CloseRing();
         }
 
         // HELLO while no session is open, and a look at whether the server still speaks.
@@ -338,9 +347,9 @@ namespace HeliosBridge
                     now - _waitingSince > patience && now - _heard > patience)
                     throw new ZmtpException("nothing heard from the server");
                 if (_state != HeliosState.Waiting || now < _helloDue || _connection == null) return;
-                _out.Begin(11);
+                _out.Begin(14);
                 _out.Put("version_major", 1);
-                _out.Put("version_minor", 0);
+                _out.Put("version_minor", 1);
                 _out.Put("client", _options.Name);
                 _out.Put("axes", _options.Axes);
                 _out.Put("units_per_metre", _options.UnitsPerMetre);
@@ -350,6 +359,9 @@ namespace HeliosBridge
                 _out.Put("credit", _options.Credit);
                 _out.Put("budget_us", _options.BudgetMicroseconds);
                 _out.Put("tick_hz", _options.TickHz);
+                _out.Put("max_speed", _options.MaxSpeed);
+                _out.Put("max_turn_deg_per_s", _options.MaxTurnDegreesPerSecond);
+                _out.Put("shared_memory", _options.SharedMemory);
                 _out.Put("session_id", _sessionId);
                 _out.Put("resume_token", _resumeToken);
                 _helloDue = now + HelloAgainMicroseconds;
@@ -398,6 +410,9 @@ namespace HeliosBridge
             // Answers come in the order of their controls; whatever else it is, it is not ours to acknowledge.
             HeliosFrame frame = _writing;
             if (_state != HeliosState.Open || frame.Seq <= _newestSeq || frame.Seq >= _nextSeq) return;
+            bool inRing = _frames.RingSlot >= 0;
+            if (inRing && (_ring == null || !_ring.Fits(frame))) return;
+            bool lost = inRing && !_ring.Read(_frames.RingSlot, _frames.RingSequence, frame.Pixels, _options.FlipRows);
             frame.RoundTripMicroseconds = _heard - _frames.SentMicroseconds;
             _latenessMicroseconds = frame.RoundTripMicroseconds - _options.BudgetMicroseconds;
             _newestSeq = frame.Seq;
@@ -405,6 +420,12 @@ namespace HeliosBridge
             if (frame.Source == HeliosSource.Generated) _counts.Generated++;
             else if (frame.Source == HeliosSource.Reprojected) _counts.Reprojected++;
             else _counts.Held++;
+            if (lost) // it counts as read, and pixels travel in the message from now on
+            {
+                CloseRing();
+                return;
+            }
+            if (inRing) _counts.InRing++;
             _writing = _ready;
             _ready = frame;
             _hasReady = true;
@@ -424,6 +445,9 @@ namespace HeliosBridge
             if (resumed) _counts.Resumes++;
             else _newestSeq = -1; // a new session has sent nothing that could be acknowledged
             _waitingSince = 0;
+            CloseRing();
+            if (_options.SharedMemory)
+                _ring = SharedRing.Open(body.String("ring"), body.Integer("frame_width", 1, 4096, 0), body.Integer("frame_height", 1, 4096, 0));
             _state = HeliosState.Open;
             Notify(resumed ? HeliosNoticeKind.Resumed : HeliosNoticeKind.Opened, body.String("model") ?? "");
         }
@@ -448,6 +472,12 @@ namespace HeliosBridge
             if (reply == "CONTROL" && _state == HeliosState.Open) _counts.Refused++;
             if (fatal) End(code + ": " + text);
             else Notify(HeliosNoticeKind.Refused, code + ": " + text);
+        }
+
+        void CloseRing()
+        {
+            if (_ring != null) _ring.Dispose();
+            _ring = null;
         }
 
         void OnPing(MsgpackReader body)
@@ -497,11 +527,18 @@ namespace HeliosBridge
         /// <summary>The control's own time, echoed.</summary>
         public long SentMicroseconds { get; private set; }
 
+        /// <summary>Where in the ring the pixels lie; slot -1: they were in the message.</summary>
+        public long RingSlot { get; private set; }
+        public long RingSequence { get; private set; }
+
         /// <summary>Reads the pixels' part behind the header in Body. False: they do not belong together.</summary>
         public bool Read(ZmtpConnection connection, long length, HeliosFrame frame)
         {
-            if (!Body.Validate() || !ReadHeader(frame) || length != 3L * frame.Width * frame.Height) return false;
-            if (frame.Pixels.Length != length) frame.Pixels = new byte[length];
+            if (!Body.Validate() || !ReadHeader(frame)) return false;
+            long size = 3L * frame.Width * frame.Height;
+            if (length != (RingSlot >= 0 ? 0 : size)) return false;
+            if (frame.Pixels.Length != size) frame.Pixels = new byte[size];
+            if (RingSlot >= 0) return true;
             int stride = 3 * frame.Width;
             for (int row = 0; row < frame.Height; row++)
                 connection.Copy(frame.Pixels, (_flipRows ? frame.Height - 1 - row : row) * stride, stride);
@@ -518,6 +555,8 @@ namespace HeliosBridge
             frame.Index = Body.Integer("index", 0, long.MaxValue, -1);
             frame.ControlAgeMicroseconds = Body.Integer("control_age_us", 0, long.MaxValue, -1);
             frame.ServerMicroseconds = Body.Integer("server_us", 0, long.MaxValue, -1);
+            RingSlot = Body.Integer("ring_slot", 0, 9, -1);
+            RingSequence = Body.Integer("ring_sequence", 0, long.MaxValue, 0);
             frame.Width = (int)Body.Integer("width", 1, 4096, -1);
             frame.Height = (int)Body.Integer("height", 1, 4096, -1);
             bool sound = source >= 0 && frame.Seq >= 0 && SentMicroseconds >= 0 && frame.Chunk >= -1 && frame.Index >= 0 &&
@@ -537,6 +576,70 @@ namespace HeliosBridge
             frame.Action = _action;
             if (_action == null) _action = "";
             return frame.Action != null;
+        }
+    }
+
+    /// <summary>The server's ring of frames in shared memory, read-only (protocol, section "Shared memory").</summary>
+    sealed class SharedRing : IDisposable
+    {
+        const int HeadBytes = 64;
+        readonly MemoryMappedFile _file;
+        readonly MemoryMappedViewAccessor _view;
+        readonly int _slots, _stride, _width, _height;
+        readonly IntPtr _memory;
+
+        SharedRing(MemoryMappedFile file, long width, long height)
+        {
+            _file = file;
+            _view = file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
+            _slots = _view.ReadInt32(8);
+            _stride = _view.ReadInt32(12);
+            _width = _view.ReadInt32(16);
+            _height = _view.ReadInt32(20);
+            bool sound = _view.ReadInt64(0) == 0x31474e4952424c48 && _width == width && _height == height && // "HLBRING1"
+                _slots >= 1 && _slots <= 10 && _stride % 64 == 0 && _stride >= HeadBytes + 3 * width * height &&
+                HeadBytes + (long)_slots * _stride <= _view.Capacity;
+            if (!sound) { Dispose(); throw new InvalidDataException("not a ring of frames of " + width + " x " + height); }
+            _memory = _view.SafeMemoryMappedViewHandle.DangerousGetHandle();
+        }
+
+        /// <summary>The ring of that name, or null when it cannot be read here, for whatever reason.</summary>
+        public static SharedRing Open(string name, long width, long height)
+        {
+            if (string.IsNullOrEmpty(name) || name.IndexOfAny(new[] { '/', '\\' }) >= 0) return null;
+            try
+            {
+                string path = "/dev/shm/" + name;
+                MemoryMappedFile file = Path.DirectorySeparatorChar == '\\'
+                    ? MemoryMappedFile.OpenExisting(name, MemoryMappedFileRights.Read)
+                    : MemoryMappedFile.CreateFromFile(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete),
+                        null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, false);
+                return new SharedRing(file, width, height);
+            }
+            catch (Exception) { return null; } // another machine, another user, a container, a platform without it
+        }
+
+        public bool Fits(HeliosFrame frame) { return frame.Width == _width && frame.Height == _height; }
+
+        /// <summary>Copies a slot's pixels. False: the slot does not hold that frame (any more).</summary>
+        public bool Read(long slot, long sequence, byte[] pixels, bool flipRows)
+        {
+            if (slot >= _slots) return false;
+            IntPtr at = new IntPtr(_memory.ToInt64() + HeadBytes + slot * _stride);
+            if (Marshal.ReadInt64(at) != sequence) return false;
+            Thread.MemoryBarrier();
+            IntPtr source = new IntPtr(at.ToInt64() + 64);
+            int row = 3 * _width;
+            if (!flipRows) Marshal.Copy(source, pixels, 0, row * _height);
+            else for (int y = 0; y < _height; y++) Marshal.Copy(new IntPtr(source.ToInt64() + y * row), pixels, (_height - 1 - y) * row, row);
+            Thread.MemoryBarrier();
+            return Marshal.ReadInt64(at) == sequence;
+        }
+
+        public void Dispose()
+        {
+            _view.Dispose();
+            _file.Dispose();
         }
     }
 

@@ -39,7 +39,8 @@ static class Walk
             Console.Error.WriteLine("usage: Walk tcp://HOST:PORT SECONDS");
             return 2;
         }
-        using (HeliosClient client = new HeliosClient(new HeliosOptions { Host = address.Host, Port = address.Port, Name = "unity walk" }))
+        bool shared = Environment.GetEnvironmentVariable("HELIOS_NO_SHARED_MEMORY") == null;
+        using (HeliosClient client = new HeliosClient(new HeliosOptions { Host = address.Host, Port = address.Port, Name = "unity walk", SharedMemory = shared }))
             return Play(client, seconds);
     }
 
@@ -75,8 +76,8 @@ static class Walk
         HeliosCounts counts = client.Counts;
         trips.Sort();
         Console.WriteLine("{{\"client\": \"unity\", \"controls\": {0}, \"generated\": {1}, \"reprojected\": {2}, \"held\": {3}, " +
-            "\"refused\": {4}, \"resumes\": {5}, \"shown\": {6}, \"round_trip_us_p50\": {7}, \"round_trip_us_p99\": {8}}}",
-            counts.Controls, counts.Generated, counts.Reprojected, counts.Held, counts.Refused, counts.Resumes, trips.Count,
+            "\"refused\": {4}, \"resumes\": {5}, \"in_ring\": {6}, \"shown\": {7}, \"round_trip_us_p50\": {8}, \"round_trip_us_p99\": {9}}}",
+            counts.Controls, counts.Generated, counts.Reprojected, counts.Held, counts.Refused, counts.Resumes, counts.InRing, trips.Count,
             trips.Count > 0 ? trips[trips.Count / 2] : 0, trips.Count > 0 ? trips[trips.Count * 99 / 100] : 0);
         return trips.Count > 0 ? 0 : 1;
     }
