@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from model.fp8 import Observer
 from model.rollout import Rollout, Tokenize
@@ -28,8 +29,12 @@ def calibrated_scales(
     requests: Sequence[ChunkRequest],
     *,
     tokenize: Tokenize | None = None,
+    progress: bool = False,
 ) -> dict[str, float]:
-    """Scales by site, as `model.fp8.Scales` takes them, from making the chunks of `requests` one after another."""
+    """Scales by site, as `model.fp8.Scales` takes them, from making the chunks of `requests` one after another.
+
+    progress: a bar on stderr.
+    """
     observer = Observer()
     denoiser = graphs[Graph.DENOISER]
     assert isinstance(denoiser.module, DenoiserGraph)
@@ -39,7 +44,7 @@ def calibrated_scales(
     observer.largest.clear()  # the runner tries every graph on its example, which is noise
     rollout = Rollout(spec, runner, clock=time.perf_counter, tokenize=tokenize)
     state = rollout.open(_SEED, requests[0].texts[0])
-    for request in requests:
+    for request in tqdm(requests, desc="calibrating", unit="chunk", disable=not progress):
         _, state = rollout.chunk(state, request)
     return observer.scales()
 

@@ -82,11 +82,14 @@ def export_model(source: Source, folder: Path, config: ExportConfig, *, report: 
     """
     spec = source.spec
     profiles = {name: profiles_of(spec, name, graph) for name, graph in source.graphs.items()}
+    largest_bytes = 4 if config.precision is Precision.FP32 else 2
+    check_free_disk([graph.module for graph in source.graphs.values()], folder, largest_bytes=largest_bytes)
     scales = None
     if config.precision is Precision.FP8:
-        scales = calibrated_scales(spec, source.graphs, source.requests(), tokenize=source.tokenize())
+        scales = calibrated_scales(
+            spec, source.graphs, source.requests(), tokenize=source.tokenize(), progress=config.progress
+        )
     graphs = {name: in_precision(graph, config.precision, scales) for name, graph in source.graphs.items()}
-    check_free_disk([graph.module for graph in graphs.values()], folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         fresh = Path(name)

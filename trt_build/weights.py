@@ -28,7 +28,7 @@ INLINE_BYTES = 1 << 30
 _STAYS_INSIDE_BYTES = 1024  # shapes, scales and other small numbers, which readers want at hand
 _ALIGNMENT = 4096  # page-aligned tensors can be mapped (ONNX, ExternalData.md)
 _BLOCK_BYTES = 1 << 22
-_MARGIN = 1.02  # the graph itself, and what a file system needs
+_MARGIN = 1.05  # the graph, the few weights that stay float32, what a file system needs
 
 Advance = Callable[[int], object]
 """Told the bytes of every weight once it is written."""
@@ -53,9 +53,13 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
 
 
-def check_free_disk(modules: Iterable[nn.Module], folder: Path) -> None:
-    """Raises: BuildError: the modules' weights will not fit where `folder` lies."""
-    needed = int(sum(map(weight_bytes, modules)) * _MARGIN)
+def check_free_disk(modules: Iterable[nn.Module], folder: Path, *, largest_bytes: int) -> None:
+    """largest_bytes: what a number takes at most once it is exported.
+
+    Raises: BuildError: the modules' weights will not fit where `folder` lies.
+    """
+    numbers = sum(t.numel() for module in modules for t in (*module.parameters(), *module.buffers()))
+    needed = int(numbers * largest_bytes * _MARGIN)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
