@@ -92,6 +92,12 @@ def _javascript(folder: Path) -> list[Command]:
     return [["cp", *files, str(folder)], ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]]
 
 
+def _godot(folder: Path) -> Command:
+    # Godot takes a bare word for a scene's name, so the two arguments are given names.
+    script = f'exec godot3-server --path "{HERE / "godot"}" -s walk.gd --address="$1" --seconds="$2"'
+    return ["sh", "-c", script, "walk"]
+
+
 def _unity(folder: Path) -> list[Command]:
     sources = [HERE / "unity/Runtime/HeliosClient.cs", HERE / "unity/Walk~/Walk.cs"]
     return [
@@ -117,6 +123,14 @@ CLIENTS: Final = (
         build=_c,
         walk=lambda folder: [str(folder / "walk")],
         install="libzmq, msgpack-c, CMake",
+    ),
+    EngineClient(
+        name="godot",
+        axes="godot",
+        sources=("godot/helios_bridge.gd",),
+        programs=("godot3-server",),
+        walk=_godot,
+        install="copy one file",
     ),
     EngineClient(
         name="javascript",

@@ -71,7 +71,13 @@ def _unity(folder: Path) -> list[str]:
     return ["mono", str(folder / "Wire.exe")]
 
 
-MAKERS: dict[str, Callable[[Path], list[str]]] = {"c": _c, "javascript": _javascript, "unity": _unity}
+def _godot(folder: Path) -> list[str]:
+    shutil.copy(PROGRAMS / "wire.gd", folder)
+    script = f'exec godot3-server --path "{HERE / "godot"}" -s "{folder / "wire.gd"}" --address="$1"'
+    return ["sh", "-c", script, "wire"]
+
+
+MAKERS: dict[str, Callable[[Path], list[str]]] = {"c": _c, "godot": _godot, "javascript": _javascript, "unity": _unity}
 
 
 @dataclass
