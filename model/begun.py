@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import RunnerError
-from model.runners.base import Pending
+from model.decoding import Decoding
 from model.state import ChunkResult, RolloutState
-
-NEXT = "next_"
-"""What a decoder's outputs that continue its memory are called, before the memory's name."""
 
 
 @dataclass(slots=True)
@@ -36,51 +32,26 @@ class Stopwatch:
 class BegunChunk:
     """A chunk whose latents are made and whose frames may still be being decoded."""
 
-    def __init__(
-        self,
-        state: RolloutState,
-        latents: NDArray[np.float32],
-        decoding: Pending,
-        frames_shape: tuple[int, ...],
-        watch: Stopwatch,
-    ) -> None:
+    def __init__(self, state: RolloutState, latents: NDArray[np.float32], decoding: Decoding, watch: Stopwatch) -> None:
         self.state = state
         """After the chunk; the decoder's memory in it is waited for when it is read."""
         self.latents = latents
-        self._decoding, self._frames_shape, self._watch = decoding, frames_shape, watch
+        self._decoding, self._watch = decoding, watch
         self._result: ChunkResult | None = None
 
     def ready(self) -> bool:
         """Whether `result` would return at once."""
         return self._decoding.ready()
 
+    def pieces(self) -> Iterator[NDArray[np.uint8]]:
+        """The frames (N, H, W, 3) of each latent frame in turn, as soon as they are made. Raises: RunnerError."""
+        return iter(self._decoding)
+
     def result(self) -> ChunkResult:
         """Waits for the frames; `decode` in stage_ms runs until this returns. Raises: RunnerError."""
-        if self._result is not None:
-            return self._result
-        frames = self._decoding.result()["frames"]
-        if frames.dtype != np.uint8 or frames.shape != self._frames_shape:
-            raise RunnerError(
-                f"decoder must give uint8 frames of {self._frames_shape}, got {frames.dtype} {frames.shape}"
-            )
-        self._watch.lap("decode")
-        self._result = ChunkResult(frames=frames.view(np.uint8), latents=self.latents, stage_ms=self._watch.laps)
+        if self._result is None:
+            pieces = list(self._decoding)
+            frames = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            self._watch.lap("decode")
+            self._result = ChunkResult(frames=frames, latents=self.latents, stage_ms=self._watch.laps)
         return self._result
-
-
-class NextMemory(Mapping[str, NDArray[np.generic]]):
-    """The decoder's memory after a chunk, read from its outputs when somebody asks."""
-
-    def __init__(self, names: tuple[str, ...], decoding: Pending) -> None:
-        self._names, self._decoding = names, decoding
-
-    def __getitem__(self, name: str) -> NDArray[np.generic]:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._decoding.result()[NEXT + name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)

@@ -6,16 +6,17 @@ frames up to the runner's rounding. Numpy only; no camera, no blockout, no clock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.begun import NEXT, BegunChunk, NextMemory, Stopwatch
-from model.errors import ModelError, RunnerError
+from model.begun import BegunChunk, Stopwatch
+from model.decoding import Decoder, NextMemory
+from model.errors import ModelError
 from model.history import FrameIndices, appended, frame_indices, split_history
 from model.noise import DrawNormal, block_correlated, halved, philox_normal
-from model.runners.base import Arrays, ModuleRunner, Pending, signature_of, started
+from model.runners.base import Arrays, ModuleRunner
 from model.schedule import Schedule, denoised, renoised
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, ChunkResult, RolloutState
@@ -23,8 +24,6 @@ from model.text import WordHashTokenizer
 
 Tokenize = Callable[[str], Arrays]
 """A text -> the text encoder's inputs by name, all but `state`."""
-
-_MEMORY = "memory_"
 
 
 class Rollout:
@@ -43,9 +42,7 @@ class Rollout:
         self._spec, self._runner, self._clock, self._draw = spec, runner, clock, draw
         self._tokenize = tokenize or _word_hash(spec)
         self._schedule = Schedule(spec)
-        self._mean = np.array(spec.latents_mean, dtype=np.float32)[:, None, None, None]
-        self._inv_std = np.array(spec.latents_inv_std, dtype=np.float32)[:, None, None, None]
-        self._memory = _memory_inputs(runner)
+        self._decoder = Decoder(spec, runner)
         for name, indices in _history_indices(self._indices(new=1)).items():
             runner.bind_constant(Graph.DENOISER, name, indices)
 
@@ -63,7 +60,7 @@ class Rollout:
             text_state=text_state,
             text_embeddings=embeddings,
             text=text,
-            memory=self._fresh_memory(),
+            memory=self._decoder.fresh_memory(),
             seed=seed,
             chunk_index=0,
             continues=False,
@@ -86,13 +83,13 @@ class Rollout:
         self._check(request)
         watch = Stopwatch(self._clock)
         if request.cut:
-            state = state.after_cut(self._fresh_memory())
+            state = state.after_cut(self._decoder.fresh_memory())
         text_state, embeddings, text = self._read(request.texts, state)
         watch.lap("text")
         conditioning = self._conditioning(request)
         watch.lap("conditioning")
         latents = self._denoise(state, request, conditioning, embeddings, watch)
-        decoding = self._decoding(latents, state.memory)
+        decoding = self._decoder.begin(latents, state.memory)
         after = RolloutState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),
@@ -101,13 +98,12 @@ class Rollout:
             text_state=text_state,
             text_embeddings=embeddings,
             text=text,
-            memory=NextMemory(tuple(state.memory), decoding),
+            memory=NextMemory(decoding),
             seed=state.seed,
             chunk_index=state.chunk_index + 1,
             continues=True,
         )
-        wanted = (self._spec.frames_in(latents.shape[2]), self._spec.frame_height, self._spec.frame_width, 3)
-        return BegunChunk(after, latents, decoding, wanted, watch)
+        return BegunChunk(after, latents, decoding, watch)
 
     def _check(self, request: ChunkRequest) -> None:
         spec = self._spec
@@ -233,13 +229,6 @@ class Rollout:
         noise = block_correlated(raw, self._spec.gamma, (rows, columns))
         return _float32(weights.alpha * upsampled + weights.beta * noise)
 
-    def _decoding(self, latents: NDArray[np.float32], memory: Mapping[str, NDArray[np.generic]]) -> Pending:
-        """The decoder at work on normalised latents and the memory that they continue."""
-        return started(self._runner, Graph.DECODER, {"latents": latents / self._inv_std + self._mean, **memory})
-
-    def _fresh_memory(self) -> dict[str, NDArray[np.generic]]:
-        return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._memory.items()}
-
 
 def _word_hash(spec: ModelSpec) -> Tokenize:
     if not spec.text_vocabulary:
@@ -254,20 +243,6 @@ def _history_indices(indices: FrameIndices) -> dict[str, NDArray[np.int64]]:
         "indices_latents_history_mid": indices.mid,
         "indices_latents_history_short": indices.short,
     }
-
-
-def _memory_inputs(runner: ModuleRunner) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and dtype of each `memory_*` input of the decoder. Raises: RunnerError: a length varies, or is not given
-    back as `next_memory_*`."""
-    signature = signature_of(runner.graphs, Graph.DECODER)
-    memory = {}
-    for name, tensor in signature.inputs.items():
-        if not name.startswith(_MEMORY):
-            continue
-        if NEXT + name not in signature.outputs or None in tensor.shape:
-            raise RunnerError(f"decoder: {name} {tensor} must have fixed lengths and come back as {NEXT + name}")
-        memory[name] = (tuple(n for n in tensor.shape if n is not None), tensor.dtype)
-    return memory
 
 
 def _pooled(conditioning: NDArray[np.float32], factor: int) -> NDArray[np.float32]:

@@ -1,0 +1,162 @@
+"""A chunk at the decoder: latent frame by latent frame, so that its first pictures leave before its last are made.
+
+Each latent frame continues the memory of the one before, which is passed from run to run as `memory_*`, or stays with
+the runner where the model has a graph `decoder_first`. A runner that overlaps is given the next latent frame as soon as
+it can begin; any other when somebody asks for it. Numpy only.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import RunnerError
+from model.runners.base import Arrays, ModuleRunner, OverlappingRunner, Pending, signature_of, started
+from model.spec import Decode, Graph, ModelSpec
+
+_MEMORY, _NEXT = "memory_", "next_"
+
+Frames = NDArray[np.uint8]
+
+
+class Decoder:
+    """A model's decoder on one runner."""
+
+    def __init__(self, spec: ModelSpec, runner: ModuleRunner) -> None:
+        """Raises: RunnerError: there is no decoder, or it does not give its memory back."""
+        self._spec, self._runner = spec, runner
+        self._memory = _memory_inputs(runner)
+        self.keeps_memory = Graph.DECODER_FIRST in runner.graphs
+        """The memory within a chunk is the runner's; two chunks must not be at the decoder in turns."""
+        self._whole = spec.decode is Decode.PER_CHUNK and not self.keeps_memory
+        self._mean = np.array(spec.latents_mean, dtype=np.float32)[:, None, None, None]
+        self._inv_std = np.array(spec.latents_inv_std, dtype=np.float32)[:, None, None, None]
+        self._newest: weakref.ref[Decoding] | None = None
+
+    def fresh_memory(self) -> dict[str, NDArray[np.generic]]:
+        """What a decoder remembers that has seen nothing."""
+        return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._memory.items()}
+
+    def begin(self, latents: NDArray[np.float32], memory: Arrays) -> Decoding:
+        """Hands over a chunk's latents (1, 16, T, h, w), normalised. Raises: RunnerError."""
+        newest = self._newest() if self._newest is not None else None
+        if self.keeps_memory and newest is not None:
+            newest.start_all()
+        raw = latents / self._inv_std + self._mean
+        decoding = Decoding(self._spec, self._runner, self._pieces(raw), memory)
+        self._newest = weakref.ref(decoding)
+        return decoding
+
+    def _pieces(self, raw: NDArray[np.float32]) -> list[_Piece]:
+        latents, stride = raw.shape[2], self._spec.temporal_stride
+        if self._whole:
+            return [_Piece(Graph.DECODER, raw, self._spec.frames_in(latents))]
+        pieces = [_Piece(Graph.DECODER, raw[:, :, i : i + 1], stride) for i in range(latents)]
+        if self.keeps_memory:
+            pieces[0] = _Piece(Graph.DECODER_FIRST, raw[:, :, :1], 1)
+        return pieces
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What goes through a graph at once, and how many frames come of it."""
+
+    graph: Graph
+    latents: NDArray[np.float32]
+    frames: int
+
+
+class Decoding:
+    """One chunk under way through the decoder. Not for use from two threads at once."""
+
+    def __init__(self, spec: ModelSpec, runner: ModuleRunner, pieces: list[_Piece], memory: Arrays) -> None:
+        self._spec, self._runner, self._pieces, self._before = spec, runner, pieces, memory
+        self._pending: list[Pending] = []
+        self._ahead = isinstance(runner, OverlappingRunner)
+        if self._ahead:
+            self._start_next()
+            if not memory:
+                self.start_all()
+
+    def ready(self) -> bool:
+        """Whether every frame is made."""
+        return len(self._pending) == len(self._pieces) and all(pending.ready() for pending in self._pending)
+
+    def __iter__(self) -> Iterator[Frames]:
+        """The frames (N, H, W, 3) of each latent frame in turn. Raises: RunnerError."""
+        for index in range(len(self._pieces)):
+            yield self._frames(index)
+
+    def start_all(self) -> None:
+        """Returns when the runner has been given everything. Raises: RunnerError."""
+        while len(self._pending) < len(self._pieces):
+            self._start_next()
+
+    def memory(self) -> Mapping[str, NDArray[np.generic]]:
+        """What the next chunk continues; waits for the last latent frame. Raises: RunnerError."""
+        self.start_all()
+        return self._memory_after(len(self._pieces) - 1)
+
+    @property
+    def memory_names(self) -> tuple[str, ...]:
+        return tuple(self._before)
+
+    def _start_next(self) -> None:
+        index = len(self._pending)
+        piece = self._pieces[index]
+        memory = self._memory_after(index - 1) if index else self._before
+        self._pending.append(started(self._runner, piece.graph, {"latents": piece.latents, **memory}))
+
+    def _memory_after(self, index: int) -> Mapping[str, NDArray[np.generic]]:
+        if not self._before:
+            return {}
+        outputs = self._pending[index].result()
+        return {name: outputs[_NEXT + name] for name in self._before}
+
+    def _frames(self, index: int) -> Frames:
+        while len(self._pending) <= index:
+            self._start_next()
+        frames = self._pending[index].result()["frames"]
+        if self._ahead and len(self._pending) == index + 1 < len(self._pieces):
+            self._start_next()
+        piece = self._pieces[index]
+        wanted = (piece.frames, self._spec.frame_height, self._spec.frame_width, 3)
+        if frames.dtype != np.uint8 or frames.shape != wanted:
+            raise RunnerError(f"{piece.graph} must give uint8 frames of {wanted}, got {frames.dtype} {frames.shape}")
+        return frames.view(np.uint8)
+
+
+class NextMemory(Mapping[str, NDArray[np.generic]]):
+    """The decoder's memory after a chunk, waited for when somebody asks."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        if name not in self._decoding.memory_names:
+            raise KeyError(name)
+        return self._decoding.memory()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoding.memory_names)
+
+    def __len__(self) -> int:
+        return len(self._decoding.memory_names)
+
+
+def _memory_inputs(runner: ModuleRunner) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of each `memory_*` input of the decoder. Raises: RunnerError: a length varies, or is not given
+    back as `next_memory_*`."""
+    signature = signature_of(runner.graphs, Graph.DECODER)
+    memory = {}
+    for name, tensor in signature.inputs.items():
+        if not name.startswith(_MEMORY):
+            continue
+        if _NEXT + name not in signature.outputs or None in tensor.shape:
+            raise RunnerError(f"decoder: {name} {tensor} must have fixed lengths and come back as {_NEXT + name}")
+        memory[name] = (tuple(n for n in tensor.shape if n is not None), tensor.dtype)
+    return memory
