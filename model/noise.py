@@ -6,6 +6,7 @@ every runner, after a restart, and whichever chunks were left out. Numpy only.
 
 from __future__ import annotations
 
+import enum
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,27 @@ from numpy.typing import NDArray
 
 _CHOLESKY_JITTER = 1e-8  # as in diffusers' HeliosPyramidPipeline.sample_block_noise
 _KEY_WORD = 0x48_45_4C_49_4F_53  # "HELIOS": keeps our streams apart from another Philox keyed by the same seed
+
+
+class Purpose(enum.Enum):
+    """What a session that begins with pictures draws for; every draw has a stage number that no pyramid has."""
+
+    PREFIX = 1_000
+    HISTORY = 2_000
+
+    @property
+    def sample(self) -> int:
+        """Of the encoder's distribution."""
+        return self.value + 1
+
+    @property
+    def level(self) -> int:
+        """How strong the noise is; the only uniform draw."""
+        return self.value + 2
+
+    @property
+    def noise(self) -> int:
+        return self.value + 3
 
 
 class DrawNormal(Protocol):
@@ -24,11 +46,25 @@ class DrawNormal(Protocol):
     def __call__(self, *, seed: int, chunk: int, stage: int, shape: tuple[int, ...]) -> NDArray[np.float32]: ...
 
 
+class DrawUniform(Protocol):
+    """Independent numbers in [0, 1), named as `DrawNormal`'s are."""
+
+    def __call__(self, *, seed: int, chunk: int, stage: int, shape: tuple[int, ...]) -> NDArray[np.float32]: ...
+
+
 def philox_normal(*, seed: int, chunk: int, stage: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """The draws used outside of tests. seed: 0 .. 2**64 - 1. Returns: `shape` float32."""
+    return _generator(seed, chunk, stage).standard_normal(shape, dtype=np.float32)
+
+
+def philox_uniform(*, seed: int, chunk: int, stage: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The draws used outside of tests. Returns: `shape` float32."""
+    return _generator(seed, chunk, stage).random(shape, dtype=np.float32)
+
+
+def _generator(seed: int, chunk: int, stage: int) -> np.random.Generator:
     key = np.array([seed, _KEY_WORD], dtype=np.uint64)  # a list would pass large seeds through float64
-    bits = np.random.Philox(key=key, counter=np.array([0, 0, stage, chunk], dtype=np.uint64))
-    return np.random.Generator(bits).standard_normal(shape, dtype=np.float32)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, stage, chunk], dtype=np.uint64)))
 
 
 def halved(noise: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,15 +15,13 @@ from model.begun import BegunChunk, Stopwatch
 from model.decoding import Decoder, NextMemory
 from model.errors import ModelError
 from model.history import FrameIndices, appended, frame_indices, split_history
-from model.noise import DrawNormal, block_correlated, halved, philox_normal
-from model.runners.base import Arrays, ModuleRunner
+from model.noise import DrawNormal, DrawUniform, block_correlated, halved, philox_normal, philox_uniform
+from model.pictures import PictureReader
+from model.reading import TextReader, Tokenize
+from model.runners.base import ModuleRunner
 from model.schedule import Schedule, denoised, renoised
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, ChunkResult, RolloutState
-from model.text import WordHashTokenizer
-
-Tokenize = Callable[[str], Arrays]
-"""A text -> the text encoder's inputs by name, all but `state`."""
 
 
 class Rollout:
@@ -37,34 +35,66 @@ class Rollout:
         clock: Callable[[], float],
         tokenize: Tokenize | None = None,
         draw: DrawNormal = philox_normal,
+        draw_uniform: DrawUniform = philox_uniform,
+        text_runner: ModuleRunner | None = None,
+        blend_chunks: int = 1,
     ) -> None:
-        """clock: seconds that only grow. tokenize: None takes the spec's word-hash tokeniser."""
+        """clock: seconds that only grow. tokenize: None takes the spec's word-hash tokeniser.
+
+        text_runner: has the text encoder, and may be used on a thread of its own: then `hear` encodes a text before a
+        chunk needs it. None takes `runner`. blend_chunks: over how many chunks a new prompt is blended in, 1 being at
+        once; a text encoder with a state blends nothing.
+        """
         self._spec, self._runner, self._clock, self._draw = spec, runner, clock, draw
-        self._tokenize = tokenize or _word_hash(spec)
+        self._texts = TextReader(
+            spec, text_runner or runner, tokenize=tokenize, blend_chunks=blend_chunks, beside=text_runner is not None
+        )
         self._schedule = Schedule(spec)
         self._decoder = Decoder(spec, runner)
+        self._pictures = PictureReader(spec, runner, draw, draw_uniform)
         for name, indices in _history_indices(self._indices(new=1)).items():
             runner.bind_constant(Graph.DENOISER, name, indices)
 
-    def open(self, seed: int, text: str = "") -> RolloutState:
-        """A new session's state: nothing seen, nothing shown, `text` in force. seed: 0 .. 2**64 - 1."""
+    def open(self, seed: int, text: str = "", pictures: NDArray[np.uint8] | None = None) -> RolloutState:
+        """A new session's state: nothing shown, `text` in force. seed: 0 .. 2**64 - 1.
+
+        pictures: (N, H, W, 3) RGB that the video continues: one is an image, a whole chunk of frames or more a clip.
+
+        Raises: ModelError: the pictures do not fit the model. RunnerError: a graph failed.
+        """
         spec = self._spec
         size = (spec.latent_height, spec.latent_width)
-        before = np.array([spec.initial_text_state], dtype=np.float32)
-        text_state, embeddings = self._encode(text, before)
+        reading = self._texts.open(text)
+        history = np.zeros((1, spec.latent_channels, spec.history_latents, *size), np.float32)
+        prefix = np.zeros((1, spec.latent_channels, 1, *size), np.float32)
+        if pictures is not None:
+            beginning = self._pictures.read(pictures, seed)
+            history, prefix = appended(history, beginning.history), beginning.prefix
         return RolloutState(
-            history_latents=np.zeros((1, spec.latent_channels, spec.history_latents, *size), np.float32),
+            history_latents=history,
             history_conditioning=np.zeros((1, spec.conditioning_channels, spec.history_latents, *size), np.float32),
-            prefix_latent=np.zeros((1, spec.latent_channels, 1, *size), np.float32),
+            prefix_latent=prefix,
             prefix_conditioning=np.zeros((1, spec.conditioning_channels, 1, *size), np.float32),
-            text_state=text_state,
-            text_embeddings=embeddings,
-            text=text,
+            text_state=reading.text_state,
+            text_embeddings=self._texts.kept(reading),
+            mix=reading.mix,
             memory=self._decoder.fresh_memory(),
             seed=seed,
             chunk_index=0,
             continues=False,
+            prefixed=pictures is not None,
         )
+
+    def hear(self, text: str) -> None:
+        """A chunk will soon be told `text`: encodes it beside what runs now, if there is a runner for that.
+
+        May be called from any thread.
+        """
+        self._texts.hear(text)
+
+    def close(self) -> None:
+        """Ends the thread that encodes texts; the runners are the caller's."""
+        self._texts.close()
 
     def chunk(self, state: RolloutState, request: ChunkRequest) -> tuple[ChunkResult, RolloutState]:
         """Makes the chunk after `state`. Neither argument is changed.
@@ -84,24 +114,25 @@ class Rollout:
         watch = Stopwatch(self._clock)
         if request.cut:
             state = state.after_cut(self._decoder.fresh_memory())
-        text_state, embeddings, text = self._read(request.texts, state)
+        reading = self._texts.read(request.texts, state)
         watch.lap("text")
         conditioning = self._conditioning(request)
         watch.lap("conditioning")
-        latents = self._denoise(state, request, conditioning, embeddings, watch)
+        latents = self._denoise(state, request, conditioning, reading.embeddings, watch)
         decoding = self._decoder.begin(latents, state.memory)
         after = RolloutState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),
-            prefix_latent=state.prefix_latent if state.continues else latents[:, :, :1],
-            prefix_conditioning=state.prefix_conditioning if state.continues else conditioning[:, :, :1],
-            text_state=text_state,
-            text_embeddings=embeddings,
-            text=text,
+            prefix_latent=state.prefix_latent if state.prefixed else latents[:, :, :1],
+            prefix_conditioning=state.prefix_conditioning if state.prefixed else conditioning[:, :, :1],
+            text_state=reading.text_state,
+            text_embeddings=self._texts.kept(reading),
+            mix=reading.mix,
             memory=NextMemory(decoding),
             seed=state.seed,
             chunk_index=state.chunk_index + 1,
             continues=True,
+            prefixed=True,
         )
         return BegunChunk(after, latents, decoding, watch)
 
@@ -118,28 +149,6 @@ class Rollout:
         if given != (spec.conditioning_channels > 0):
             wanted = "features or conditioning, one of both" if spec.conditioning_channels else "no conditioning"
             raise ModelError(f"{spec.name} takes {wanted}, got {given} of them")
-
-    def _read(
-        self, texts: tuple[str, ...], state: RolloutState
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
-        """Takes in every new text in turn.
-
-        Cross-attention has one text for the whole chunk: the newest latent frame's. A model whose text encoder has a
-        state still reads the texts before it, so that nothing said is lost.
-        """
-        text_state, embeddings, text = state.text_state, state.text_embeddings, state.text
-        for newer in texts:
-            if newer != text:
-                text_state, embeddings = self._encode(newer, text_state)
-                text = newer
-        return text_state, embeddings, text
-
-    def _encode(self, text: str, text_state: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        inputs = dict(self._tokenize(text))
-        if self._spec.text_state_size:
-            inputs["state"] = text_state
-        outputs = self._runner.run(Graph.TEXT_ENCODER, inputs)
-        return _float32(outputs.get("next_state", text_state)), _float32(outputs["embeddings"])
 
     def _conditioning(self, request: ChunkRequest) -> NDArray[np.float32]:
         """(1, C, T, h, w); C is 0 for a model without."""
@@ -228,13 +237,6 @@ class Rollout:
         weights = self._schedule.upsampling(stage)
         noise = block_correlated(raw, self._spec.gamma, (rows, columns))
         return _float32(weights.alpha * upsampled + weights.beta * noise)
-
-
-def _word_hash(spec: ModelSpec) -> Tokenize:
-    if not spec.text_vocabulary:
-        raise ModelError(f"{spec.name} has no word-hash tokeniser; pass `tokenize`")
-    tokenizer = WordHashTokenizer(vocabulary=spec.text_vocabulary, tokens=spec.text_words)
-    return lambda text: {"tokens": tokenizer(text)}
 
 
 def _history_indices(indices: FrameIndices) -> dict[str, NDArray[np.int64]]:

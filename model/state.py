@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import ModelError
+from model.prompts import PromptMix
 from model.runners.base import Arrays
 
 _ARRAYS = (
@@ -19,7 +20,8 @@ _ARRAYS = (
     "text_state",
     "text_embeddings",
 )
-_TEXT, _SEED, _CHUNK_INDEX, _CONTINUES = "text_utf8", "seed", "chunk_index", "continues"
+_MIX, _SEED, _CHUNK_INDEX = "prompt_mix_json", "seed", "chunk_index"
+_CONTINUES, _PREFIXED = "continues", "prefixed"
 _MEMORY = "memory_"
 
 
@@ -57,9 +59,10 @@ class RolloutState:
     """Arrays are never changed in place; a step makes new ones.
 
     history_latents: (1, 16, sum(history_sizes), h, w) float32 normalised, history_conditioning: (1, C, ...) alike.
-    prefix_*: (1, channels, 1, h, w), zeros until the first chunk is made. text_state: (1, S) float32.
-    text_embeddings: (1, L, D) float32, of `text`, the last one taken in. memory: the decoder's, by input name.
-    chunk_index: of the chunk to make next, never reset. continues: whether history holds anything.
+    prefix_*: (1, channels, 1, h, w), zeros until they are known (`prefixed`). mix: the texts in force. text_state:
+    (1, S) float32 and text_embeddings: (1, L, D) float32 of a text encoder with a state; a state without has length 0,
+    its embeddings are made of `mix` anew. memory: the decoder's, by input name. chunk_index: of the chunk to make next,
+    never reset. continues: whether a chunk was made that the next one continues.
     """
 
     history_latents: NDArray[np.float32]
@@ -68,11 +71,17 @@ class RolloutState:
     prefix_conditioning: NDArray[np.float32]
     text_state: NDArray[np.float32]
     text_embeddings: NDArray[np.float32]
-    text: str
+    mix: PromptMix
     memory: Mapping[str, NDArray[np.generic]]
     seed: int
     chunk_index: int
     continues: bool
+    prefixed: bool
+
+    @property
+    def text(self) -> str:
+        """The last text taken in."""
+        return self.mix.target
 
     def after_cut(self, memory: Mapping[str, NDArray[np.generic]]) -> RolloutState:
         """The state with nothing shown yet; the text in force and the place in the noise stay."""
@@ -84,6 +93,7 @@ class RolloutState:
             prefix_conditioning=np.zeros_like(self.prefix_conditioning),
             memory=memory,
             continues=False,
+            prefixed=False,
         )
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -91,25 +101,32 @@ class RolloutState:
         return {
             **{name: getattr(self, name) for name in _ARRAYS},
             **self.memory,
-            _TEXT: np.frombuffer(self.text.encode(), dtype=np.uint8),
+            _MIX: np.frombuffer(self.mix.to_json().encode(), dtype=np.uint8),
             _SEED: np.array(self.seed, dtype=np.uint64),
             _CHUNK_INDEX: np.array(self.chunk_index, dtype=np.int64),
             _CONTINUES: np.array(self.continues, dtype=np.bool_),
+            _PREFIXED: np.array(self.prefixed, dtype=np.bool_),
         }
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> RolloutState:
         """The inverse of `to_arrays`; names it does not know are left alone, so that an engine can add its own.
 
-        Raises: ModelError: an array is missing.
+        Raises: ModelError: an array is missing, or the prompt in it is not one.
         """
-        if missing := [name for name in (*_ARRAYS, _TEXT, _SEED, _CHUNK_INDEX, _CONTINUES) if name not in arrays]:
+        needed = (*_ARRAYS, _MIX, _SEED, _CHUNK_INDEX, _CONTINUES, _PREFIXED)
+        if missing := [name for name in needed if name not in arrays]:
             raise ModelError(f"a rollout state lacks {', '.join(missing)}")
+        try:
+            mix = PromptMix.from_json(arrays[_MIX].tobytes().decode())
+        except ValueError as exc:
+            raise ModelError(f"a rollout state's {_MIX} is {exc}") from exc
         return RolloutState(
             **{name: np.asarray(arrays[name], dtype=np.float32) for name in _ARRAYS},
-            text=arrays[_TEXT].tobytes().decode(),
+            mix=mix,
             memory={name: array for name, array in arrays.items() if name.startswith(_MEMORY)},
             seed=int(arrays[_SEED]),
             chunk_index=int(arrays[_CHUNK_INDEX]),
             continues=bool(arrays[_CONTINUES]),
+            prefixed=bool(arrays[_PREFIXED]),
         )

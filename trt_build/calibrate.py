@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from model.fp8 import Observer
-from model.rollout import Rollout, Tokenize
+from model.reading import Tokenize
+from model.rollout import Rollout
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest

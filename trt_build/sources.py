@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model.demo.walks import walk_requests
 from model.helios.layout import TOKENIZER, is_helios_folder
-from model.rollout import Tokenize
+from model.reading import Tokenize
 from model.runners.torch import TorchGraph
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest
