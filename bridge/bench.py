@@ -1,69 +1,247 @@
-"""`helios-bridge bench transport`: what the way from a control to its frame costs, without a model.
+"""`helios-bridge bench transport`: what the way from a control to its frame costs, beside websockets and gRPC.
 
-A client in this process, the service in another, the synthetic engine in a third; every control is answered, most by
-a frame bent to its camera, as in a game. Figures are for this machine, now.
+A client in this process asks servers in others for one frame of 640 x 384 at a time. Every row does the same: encode
+the same control, decode it there, write a header, hand over the same pixels, decode those. Two rows more have the whole
+of `bridge.Client` and the service's sessions, credit and ledger around it. Rows take turns, so that what else the
+machine does meets all of them alike. Figures are for this machine, now.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import json
+import platform
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bridge.bench_frame import HEIGHT, WIDTH
+from bridge.bench_peers import CLIENTS, Ask, is_installed
 from bridge.client import Client
-from bridge.client_core import Camera
+from bridge.client_core import Camera, decode_pixels
 from bridge.clock import MonotonicClock
-from bridge.config import ServeConfig
+from bridge.codec import Decoded, decode, encode
+from bridge.curve import ClientKeys, load_client_keys, new_keys
 from bridge.doctor import cpu_name
-from bridge.local import FREE_PORT, LocalService
-from bridge.pose import quaternion_from_rotation_vector
+from bridge.errors import EngineUnavailable
+from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, Welcome
+from bridge.shared_frames import open_ring
+from bridge.transport import DealerSocket, Poller, SendResult, new_curve_pair
 
-_WARM_UP, _CONTROLS = 60, 600
+_CONTROLS, _ROUNDS, _WARM_UP = 600, 3, 30
 _TICK_US = 4_000
+_OURS = "shared memory, ipc"
 
 
-def bench_transport(report: Path | None) -> int:
-    """Prints and writes a row a transport and pixel format. Returns the exit status."""
-    rows = list(measure_all())
-    print(f"control -> frame, {_CONTROLS} controls after {_WARM_UP}, ms; cpu: {cpu_name()}")
-    for row in rows:
-        print(f"{row['transport']:4} {row['format']:5} {row['frame_size']:8} "
-              f"p50 {row['p50']:6.2f}  p95 {row['p95']:6.2f}  p99 {row['p99']:6.2f}")  # fmt: skip
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """One way to carry frames, and the round trips that it took, in ms."""
+
+    name: str
+    ask: Ask
+    is_peer: bool
+    milliseconds: list[float] = field(default_factory=list)
+
+    def percentiles(self) -> dict[str, float]:
+        return {f"p{rank}": float(np.percentile(self.milliseconds, rank)) for rank in (50, 95, 99)}
+
+
+def bench_transport(report: Path | None, *, controls: int = _CONTROLS) -> int:
+    """Prints and writes a row for each way. controls: of each. Returns the exit status."""
+    with contextlib.ExitStack() as stack:
+        rows = list(_open_rows(stack))
+        measure(rows, controls)
+    print(
+        f"control -> frame of {WIDTH}x{HEIGHT} RGB, ms; {controls} controls each in {_ROUNDS} turns, {_WARM_UP} before"
+    )
+    for name, value in machine().items():
+        print(f"{name}: {value}")
+    for row in sorted(rows, key=lambda row: row.percentiles()["p50"]):
+        figures = "  ".join(f"{name} {value:6.3f}" for name, value in row.percentiles().items())
+        print(f"{row.name:32} {figures}{'  (peer)' * row.is_peer}")
+    print(_verdict(rows))
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps({"cpu": cpu_name(), "controls": _CONTROLS, "rows": rows}, indent=2) + "\n")
+        listed = [{"name": row.name, "peer": row.is_peer, **row.percentiles()} for row in rows]
+        content = {"machine": machine(), "width": WIDTH, "height": HEIGHT, "controls": controls, "rows": listed}
+        report.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def measure_all() -> Iterator[dict[str, object]]:
-    """tcp and ipc (where the system has it), raw and JPEG."""
-    with tempfile.TemporaryDirectory() as folder:
-        binds = {"tcp": FREE_PORT}
-        if sys.platform != "win32":
-            binds["ipc"] = f"ipc://{folder}/bridge.sock"
-        for transport, bind in binds.items():
-            with LocalService(ServeConfig(bind=bind, model="synthetic", max_sessions=1)) as service:
-                for pixel_format in ("rgb8", "jpeg"):
-                    yield {"transport": transport, "format": pixel_format, **measure(service.address, pixel_format)}
-
-
-def measure(address: str, pixel_format: str) -> dict[str, object]:
-    """Round trips of controls whose camera turns and walks, one at a time."""
+def measure(rows: list[Row], controls: int) -> None:
+    """Asks each row for its share of the controls, in turns."""
     clock = MonotonicClock()
-    with Client(address, name="bench", pixel_formats=(pixel_format,), budget_ms=50.0) as client:
-        milliseconds = []
-        for tick in range(_WARM_UP + _CONTROLS):
-            x, y, z, w = (float(c) for c in quaternion_from_rotation_vector(np.array([0.0, 0.002 * tick, 0.0])))
-            camera = Camera(position=(0.0, 1.6, 3.0 - 0.002 * tick), rotation=(x, y, z, w))
-            next_us = clock.now_us() + _TICK_US
-            frame = client.step(camera)
-            if tick >= _WARM_UP:
-                milliseconds.append(frame.latency_ms)
-            clock.sleep_until_us(next_us)
-        size = f"{client.welcome.frame_width}x{client.welcome.frame_height}"
-    p50, p95, p99 = (float(v) for v in np.percentile(milliseconds, [50, 95, 99]))
-    return {"frame_size": size, "p50": p50, "p95": p95, "p99": p99}
+    share = max(1, controls // _ROUNDS)
+    seq = 0
+    for _ in range(_ROUNDS):
+        for row in rows:
+            for count in range(_WARM_UP + share):
+                next_us = clock.now_us() + _TICK_US
+                control = _control(seq, clock.now_us())
+                begin_us = clock.now_us()
+                pixels = row.ask(control)
+                took_us = clock.now_us() - begin_us
+                if pixels.shape != (HEIGHT, WIDTH, 3):
+                    raise EngineUnavailable(f"{row.name}: got a frame {pixels.shape}, expected {(HEIGHT, WIDTH, 3)}")
+                if count >= _WARM_UP:
+                    row.milliseconds.append(took_us / 1e3)
+                seq += 1
+                clock.sleep_until_us(next_us)
+
+
+def machine() -> Mapping[str, str]:
+    """What the figures are of."""
+    packages = ("pyzmq", "msgpack", "msgspec", "websockets", "grpcio", "opencv-python-headless", "numpy")
+    found = [f"{name} {importlib.metadata.version(name)}" for name in packages if _has(name)]
+    return {
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": ", ".join(found),
+        "commit": _commit(),
+    }
+
+
+def _verdict(rows: list[Row]) -> str:
+    peers = [row for row in rows if row.is_peer]
+    ours = next((row for row in rows if row.name == _OURS), None)
+    if not peers or ours is None:
+        return "no peer to compare with: pip install 'helios-bridge[dev]'"
+    best = min(peers, key=lambda row: row.percentiles()["p50"])
+    mine, theirs = ours.percentiles()["p50"], best.percentiles()["p50"]
+    return (
+        f"{ours.name}: p50 {mine:.3f} ms, {100 * mine / theirs:.0f} % of the best peer's ({best.name}, {theirs:.3f} ms)"
+    )
+
+
+def _open_rows(stack: contextlib.ExitStack) -> Iterator[Row]:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    new_keys(folder / "keys", ["bench"], new_curve_pair)
+    tcp = stack.enter_context(_server("zmq", "tcp://127.0.0.1:*"))
+    curve = stack.enter_context(_server("zmq", "tcp://127.0.0.1:*", str(folder / "keys")))
+    yield _bare(stack, "ZeroMQ tcp", tcp)
+    yield _bare(stack, "ZeroMQ tcp, JPEG", tcp, pixel_format="jpeg")
+    yield _bare(stack, "ZeroMQ tcp, CURVE", curve, keys=load_client_keys(folder / "keys" / "bench"))
+    yield _bare(stack, "shared memory, tcp", tcp, shared_memory=True)
+    if sys.platform != "win32":
+        ipc = stack.enter_context(_server("zmq", f"ipc://{folder}/bare.sock"))
+        service = stack.enter_context(_server("service", f"ipc://{folder}/service.sock"))
+        yield _bare(stack, "ZeroMQ ipc", ipc)
+        yield _bare(stack, _OURS, ipc, shared_memory=True)
+        yield _whole(stack, "Client and service, ipc", service, shared_memory=False)
+        yield _whole(stack, "Client and service, shared memory", service, shared_memory=True)
+    addresses: dict[str, str] = {}
+    for name, (server, module, client) in CLIENTS.items():
+        if not is_installed(module):
+            print(f"{name}: left out, {module} is not installed (pip install 'helios-bridge[dev]')")
+            continue
+        if server not in addresses:
+            addresses[server] = stack.enter_context(_server(server, ""))
+        yield Row(name=name, ask=stack.enter_context(client(addresses[server])), is_peer=True)
+
+
+def _bare(
+    stack: contextlib.ExitStack,
+    name: str,
+    address: str,
+    *,
+    pixel_format: str = "rgb8",
+    shared_memory: bool = False,
+    keys: ClientKeys | None = None,
+) -> Row:
+    """Our sockets, codec and ring alone."""
+    socket = stack.enter_context(DealerSocket(address, keys))
+    poller, clock = Poller(), MonotonicClock()
+    poller.watch(socket)
+
+    def hear() -> Decoded:
+        while (parts := socket.receive()) is None:
+            poller.wait(1_000_000)
+        return decode(parts)
+
+    hello = Hello(
+        version_major=VERSION_MAJOR,
+        version_minor=VERSION_MINOR,
+        client="bench",
+        pixel_formats=(pixel_format,),
+        shared_memory=shared_memory,
+    )
+    while socket.send(encode(hello)) is not SendResult.SENT:
+        clock.sleep_until_us(clock.now_us() + 2_000)
+    welcome = hear().message
+    assert isinstance(welcome, Welcome)
+    ring = open_ring(welcome.ring, WIDTH, HEIGHT)
+    if shared_memory and ring is None:
+        raise EngineUnavailable(f"{name}: there is no shared memory for a ring")
+
+    def ask(control: Control) -> NDArray[np.uint8]:
+        socket.send(encode(control))
+        decoded = hear()
+        header = decoded.message
+        assert isinstance(header, FrameHeader)
+        if ring is not None:
+            pixels = ring.read(header.ring_slot, header.ring_sequence)
+            assert pixels is not None, "one frame at a time is never written over"
+            return pixels
+        assert decoded.pixels is not None
+        return decode_pixels(header, bytes(decoded.pixels))
+
+    return Row(name=name, ask=ask, is_peer=False)
+
+
+def _whole(stack: contextlib.ExitStack, name: str, address: str, *, shared_memory: bool) -> Row:
+    """`bridge.Client` as games use it."""
+    client = stack.enter_context(Client(address, name="bench", shared_memory=shared_memory))
+
+    def ask(control: Control) -> NDArray[np.uint8]:
+        camera = Camera(position=control.position, rotation=control.rotation, vertical_fov_deg=60.0)
+        return client.step(camera, control.action, timeout_s=5.0).pixels
+
+    return Row(name=name, ask=ask, is_peer=False)
+
+
+def _control(seq: int, now_us: int) -> Control:
+    return Control(
+        seq=seq,
+        t_us=now_us,
+        position=(0.0, 1.6, -0.002 * seq),
+        rotation=(0.0, 0.0, 0.0, 1.0),
+        vertical_fov_deg=60.0,
+        action="walk towards the tower",
+    )
+
+
+@contextlib.contextmanager
+def _server(kind: str, address: str, *more: str) -> Iterator[str]:
+    """A server in a process of its own. Yields: its address."""
+    command = [sys.executable, "-m", "bridge.bench_service", kind, address, *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        if not (bound := process.stdout.readline().strip()):
+            raise EngineUnavailable(f"the {kind} server of the benchmark did not start; what it said stands above")
+        yield bound
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _has(package: str) -> bool:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return bool(importlib.metadata.version(package))
+    return False
+
+
+def _commit() -> str:
+    """The source's commit; "unknown" outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return "unknown"

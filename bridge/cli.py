@@ -149,7 +149,7 @@ def _bench(options: argparse.Namespace) -> int:
         return bench_inprocess(options.report)
     from bridge.bench import bench_transport
 
-    return bench_transport(options.report)
+    return bench_transport(options.report, controls=options.controls)
 
 
 def _conform_client(options: argparse.Namespace) -> int:
@@ -228,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("what", choices=["transport", "play", "budget", "inprocess"])
     bench.add_argument("--traces", default="all", metavar="all|NAME,...", help="budget: which traces to simulate")
+    bench.add_argument("--controls", type=int, default=600, help="transport: how many each way (default: %(default)s)")
     _add_run(bench, seconds=None)
     _add_model(bench)
     _add_service(bench, fps=_GAME_FPS)

@@ -248,25 +248,25 @@ class ClientCore:
         else:
             self.counts.late += 1
         if header.seq > self._newest_seq:
-            if (data := self._pixel_bytes(decoded, header)) is not None:
-                frame = Frame(header=header, pixels=_pixels(header, data), latency_ms=latency_us / 1e3)
+            if (pixels := self._pixels_of(decoded, header)) is not None:
+                frame = Frame(header=header, pixels=pixels, latency_ms=latency_us / 1e3)
                 self._frames[header.seq] = frame
                 self.playout.arrived(now_us, seq=header.seq, sent_us=now_us - latency_us)
                 while len(self._frames) > MOST_WAITING:
                     del self._frames[next(iter(self._frames))]
             self._newest_seq = header.seq
 
-    def _pixel_bytes(self, decoded: Decoded, header: FrameHeader) -> bytes | None:
-        """The frame's pixels part, from the message or the ring; None when the ring does not hold it any more."""
+    def _pixels_of(self, decoded: Decoded, header: FrameHeader) -> NDArray[np.uint8] | None:
+        """The frame's pixels, from the message or the ring; None when the ring does not hold it any more."""
         assert decoded.pixels is not None
         if header.ring_slot < 0 or self._ring is None:
-            return bytes(decoded.pixels)
-        data = self._ring.read(header.ring_slot, header.ring_sequence)
-        if data is None or len(data) != 3 * header.width * header.height:
+            return decode_pixels(header, bytes(decoded.pixels))
+        pixels = self._ring.read(header.ring_slot, header.ring_sequence)
+        if pixels is None or pixels.shape != (header.height, header.width, 3):
             log.warning("client.ring_lost seq=%d: pixels travel in the message from now on", header.seq)
             self.close_ring()
             return None
-        return data
+        return pixels
 
     def _on_error(self, error: ErrorMessage) -> list[Message]:
         if error.in_reply_to == "CONTROL":
@@ -288,7 +288,8 @@ class ClientCore:
         return []
 
 
-def _pixels(header: FrameHeader, data: bytes) -> NDArray[np.uint8]:
+def decode_pixels(header: FrameHeader, data: bytes) -> NDArray[np.uint8]:
+    """A FRAME's pixels part as (H, W, 3) uint8 RGB, read-only."""
     shape = (header.height, header.width, 3)
     if header.pixel_format is PixelFormat.RGB8:
         return np.frombuffer(data, dtype=np.uint8).reshape(shape)  # (H, W, 3)

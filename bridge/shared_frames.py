@@ -35,6 +35,7 @@ SPARE_SLOTS: Final = 2  # beyond credit: the frame that the client is showing, a
 MOST_SLOTS: Final = MAX_CREDIT + SPARE_SLOTS
 _HEAD: Final = struct.Struct("<8sIIII")  # magic, slots, slot stride in bytes, width, height
 _LINE_BYTES: Final = 64
+_MOST_COPIES: Final = 4
 
 log = logging.getLogger(__name__)
 
@@ -120,21 +121,54 @@ class FrameRingReader:
         self.shape = RingShape(slots=slots, width=width, height=height)
         if stride != self.shape.stride_bytes or len(self._map) < self.shape.total_bytes:
             raise ValueError(f"shared memory {name}: {len(self._map)} bytes, expected {self.shape.total_bytes}")
+        self._bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
+        self._copies: list[NDArray[np.uint8]] = []
 
-    def read(self, slot: int, sequence: int) -> bytes | None:
-        """A copy of the slot's pixels; None when the slot does not hold that write (any more)."""
+    def read(self, slot: int, sequence: int) -> NDArray[np.uint8] | None:
+        """A copy of the slot's pixels, (H, W, 3) and read-only.
+
+        Returns: None when the slot does not hold that write (any more). The copy's memory is used again when nobody
+        holds it any more, and not before.
+        """
         if not 0 <= slot < self.shape.slots or self._sequence(slot) != sequence:
             return None
         start = self.shape.pixels_offset(slot)
-        pixels = self._map[start : start + self.shape.pixel_bytes]
-        return pixels if self._sequence(slot) == sequence else None
+        copy = self._spare()
+        copy[:] = self._bytes[start : start + self.shape.pixel_bytes]
+        if self._sequence(slot) != sequence:
+            return None
+        pixels = copy.reshape(self.shape.height, self.shape.width, 3)
+        pixels.flags.writeable = False
+        return pixels
+
+    def _spare(self) -> NDArray[np.uint8]:
+        """Memory for a frame that nobody looks at any more: fresh memory costs as much again as the copy."""
+        if (spare := _held_by_nobody_else(self._copies)) is not None:
+            return spare
+        copy = np.empty(self.shape.pixel_bytes, np.uint8)
+        self._copies = [*self._copies[-_MOST_COPIES + 1 :], copy]
+        return copy
 
     def _sequence(self, slot: int) -> int:
         at = self.shape.sequence_offset(slot)
-        return int.from_bytes(self._map[at : at + 8], "little")
+        return int(self._bytes[at : at + 8].view("<u8")[0])  # one aligned load
 
     def close(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
         self._map.close()
+
+
+def _references(copies: list[NDArray[np.uint8]]) -> list[int]:
+    """How many references each has; every frame, and every slice of one, holds one to its copy."""
+    return [sys.getrefcount(copy) for copy in copies]
+
+
+_ONLY_OURS: Final = _references([np.empty(1, np.uint8)])[0]  # the list's own, and what counting adds in this Python
+
+
+def _held_by_nobody_else(copies: list[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
+    counts = _references(copies)
+    return copies[counts.index(_ONLY_OURS)] if _ONLY_OURS in counts else None
 
 
 def open_ring(name: str, width: int, height: int) -> FrameRingReader | None:

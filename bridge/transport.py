@@ -75,6 +75,8 @@ class _Socket:
 
     def _receive(self) -> list[bytes] | None:
         try:
+            if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                return None  # zmq.Again, raised and caught, would cost more than a message
             return list(self._socket.recv_multipart(zmq.DONTWAIT))
         except zmq.Again:
             return None
@@ -223,8 +225,8 @@ class Poller:
         """The sources that can be read now; empty after `timeout_us`, and sometimes earlier: callers loop."""
         ready = self._ready()
         if not ready and timeout_us > 0:
-            select.select(list(self._descriptors.values()), (), (), timeout_us / 1e6)
-            ready = self._ready()
+            signalled, _, _ = select.select(list(self._descriptors.values()), (), (), timeout_us / 1e6)
+            ready = [self._sources[key] for key, descriptor in self._descriptors.items() if descriptor in signalled]
         return ready
 
     def _ready(self) -> list[Pollable]:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -81,12 +82,16 @@ def test_doctor_makes_a_frame_and_says_what_is_here():
         assert f"\n{name} " in f"\n{told.stdout}"
 
 
-def test_bench_transport_writes_its_rows(tmp_path: Path):
+def test_bench_transport_writes_its_rows_beside_the_peers(tmp_path: Path):
     report = tmp_path / "transport.json"
-    told = run("bench", "transport", "--report", str(report), timeout_s=120)
+    told = run("bench", "transport", "--controls", "9", "--report", str(report), timeout_s=120)
     assert told.returncode == 0, told.stderr
     rows = json.loads(report.read_text())["rows"]
-    assert {(row["transport"], row["format"]) for row in rows} == {
-        (transport, pixels) for transport in ("tcp", "ipc") for pixels in ("rgb8", "jpeg")
-    }
+    ours = {row["name"] for row in rows if not row["peer"]}
+    assert {"ZeroMQ tcp", "ZeroMQ ipc", "ZeroMQ tcp, CURVE", "ZeroMQ tcp, JPEG", "shared memory, ipc"} <= ours
+    peers = {row["name"].split(",")[0].split()[0] for row in rows if row["peer"]}
+    assert peers == {name for name in ("websockets", "gRPC") if find_spec(name.replace("gRPC", "grpc"))}
     assert all(0 < row["p50"] <= row["p99"] for row in rows)
+    assert told.stderr == ""
+    if peers:
+        assert "% of the best peer's" in told.stdout

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from bridge.codec import MAX_PIXELS_BYTES
@@ -45,6 +46,10 @@ def memory(ring: FrameRingWriter) -> memoryview:
 held: list[multiprocessing.shared_memory.SharedMemory] = []
 
 
+def same(pixels: np.ndarray | None, expected: bytes) -> bool:
+    return pixels is not None and pixels.tobytes() == expected
+
+
 def test_the_layout_is_the_documents(writer: FrameRingWriter) -> None:
     """Offsets are written out from unity_plugin_protocol.md, section "Shared memory"."""
     assert writer.write(RED) == (0, 2)
@@ -63,8 +68,28 @@ def test_the_layout_is_the_documents(writer: FrameRingWriter) -> None:
 def test_what_is_written_is_read(writer: FrameRingWriter, reader: FrameRingReader) -> None:
     assert reader.shape == SHAPE
     slot, sequence = writer.write(RED)
-    assert reader.read(slot, sequence) == RED
-    assert reader.read(slot, sequence) == RED
+    pixels = reader.read(slot, sequence)
+    assert pixels is not None
+    assert (pixels.shape, pixels.tobytes()) == ((3, 5, 3), RED)
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[0, 0, 0] = 1
+
+
+def test_a_frame_that_is_kept_is_not_written_over(writer: FrameRingWriter, reader: FrameRingReader) -> None:
+    first = reader.read(*writer.write(RED))
+    assert first is not None
+    kept = [first[:1], *(reader.read(*writer.write(BLUE)) for _ in range(12))]  # a part of it keeps all of it
+    del first
+    for _ in range(12):
+        reader.read(*writer.write(b"\x01" * 45))
+    assert bytes(kept[0]) == RED[:15]
+    assert all(frame is not None and frame.tobytes() == BLUE for frame in kept[1:])
+
+
+def test_memory_of_frames_that_nobody_keeps_is_used_again(writer: FrameRingWriter, reader: FrameRingReader) -> None:
+    for _ in range(20):
+        assert reader.read(*writer.write(RED)) is not None
+    assert len(reader._copies) <= 2
 
 
 def test_slots_are_used_in_turn_and_a_frame_written_over_is_gone(
@@ -72,12 +97,12 @@ def test_slots_are_used_in_turn_and_a_frame_written_over_is_gone(
 ) -> None:
     first = writer.write(RED)
     others = [writer.write(BLUE) for _ in range(3)]
-    assert reader.read(*first) == RED
+    assert same(reader.read(*first), RED)
     assert [slot for slot, _ in [first, *others]] == [0, 1, 2, 3]
     again = writer.write(BLUE)
     assert again == (0, 4)
     assert reader.read(*first) is None
-    assert reader.read(*again) == BLUE
+    assert same(reader.read(*again), BLUE)
 
 
 def test_a_frame_torn_while_it_is_copied_is_not_returned(
@@ -135,7 +160,7 @@ def test_a_closed_ring_has_no_name_but_stays_mapped(writer: FrameRingWriter, rea
     writer.close()
     writer.close()
     assert open_ring(writer.name, 5, 3) is None
-    assert reader.read(*written) == RED
+    assert same(reader.read(*written), RED)
 
 
 def test_a_ring_beyond_the_systems_memory_is_none() -> None:
@@ -151,7 +176,7 @@ def test_the_largest_frame_fits() -> None:
 READ_AND_LEAVE = """
 import sys
 from bridge.shared_frames import FrameRingReader
-print(FrameRingReader(sys.argv[1]).read(0, 2) == b"\\xff\\x00\\x00" * 15)
+print(FrameRingReader(sys.argv[1]).read(0, 2).tobytes() == b"\\xff\\x00\\x00" * 15)
 """
 
 
