@@ -35,12 +35,13 @@ from bridge.messages import (
     StatsRequest,
     Welcome,
 )
-from bridge.transport import Poller, RouterSocket
+from bridge.transport import Poller, RouterSocket, SendResult
 
 WIDTH: Final = 64
 HEIGHT: Final = 48
 PIXELS: Final = bytes((x * 4, y * 5, 128)[c] for y in range(HEIGHT) for x in range(WIDTH) for c in range(3))
 ADDRESS_WORD: Final = "{address}"
+_FULL_US: Final = 1_000  # until another try to hand a message over
 _LEAVES_US: Final = 3_000_000  # how long a client that was told BYE may take to end its process
 
 
@@ -92,9 +93,12 @@ class ClientStage:
         self.send_parts(encode(message, pixels))
 
     def send_parts(self, parts: Sequence[Buffer]) -> None:
-        """Sends whatever this is."""
+        """Sends whatever this is, for certain: ZeroMQ learns late that a quick client made room in its short queue."""
         assert self._peer is not None, "a script speaks after the client did"
-        self._socket.send(self._peer, parts)
+        deadline_us = self._clock.now_us() + self.patience_us
+        while self._socket.send(self._peer, parts) is SendResult.FULL:
+            require(self._clock.now_us() < deadline_us, f"the client read nothing for {self.patience_us / 1e6:g} s")
+            self._clock.sleep_until_us(self._clock.now_us() + _FULL_US)
 
     def welcome(self, *, resumed: bool = False, last_seq: int = -1, ring: str = "") -> Welcome:
         """Opens the session. Returns: what was said."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ class EngineClient:
 
     axes, units_per_metre: what it speaks. programs, modules: what must be installed, else it is skipped by name.
     sources: the files that an engine programmer takes over, relative to this folder. build: commands that make it in a
-    folder. walk: the command without ADDRESS and SECONDS. warm_up_s: how long it takes to be up.
+    folder. walk: the command without ADDRESS and SECONDS. shared_memory, curve: what it can beyond the plain protocol.
     """
 
     name: str
@@ -44,6 +45,8 @@ class EngineClient:
     units_per_metre: float = 1.0
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    shared_memory: bool = False
+    curve: bool = False
     install: str = ""
     tested: str = ""
     untested: str = ""
@@ -57,8 +60,7 @@ class EngineClient:
     @property
     def lines(self) -> int:
         """Lines of code in `sources`, blank lines and whole-line comments left out."""
-        files = [HERE / source for source in self.sources]
-        return sum(_is_code(line, file.suffix) for file in files for line in file.read_text("utf-8").splitlines())
+        return sum(_code_lines(HERE / source) for source in self.sources)
 
     def make(self, folder: Path) -> Command:
         """Builds in `folder` and returns the walk's command. Raises: BuildFailed."""
@@ -76,10 +78,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _is_code(line: str, suffix: str) -> bool:
-    stripped = line.strip()
-    comment = ("#",) if suffix in (".py", ".gd") else ("//", "/*", "* ", "*/")
-    return bool(stripped) and not stripped.startswith(comment)
+def _code_lines(file: Path) -> int:
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".md":
+        text = "".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    comment = ("#",) if file.suffix in (".py", ".gd", ".md") else ("//", "/*", "* ", "*/")
+    return sum(bool(line.strip()) and not line.strip().startswith(comment) for line in text.splitlines())
 
 
 def _c(folder: Path) -> list[Command]:
@@ -107,8 +111,17 @@ def _unity(folder: Path) -> list[Command]:
 
 CLIENTS: Final = (
     EngineClient(
+        name="plain-python",
+        axes="opengl",
+        sources=("../../unity_plugin_protocol.md",),
+        modules=("zmq", "msgpack"),
+        walk=lambda folder: [sys.executable, "-m", "demos.engines.plain_python"],
+        install="pip install pyzmq msgpack",
+    ),
+    EngineClient(
         name="unity",
         axes="unity",
+        shared_memory=True,
         sources=("unity/Runtime/HeliosClient.cs",),
         programs=("mcs", "mono"),
         build=_unity,
@@ -118,6 +131,8 @@ CLIENTS: Final = (
     EngineClient(
         name="c",
         axes="opengl",
+        shared_memory=True,
+        curve=True,
         sources=("c/helios_bridge.h", "c/helios_bridge.c"),
         programs=("cmake", "gcc", "pkg-config"),
         build=_c,
@@ -135,6 +150,7 @@ CLIENTS: Final = (
     EngineClient(
         name="javascript",
         axes="opengl",
+        curve=True,
         sources=("javascript/helios_bridge.mjs", "javascript/messages.d.ts"),
         programs=("node", "npm"),
         build=_javascript,
@@ -143,4 +159,3 @@ CLIENTS: Final = (
     ),
 )
 BY_NAME: Final = {client.name: client for client in CLIENTS}
-PYTHON: Final = sys.executable

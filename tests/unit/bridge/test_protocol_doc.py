@@ -29,6 +29,7 @@ from bridge.messages import (
 from bridge.outputs import ControlAccepted, Send, ServerOffer
 from bridge.session import TRANSITIONS, SessionState
 from bridge.transport import Poller, RouterSocket
+from demos.engines.plain_python.__main__ import plain_client
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEXT = (ROOT / "unity_plugin_protocol.md").read_text(encoding="utf-8")
@@ -262,8 +263,7 @@ def grey_frame(control: Control) -> FrameHeader:
 
 
 def test_the_plain_client_in_the_document_plays() -> None:
-    scope: dict[str, Any] = {"__name__": "document"}
-    exec(compile(code_block("A plain client", "python"), "unity_plugin_protocol.md", "exec"), scope)
+    scope = plain_client()
     server = Answerer()
     server.start()
     try:
@@ -271,8 +271,13 @@ def test_the_plain_client_in_the_document_plays() -> None:
     finally:
         server.stopping.set()
         server.join()
-    assert [header["seq"] for header, _ in frames] == sorted(header["seq"] for header, _ in frames)
+    assert [header["seq"] for header, _, _ in frames] == sorted(header["seq"] for header, _, _ in frames)
     assert frames
-    assert all(len(pixels) == 24 for _, pixels in frames)
+    assert all(len(pixels) == 24 for _, pixels, _ in frames)
     assert [control.seq for control in server.controls] == [0, 1, 2, 3, 4]
     assert server.pongs > 0
+
+
+def test_the_plain_client_has_sixty_lines() -> None:
+    code = code_block("A plain client", "python")
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 60
