@@ -1,8 +1,8 @@
 """Every client of demos/engines, run as an engine programmer runs it: its own process, real sockets.
 
-Against a recorder, which answers at once and keeps what it was told, in our axes: all play the same walk, each in its own
-axes, so a wrong handedness, a wrong unit or a lost acknowledgement cannot hide. Against the real service with its test
-pattern, where nothing may stay unanswered; with keys, for those that know CURVE. Against the conformance kit.
+Against a recorder, which answers at once and keeps what it was told, in our axes: all play the same walk, each in its
+own axes, so a wrong handedness, a wrong unit or a lost acknowledgement cannot hide. Against the real service with its
+test pattern, where nothing may stay unanswered; with keys, for those that know CURVE. Against the conformance kit.
 """
 
 from __future__ import annotations
