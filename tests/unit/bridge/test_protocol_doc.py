@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pathlib
 import re
+import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from bridge import codec, meaning, messages, session
+from bridge import codec, meaning, messages, session, shared_frames
+from bridge.axes import client_from_ours
 from bridge.codec import MAX_BODY_BYTES, decode, encode
 from bridge.config import ServeConfig
 from bridge.conform import client_scripts, server_scripts
@@ -239,6 +242,15 @@ class Answerer(threading.Thread):
                 self.act(self.lobby.settle(one.session, answers))
 
 
+@pytest.fixture
+def server() -> Iterator[Answerer]:
+    answerer = Answerer()
+    answerer.start()
+    yield answerer
+    answerer.stopping.set()
+    answerer.join()
+
+
 def grey_frame(control: Control) -> FrameHeader:
     return FrameHeader(
         seq=control.seq,
@@ -281,3 +293,81 @@ def test_the_plain_client_in_the_document_plays() -> None:
 def test_the_plain_client_has_sixty_lines() -> None:
     code = code_block("A plain client", "python")
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 60
+
+
+def bytes_in(block: str) -> bytes:
+    return bytes.fromhex("".join(line.split("#")[0] for line in block.splitlines()))
+
+
+def test_the_ring_is_laid_out_as_documented() -> None:
+    table = {row[2]: row[0] for row in rows(section("Shared memory"))}
+    shape = shared_frames.RingShape(slots=4, width=7, height=5)
+    assert table["`HLBRING1`".strip("`")] == f"0 .. {len(shared_frames.MAGIC) - 1}"
+    sequence, pixels = shape.sequence_offset(0), shape.pixels_offset(0)
+    assert any(row == f"{sequence} + slot * stride" for row in table.values())
+    assert any(row == f"{pixels} + slot * stride" for row in table.values())
+    assert shape.stride_bytes % 64 == 0
+    assert shape.sequence_offset(3) == sequence + 3 * shape.stride_bytes
+
+
+def test_a_client_without_a_library_speaks_by_the_document_alone(server: Answerer) -> None:
+    """The document's own bytes over a plain TCP socket: greeting, READY, then HELLO and WELCOME in frames."""
+    blocks = re.findall(r"```text\n(.*?)```", section("Without a ZeroMQ library"), re.S)
+    greeting, ready = map(bytes_in, blocks)
+    host, port = server.socket.address.removeprefix("tcp://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as stream:
+        stream.sendall(greeting)
+        theirs = take(stream, 64)
+        assert (theirs[0], theirs[9], theirs[10] >= 3, theirs[12:17]) == (0xFF, 0x7F, True, b"NULL\0")
+        stream.sendall(ready)
+        flags, command = frame(stream)
+        assert (flags, command[1:6]) == (4, b"READY")
+        hello = encode(messages.Hello(version_major=1, version_minor=0, client="raw"))
+        for at, part in enumerate(hello):
+            stream.sendall(bytes([int(at < len(hello) - 1), len(part)]) + bytes(part))
+        parts, more = [], True
+        while more:
+            flags, part = frame(stream)
+            parts.append(part)
+            more = bool(flags & 1)
+        assert isinstance(decode(parts).message, messages.Welcome)
+
+
+def take(stream: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        data += stream.recv(count - len(data))
+    return data
+
+
+def frame(stream: socket.socket) -> tuple[int, bytes]:
+    """One ZMTP frame by the document's table."""
+    (flags,) = take(stream, 1)
+    length = int.from_bytes(take(stream, 8 if flags & 2 else 1), "big")
+    return flags, take(stream, length)
+
+
+def test_the_axes_table_is_what_the_code_does() -> None:
+    half = 0.7071067811865476
+    for name, hand, right, up, forward, point, turn in rows(section("Names: Axes")):
+        axes = Axes(name)
+        units = 100.0 if "units_per_metre" in point else 1.0
+        there = client_from_ours(axes, units)
+        assert hand == ("right" if there.handedness > 0 else "left")
+        for cell, step in ((right, (1.0, 0.0, 0.0)), (up, (0.0, 1.0, 0.0)), (forward, (0.0, 0.0, -1.0))):
+            sign, letter = cell
+            expected = [0.0, 0.0, 0.0]
+            expected["XYZ".index(letter)] = units if sign == "+" else -units
+            assert list(there.position(step)) == expected
+        assert [float(value) for value in point.split(" (")[0].split(", ")] == list(there.position((1.0, 2.0, -3.0)))
+        sent = [float(value) for value in turn.split(", ")]
+        assert there.rotation((0.0, -half, 0.0, half)) == pytest.approx(sent, abs=1e-4)
+
+
+def test_sections_are_numbered_in_order_and_references_exist() -> None:
+    numbers = [int(number) for number in re.findall(r"^## (\d+)\. ", TEXT, re.M)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    named = {int(number) for group in re.findall(r"sections? ([\d, ]+)", TEXT) for number in re.findall(r"\d+", group)}
+    assert named <= set(numbers)
+    for path in re.findall(r"\]\(((?!http)[^)]+)\)", TEXT):
+        assert (ROOT / path).exists(), path
