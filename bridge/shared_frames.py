@@ -130,16 +130,30 @@ class FrameRingReader:
         Returns: None when the slot does not hold that write (any more). The copy's memory is used again when nobody
         holds it any more, and not before.
         """
-        if not 0 <= slot < self.shape.slots or self._sequence(slot) != sequence:
+        in_place = self.view(slot, sequence)
+        if in_place is None:
             return None
-        start = self.shape.pixels_offset(slot)
-        copy = self._spare()
-        copy[:] = self._bytes[start : start + self.shape.pixel_bytes]
-        if self._sequence(slot) != sequence:
+        pixels = self._spare().reshape(in_place.shape)
+        np.copyto(pixels, in_place)
+        if not self.holds(slot, sequence):
             return None
-        pixels = copy.reshape(self.shape.height, self.shape.width, 3)
         pixels.flags.writeable = False
         return pixels
+
+    def view(self, slot: int, sequence: int) -> NDArray[np.uint8] | None:
+        """The slot's pixels where they lie, (H, W, 3) and read-only, to be uploaded at once; None as for `read`.
+
+        They are good when `holds` says so after they were used, and used before the frame is named to the server.
+        """
+        if not self.holds(slot, sequence):
+            return None
+        start = self.shape.pixels_offset(slot)
+        pixels = self._bytes[start : start + self.shape.pixel_bytes]
+        return pixels.reshape(self.shape.height, self.shape.width, 3)
+
+    def holds(self, slot: int, sequence: int) -> bool:
+        """Whether the slot holds the write that a FRAME named, whole."""
+        return 0 <= slot < self.shape.slots and self._sequence(slot) == sequence
 
     def _spare(self) -> NDArray[np.uint8]:
         """Memory for a frame that nobody looks at any more: fresh memory costs as much again as the copy."""

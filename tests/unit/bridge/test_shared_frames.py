@@ -109,9 +109,23 @@ def test_a_frame_torn_while_it_is_copied_is_not_returned(
     writer: FrameRingWriter, reader: FrameRingReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slot, sequence = writer.write(RED)
-    looks = iter([sequence, sequence + 1])  # the server begins to write between the two looks
+    looks = iter([sequence, sequence + 1])  # the server begins to write between the first look and the last
     monkeypatch.setattr(reader, "_sequence", lambda _: next(looks))
     assert reader.read(slot, sequence) is None
+
+
+def test_pixels_can_be_used_where_they_lie(writer: FrameRingWriter, reader: FrameRingReader) -> None:
+    slot, sequence = writer.write(RED)
+    pixels = reader.view(slot, sequence)
+    assert same(pixels, RED)
+    assert pixels is not None
+    assert not pixels.flags.writeable
+    assert reader.holds(slot, sequence)
+    for _ in range(4):
+        writer.write(BLUE)
+    assert not reader.holds(slot, sequence)
+    assert reader.view(slot, sequence) is None
+    del pixels
 
 
 def test_a_slot_being_written_is_not_read(writer: FrameRingWriter, reader: FrameRingReader) -> None:
