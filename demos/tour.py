@@ -49,8 +49,10 @@ LOOP_S = float(_KEYFRAMES[-1, 0])
 
 _TEXTS = (
     (0.0, "make it day"),
+    (1.5, "open the door"),
     (3.0, "let it be dusk"),
     (6.0, "turn on the lamps"),
+    (8.0, "start the fountain"),
     (9.5, "make it night"),
     (14.0, "let it rain"),
     (18.0, "stop the rain and make it day"),
@@ -59,8 +61,11 @@ _TEXTS = (
     (30.5, "bring thick fog"),
     (35.0, "clear sky"),
     (38.0, "make it night"),
+    (40.0, "stop the fountain"),
+    (41.5, "start the fountain"),
     (42.5, "make it day"),
     (45.0, "turn off the lamps"),
+    (46.5, "stop the fountain and close the door"),
 )
 
 

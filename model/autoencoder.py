@@ -7,6 +7,7 @@ features: given back as `memory`, decoding chunk by chunk yields the same frames
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,11 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.conditioning import RAY_CHANNELS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoencoderConfig:
     """Widths and depths; three levels, the first the coarsest for the decoder and the finest for the encoder.
 
+    decoder_leak: the slope of the decoder's ReLUs below zero. Without one, training killed whole MemBlocks.
+    guide_channels: how much a guided decoder is told of what each ray of a grid met; 0 for one that is not guided.
+    guide_hidden: the widths of the layers that read it; shading_width: of the one that follows the guide.
     pixel_mean, pixel_std: the networks see (pixel - mean) / std; public checkpoints take pixels as they are.
     """
 
@@ -31,21 +37,30 @@ class AutoencoderConfig:
     decoder_blocks: tuple[int, int, int] = (3, 3, 3)
     decoder_space: tuple[int, int, int] = (2, 2, 2)
     decoder_time: tuple[int, int, int] = (1, 2, 2)
+    decoder_leak: float = 0.0
     patch_size: int = 1
+    guide_channels: int = 0
+    guide_hidden: tuple[int, int] = (128, 64)
+    shading_width: int = 32
     pixel_mean: float = 0.0
     pixel_std: float = 1.0
 
 
+_SHADING_LAYERS = 4  # ReLU, 1x1 convolution, ReLU, convolution: what works on features that the guide has modulated
 TAEW2_1 = AutoencoderConfig()
 DEMO = AutoencoderConfig(
     encoder_width=48, encoder_blocks=(0, 1, 2), encoder_space=(1, 2, 2),
-    decoder_widths=(80, 40, 24, 16), decoder_blocks=(2, 1, 0), decoder_space=(2, 2, 1), patch_size=2,
-    pixel_mean=0.45, pixel_std=0.25,
+    decoder_widths=(80, 40, 24, 24), decoder_blocks=(2, 1, 0), decoder_space=(2, 2, 1), decoder_leak=0.1,
+    patch_size=2, guide_channels=RAY_CHANNELS, pixel_mean=0.45, pixel_std=0.25,
 )  # fmt: skip
 
 
 def _conv(channels_in: int, channels_out: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, padding=1, stride=stride, bias=bias)
+
+
+def _relu(leak: float) -> nn.Module:
+    return nn.LeakyReLU(leak) if leak else nn.ReLU()
 
 
 class Clamp(nn.Module):
@@ -55,16 +70,54 @@ class Clamp(nn.Module):
         return torch.tanh(x / 3) * 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """What a guided decoder is told of the world that it paints.
+
+    rays: (N, guide_channels, T, h, w), the grid of rays of each latent frame (`model.conditioning`), as fine as the
+    decoder's last features. lookup: (N, 4, T, h, w, 2), where each frame finds its surfaces in its latent frame's grid.
+    """
+
+    rays: Tensor
+    lookup: Tensor
+
+
+class GuideReader(nn.Module):
+    """Reads every ray by itself, and carries what it read to where each frame sees it: a scale and an offset for each
+    of the decoder's last features."""
+
+    def __init__(self, channels: int, hidden: tuple[int, int], width: int) -> None:
+        super().__init__()
+        self.read = nn.Sequential(
+            nn.Conv2d(channels, hidden[0], 1), nn.SiLU(), nn.Conv2d(hidden[0], hidden[1], 1), nn.SiLU(),
+            nn.Conv2d(hidden[1], 2 * width, 1),
+        )  # fmt: skip
+
+    def forward(self, guide: Guide) -> tuple[Tensor, Tensor]:
+        """Returns scale and offset, each (N, 4 T, width, h, w)."""
+        n, _, t, h, w = guide.rays.shape
+        seen = self.read(guide.rays.transpose(1, 2).flatten(0, 1))  # (N T, 2 width, h, w)
+        frames = guide.lookup.shape[1]
+        # a latent frame's frames one below the other
+        places = guide.lookup.transpose(1, 2).reshape(n * t, frames * h, w, 2)
+        carried = functional.grid_sample(
+            seen, places.to(seen.dtype), mode="bilinear", padding_mode="border", align_corners=False
+        )
+        split = carried.reshape(n, t, -1, frames, h, w).transpose(2, 3).reshape(n, t * frames, -1, h, w)
+        scale, offset = split.chunk(2, 2)
+        return scale, offset
+
+
 class MemBlock(nn.Module):
     """A residual block over a frame's features and its predecessor's."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, leak: float = 0.0) -> None:
         super().__init__()
         self.width = width
         self.conv = nn.Sequential(
-            _conv(2 * width, width), nn.ReLU(), _conv(width, width), nn.ReLU(), _conv(width, width)
+            _conv(2 * width, width), _relu(leak), _conv(width, width), _relu(leak), _conv(width, width)
         )
-        self.act = nn.ReLU()
+        self.act = _relu(leak)
 
     def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """x: (N, T, C, H, W), memory: (N, 1, C, H, W) of the frame before x. Returns the output and the new memory."""
@@ -117,16 +170,16 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(last.weight, std=0.1 / (9 * module.width) ** 0.5)
 
 
-def _cheapest_order(layers: nn.Sequential) -> list[nn.Module]:
+def _cheapest_order(layers: Iterable[nn.Module]) -> list[nn.Module]:
     """TGrow before the Upsample that precedes it: a 1x1 convolution does the same on fewer pixels."""
     order = list(layers)
-    for place, (first, second) in enumerate(pairwise(layers)):
+    for place, (first, second) in enumerate(pairwise(list(order))):
         if isinstance(first, nn.Upsample) and isinstance(second, TGrow):
             order[place : place + 2] = [second, first]
     return order
 
 
-def _run(layers: nn.Sequential, x: Tensor, memory: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+def _run(layers: Iterable[nn.Module], x: Tensor, memory: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
     """Runs layers over (N, T, C, H, W); `memory` None starts with nothing seen."""
     left = list(memory) if memory is not None else None
     after: list[Tensor] = []
@@ -156,15 +209,21 @@ class TinyAutoencoder(nn.Module):
             encoder += [MemBlock(width) for _ in range(blocks)]
         encoder.append(_conv(width, config.latent_channels))
         self.encoder = nn.Sequential(*encoder)
-        widths = config.decoder_widths
-        decoder: list[nn.Module] = [Clamp(), _conv(config.latent_channels, widths[0]), nn.ReLU()]
+        widths, leak = config.decoder_widths, config.decoder_leak
+        decoder: list[nn.Module] = [Clamp(), _conv(config.latent_channels, widths[0]), _relu(leak)]
         for level, (blocks, space, time) in enumerate(
             zip(config.decoder_blocks, config.decoder_space, config.decoder_time, strict=True)
         ):
-            decoder += [MemBlock(widths[level]) for _ in range(blocks)]
+            decoder += [MemBlock(widths[level], leak) for _ in range(blocks)]
             decoder += [nn.Upsample(scale_factor=float(space)), TGrow(widths[level], time)]
             decoder += [_conv(widths[level], widths[level + 1], bias=False)]
-        decoder += [nn.ReLU(), _conv(widths[3], 3 * patch**2)]
+        self.guide = None
+        last = widths[3]
+        if config.guide_channels:
+            self.guide = GuideReader(config.guide_channels, config.guide_hidden, widths[3])
+            last = config.shading_width
+            decoder += [_relu(leak), nn.Conv2d(widths[3], last, 1)]
+        decoder += [_relu(leak), _conv(last, 3 * patch**2)]
         self.decoder = nn.Sequential(*decoder)
 
         self.apply(_initialise)
@@ -172,7 +231,11 @@ class TinyAutoencoder(nn.Module):
         assert isinstance(to_latents, nn.Conv2d)
         assert isinstance(to_pixels, nn.Conv2d)
         nn.init.normal_(to_latents.weight, std=4 / (9 * width) ** 0.5)  # latents of about unit size
-        nn.init.normal_(to_pixels.weight, std=0.5 / (9 * widths[3]) ** 0.5)
+        nn.init.normal_(to_pixels.weight, std=0.5 / (9 * last) ** 0.5)
+        if self.guide is not None:
+            to_modulation = self.guide.read[-1]
+            assert isinstance(to_modulation, nn.Conv2d)
+            nn.init.normal_(to_modulation.weight, std=0.3 / config.guide_hidden[1] ** 0.5)
 
     def encode(self, frames: Tensor, memory: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Raises: ValueError: T is no multiple of 4, H or W no multiple of 8."""
@@ -183,9 +246,23 @@ class TinyAutoencoder(nn.Module):
             frames = functional.pixel_unshuffle(frames, self.config.patch_size)
         return _run(self.encoder, frames, memory)
 
-    def decode(self, latents: Tensor, memory: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Returns frames (N, 4 T, 3, H, W), not clipped, and the memory that continues them."""
-        frames, after = _run(self.decoder, latents, memory)
+    def decode(
+        self, latents: Tensor, memory: list[Tensor] | None = None, guide: Guide | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Returns frames (N, 4 T, 3, H, W), not clipped, and the memory that continues them.
+
+        Raises: ValueError: a guided decoder got no guide, or one that is not guided got one.
+        """
+        if (guide is None) != (self.guide is None):
+            wanted, got = ("none" if given is None else "one" for given in (self.guide, guide))
+            raise ValueError(f"guide: this decoder takes {wanted}, got {got}")
+        if self.guide is None or guide is None:
+            frames, after = _run(self.decoder, latents, memory)
+        else:
+            layers = list(self.decoder)
+            features, after = _run(layers[:-_SHADING_LAYERS], latents, memory)
+            scale, offset = self.guide(guide)
+            frames, _ = _run(layers[-_SHADING_LAYERS:], features * (1 + scale) + offset, None)
         if self.config.patch_size > 1:
             frames = functional.pixel_shuffle(frames, self.config.patch_size)
         return frames * self.config.pixel_std + self.config.pixel_mean, after

@@ -2,7 +2,8 @@
 
 For each latent frame one grid of rays, 4x4 a latent pixel, is cast from the camera of its reference frame; what each
 ray met becomes `RAY_CHANNELS` plain numbers. How the picture moves inside the latent frame enters as `flow`. A small
-learned encoder (the `conditioner` graph) folds both to the denoiser's conditioning channels.
+learned encoder (the `conditioner` graph) folds both to the denoiser's conditioning channels. The decoder is guided by
+the same rays: `lookup` says for each of the four frames where among them its surfaces are found.
 """
 
 from __future__ import annotations
@@ -29,37 +30,77 @@ LONGEST_PERIOD_M, OCTAVES = 2.4, 4
 RAY_CHANNELS = 1 + 2 + 3 + 3 + len(MATERIALS) + 4 * OCTAVES + 3 + 3
 FLOW_CHANNELS = 4
 _LAMP, _LAMP_REACH_M, _FAR_M = MATERIALS.index("lamp"), 2.6, 1000.0
+_LOOKUP_ROUNDS = 3  # from pixel to surface to pixel again, until parallax within a latent frame is found
 _DEPTH_STRIDE = 2  # depth for reprojection: one ray in two of the grid, a value every 4 px
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
-    """rays (1, RAY_CHANNELS, T, 4h, 4w), flow (1, 4, T, h, w), depth (4T, 2h, 2w) view-axis metres; all float32.
+    """rays (1, RAY_CHANNELS, T, 4h, 4w), flow (1, 4, T, h, w), lookup (1, 4, T, 4h, 4w, 2), and depth (4T, 2h, 2w) in
+    view-axis metres; all float32.
 
     part: (4T, 2h, 2w) int64, the packed part at each depth, -1 for the sky.
     """
 
     rays: NDArray[np.float32]
     flow: NDArray[np.float32]
+    lookup: NDArray[np.float32]
     depth: NDArray[np.float32]
     part: NDArray[np.int64]
 
 
 def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
     """Conditioning for the frames of `cameras` (a multiple of four: four a latent frame)."""
-    rays, flows, surfaces = [], [], []
+    rays, flows, lookups, surfaces = [], [], [], []
     for first in range(0, len(cameras), 4):
         group = cameras[first : first + 4]
         hits = cast(np, parts, group[REFERENCE_FRAME], step_px=RAY_STEP_PX)
         rays.append(ray_features(np, parts, hits))
         flows.append(flow(np, hits, group))
+        lookups.append(lookup(hits, group))
         surfaces += [surface_seen_from(hits, group[REFERENCE_FRAME], camera) for camera in group]
     return Conditioning(
         rays=np.stack(rays, 1)[None],
         flow=np.stack(flows, 1)[None],
+        lookup=np.stack(lookups, 1)[None],
         depth=np.stack([depth for depth, _ in surfaces]).astype(np.float32),
         part=np.stack([part for _, part in surfaces]),
     )
+
+
+def lookup(hits: RayHits, group: Sequence[Camera]) -> NDArray[np.float32]:
+    """(4, rows, cols, 2) float32: where each ray of each frame's grid finds its surface among the rays that the
+    reference frame has cast: across and down, from -1 at the grid's outer edge to 1 (torch's `grid_sample`, corners
+    not aligned).
+
+    A ray's surface is looked for where its direction points, then where the surface found there would be seen, again
+    and again. What the reference frame does not see is found beside it.
+    """
+    reference = group[REFERENCE_FRAME]
+    rows, cols = hits.depth.shape
+    top, left = reference.window[:2] if reference.window else (0, 0)
+    surface = np.where(hits.hit[..., None], hits.position, hits.origin + hits.directions * np.float32(_FAR_M))
+    ys, xs = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(cols) + 0.5) / cols, indexing="ij")
+    own = np.stack([xs, ys], -1).astype(np.float32)
+    found = np.empty((len(group), rows, cols, 2), dtype=np.float32)
+    for index, camera in enumerate(group):
+        if index == REFERENCE_FRAME:
+            found[index] = own
+            continue
+        directions = ray_directions(camera, RAY_STEP_PX)
+        points = reference.position.astype(np.float32) + directions
+        for _ in range(_LOOKUP_ROUNDS):
+            x, y, _ = project(np, reference, points)
+            x, y = (x - left) / RAY_STEP_PX, (y - top) / RAY_STEP_PX
+            column = np.clip(x, 0, cols - 1).astype(np.intp)
+            row = np.clip(y, 0, rows - 1).astype(np.intp)
+            _, _, ahead = project(np, camera, surface[row, column])
+            points = camera.position.astype(np.float32) + np.maximum(ahead, NEAR_M)[..., None] * directions
+        x, y, _ = project(np, reference, points)
+        found[index, ..., 0] = (x - left) / RAY_STEP_PX / cols
+        found[index, ..., 1] = (y - top) / RAY_STEP_PX / rows
+    placed: NDArray[np.float32] = np.clip(found * 2 - 1, -1.5, 1.5)
+    return placed
 
 
 def surface_seen_from(

@@ -41,23 +41,26 @@ class Decoder:
         """What a decoder remembers that has seen nothing."""
         return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._memory.items()}
 
-    def begin(self, latents: NDArray[np.float32], memory: Arrays) -> Decoding:
-        """Hands over a chunk's latents (1, 16, T, h, w), normalised. Raises: RunnerError."""
+    def begin(self, latents: NDArray[np.float32], guide: Arrays, memory: Arrays) -> Decoding:
+        """Hands over a chunk's latents (1, 16, T, h, w), normalised, and what guides the decoder (latent frames on
+        axis 2). Raises: RunnerError."""
         newest = self._newest() if self._newest is not None else None
         if self.keeps_memory and newest is not None:
             newest.start_all()
         raw = latents / self._inv_std + self._mean
-        decoding = Decoding(self._spec, self._runner, self._pieces(raw), memory)
+        decoding = Decoding(self._spec, self._runner, self._pieces(raw, guide), memory)
         self._newest = weakref.ref(decoding)
         return decoding
 
-    def _pieces(self, raw: NDArray[np.float32]) -> list[_Piece]:
+    def _pieces(self, raw: NDArray[np.float32], guide: Arrays) -> list[_Piece]:
         latents, stride = raw.shape[2], self._spec.temporal_stride
         if self._whole:
-            return [_Piece(Graph.DECODER, raw, self._spec.frames_in(latents))]
-        pieces = [_Piece(Graph.DECODER, raw[:, :, i : i + 1], stride) for i in range(latents)]
-        if self.keeps_memory:
-            pieces[0] = _Piece(Graph.DECODER_FIRST, raw[:, :, :1], 1)
+            return [_Piece(Graph.DECODER, {"latents": raw, **guide}, self._spec.frames_in(latents))]
+        pieces = []
+        for index in range(latents):
+            inputs = {name: array[:, :, index : index + 1] for name, array in {"latents": raw, **guide}.items()}
+            first = self.keeps_memory and index == 0
+            pieces.append(_Piece(Graph.DECODER_FIRST if first else Graph.DECODER, inputs, 1 if first else stride))
         return pieces
 
 
@@ -66,7 +69,7 @@ class _Piece:
     """What goes through a graph at once, and how many frames come of it."""
 
     graph: Graph
-    latents: NDArray[np.float32]
+    inputs: Arrays
     frames: int
 
 
@@ -109,7 +112,7 @@ class Decoding:
         index = len(self._pending)
         piece = self._pieces[index]
         memory = self._memory_after(index - 1) if index else self._before
-        self._pending.append(started(self._runner, piece.graph, {"latents": piece.latents, **memory}))
+        self._pending.append(started(self._runner, piece.graph, {**piece.inputs, **memory}))
 
     def _memory_after(self, index: int) -> Mapping[str, NDArray[np.generic]]:
         if not self._before:

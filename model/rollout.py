@@ -119,7 +119,7 @@ class Rollout:
         conditioning = self._conditioning(request)
         watch.lap("conditioning")
         latents = self._denoise(state, request, conditioning, reading.embeddings, watch)
-        decoding = self._decoder.begin(latents, state.memory)
+        decoding = self._decoder.begin(latents, request.guide, state.memory)
         after = RolloutState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ class ChunkRequest:
 
     texts: T action texts, one a latent frame. steps: denoising steps, one number a stage.
     features: the conditioner's inputs by name (frames on axis 2); or `conditioning` (1, C, T, h, w) float32, ready
-    made; neither for a model without conditioning.
+    made; neither for a model without conditioning. guide: what a guided decoder takes beside latents and memory, by
+    name (frames on axis 2); empty for one that is not guided.
     cut: what was shown before is not to be continued: history and decoder memory start anew, the text goes on.
     """
 
@@ -39,6 +40,7 @@ class ChunkRequest:
     steps: tuple[int, ...]
     features: Arrays | None = None
     conditioning: NDArray[np.float32] | None = None
+    guide: Arrays = field(default_factory=dict)
     cut: bool = False
 
 

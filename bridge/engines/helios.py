@@ -132,7 +132,8 @@ class HeliosEngine:
         try:
             before = RolloutState.from_arrays(state)
             features: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "flow": seen.flow}
-            request = ChunkRequest(texts=texts, steps=plan.steps, features=features, cut=window.cut)
+            guide: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "lookup": seen.lookup}
+            request = ChunkRequest(texts=texts, steps=plan.steps, features=features, guide=guide, cut=window.cut)
             result, after = self._rollout.chunk(before, request)
         except ModelError as exc:
             raise StepFailed(f"the chunk could not be made: {exc}") from exc

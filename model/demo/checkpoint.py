@@ -16,7 +16,7 @@ from model.autoencoder import DEMO, TinyAutoencoder
 from model.checkpoints import load_weights, save_weights
 from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
 from model.demo.conditions import STATE_SIZE, Conditions
-from model.demo.data import FPS, FRAME_HEIGHT, FRAME_WIDTH
+from model.demo.data import FPS, FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT
 from model.demo.network import (
     CONDITIONING_CHANNELS,
     LATENT_CHANNELS,
@@ -118,9 +118,14 @@ def load_graphs(folder: Path | None = None) -> tuple[ModelSpec, dict[str, TorchG
         Graph.DENOISER: denoiser_graph(model.denoiser.transformer, spec),
         Graph.DECODER: TorchGraph(
             module=Decoder(model.autoencoder),
-            inputs={"latents": torch.randn(1, LATENT_CHANNELS, frames, height, width), **memory},
+            inputs={
+                "latents": torch.randn(1, LATENT_CHANNELS, frames, height, width),
+                "rays": torch.randn(1, RAY_CHANNELS, frames, *grid),
+                "lookup": torch.rand(1, FRAMES_PER_LATENT, frames, *grid, 2) * 2 - 1,
+                **memory,
+            },
             outputs=("frames", *(f"next_{name}" for name in memory)),
-            dynamic_axes={"latents": {2: "frames"}},
+            dynamic_axes={"latents": {2: "frames"}, "rays": {2: "frames"}, "lookup": {2: "frames"}},
         ),
     }
     return spec, {str(name): graph for name, graph in graphs.items()}

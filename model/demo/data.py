@@ -67,8 +67,11 @@ class Clip:
             )  # fmt: skip
 
 
-def draw_clip(rng: np.random.Generator, *, latents: int, rows: int, cols: int) -> Clip:
-    """Draws a world, a walk and its conditions, and renders `latents` * 4 frames of a rows x cols window."""
+def draw_clip(rng: np.random.Generator, *, latents: int, rows: int, cols: int, device: str = "cpu") -> Clip:
+    """Draws a world, a walk and its conditions, and renders `latents` * 4 frames of a rows x cols window.
+
+    device: where torch renders all frames at once; on "cpu" numpy renders one after the other.
+    """
     generator = BlockoutGenerator(rng)
     parts = generator.draw().pack()
     count = latents * FRAMES_PER_LATENT
@@ -89,9 +92,16 @@ def draw_clip(rng: np.random.Generator, *, latents: int, rows: int, cols: int) -
         frames=np.empty((count, rows, cols, 3), dtype=np.uint8), positions=positions, rotations=rotations,
         weights=weights, vertical_fov_deg=fov, window=window, parts=parts,
     )  # fmt: skip
-    for i in range(count):
-        seen = render(np, parts, walk.camera(i), weights[i], start_s + i / FPS)
-        walk.frames[i] = np.round(seen.colour * 255)
+    times_s = start_s + np.arange(count) / FPS
+    if device == "cpu":
+        for i in range(count):
+            walk.frames[i] = np.round(render(np, parts, walk.camera(i), weights[i], times_s[i]).colour * 255)
+    else:
+        import torch  # rendering on a GPU alone needs it
+
+        cameras = [walk.camera(i) for i in range(count)]
+        seen = render(torch, parts.to_torch(torch, device), cameras, weights, times_s)
+        walk.frames[:] = (seen.colour * 255).round().byte().cpu().numpy()
     return walk
 
 
@@ -141,10 +151,13 @@ def draw_conditions(rng: np.random.Generator, latents: int) -> NDArray[np.float3
     return result
 
 
-def render_clips(folder: Path, *, first: int, step: int, count: int, latents: int, rows: int, cols: int) -> None:
+def render_clips(
+    folder: Path, *, first: int, step: int, count: int, latents: int, rows: int, cols: int, device: str = "cpu"
+) -> None:
     """Renders clips number first, first + step, ... (each drawn from its own number) until `count` of them exist."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, count, step):
         path = folder / f"clip_{number:06d}.npz"
         if not path.exists():
-            draw_clip(np.random.default_rng([20261124, number]), latents=latents, rows=rows, cols=cols).save(path)
+            rng = np.random.default_rng([20261124, number])
+            draw_clip(rng, latents=latents, rows=rows, cols=cols, device=device).save(path)

@@ -4,8 +4,9 @@ The recipe, in order (README, "Train the demo model", gives wall-clock times):
 
     python -m model.demo.train data        --clips 800            # crops of random worlds
     python -m model.demo.train data        --clips 60 --full      # whole frames, for the last part
-    python -m model.demo.train autoencoder --minutes 15
-    python -m model.demo.train prepare                            # latents and rays of every clip
+    python -m model.demo.train prepare                            # what the rays of every clip met
+    torchrun --nproc-per-node 2 -m model.demo.train autoencoder --minutes 40 --threads 1
+    python -m model.demo.train encode                             # the latents of every clip
     python -m model.demo.train text        --minutes 4
     torchrun --nproc-per-node 2 -m model.demo.train denoiser --minutes 60 --threads 1
     torchrun --nproc-per-node 2 -m model.demo.train decoder --minutes 10 --threads 1
@@ -20,14 +21,17 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from model.demo.charts import Picture
 from model.demo.checkpoint import DemoModel, demo_spec, save_checkpoint
 from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, Clip, render_clips
-from model.demo.prepared import PreparedFolder, latent_statistics, prepare
+from model.demo.prepared import PreparedFolder, geometry_of, latent_statistics, latents_of
+from model.demo.samples import rollouts
 from model.demo.train_autoencoder import TrainedAutoencoder, train_autoencoder, train_decoder
 from model.demo.train_denoiser import DenoiserData, train_denoiser
 from model.demo.train_text import train_text
-from model.demo.training import TrainConfig, join_processes, load_ema, make_deterministic, stop_on_signals
+from model.demo.training import SampleSheet, TrainConfig, join_processes, load_ema, make_deterministic, stop_on_signals
 
 CROP = (96, 160)
 CLIP_LATENTS = 8
@@ -46,15 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
         offset = 1_000_000 if options.full else 0  # whole frames show worlds of their own
         render_clips(folder / "clips" / kind, first=offset + options.worker, step=options.workers,
                      count=offset + options.clips,
-                     latents=CLIP_LATENTS, rows=rows, cols=cols)  # fmt: skip
+                     latents=CLIP_LATENTS, rows=rows, cols=cols, device=options.device)  # fmt: skip
         return 0
     rates = {"autoencoder": 3e-3, "decoder": 2e-3, "text": 2e-3, "denoiser": 1.5e-3}
     config = TrainConfig(
         folder=folder / options.stage, minutes=options.minutes, peak_rate=options.rate or rates.get(options.stage, 0.0),
         seed=options.seed, last_step=options.steps, should_stop=stop_on_signals(),
+        bf16=options.precision == "bf16" or (options.precision == "auto" and options.device == "cuda"),
     )  # fmt: skip
     if options.stage == "autoencoder":
-        train_autoencoder(folder / "clips" / "crops", config, options.device)
+        prepared = PreparedFolder(folder / "prepared" / "crops")
+        train_autoencoder(folder / "clips" / "crops", prepared, config, options.device)
     elif options.stage == "decoder":
         prepared = PreparedFolder(folder / "prepared" / "crops")
         train_decoder(folder / "clips" / "crops", prepared, folder / "autoencoder", config, options.device)
@@ -62,34 +68,56 @@ def main(arguments: list[str] | None = None) -> int:
         train_text(config, options.device)
     elif options.stage == "checkpoint":
         write_checkpoint(folder)
-    elif options.stage == "prepare":
-        prepare_clips(folder, worker=options.worker, workers=options.workers)
+    elif options.stage in ("prepare", "encode"):
+        prepare_clips(folder, worker=options.worker, workers=options.workers, encode=options.stage == "encode")
     else:
-        train_denoiser(denoiser_data(folder, full_share=options.full_share), config, options.device)
+        data = denoiser_data(folder, full_share=options.full_share)
+        train_denoiser(data, config, options.device, denoiser_samples(folder, data))
     return 0
 
 
-def prepare_clips(folder: Path, *, worker: int, workers: int) -> None:
-    """Writes latents and rays of every clip that has none yet; worker n of m takes each m-th."""
+def prepare_clips(folder: Path, *, worker: int, workers: int, encode: bool) -> None:
+    """Writes what the rays of every clip met where that is missing, or (encode) its latents; worker n of m takes each
+    m-th clip."""
     autoencoder = TrainedAutoencoder()
-    load_ema(folder / "autoencoder", autoencoder)
+    if encode:
+        load_ema(folder / "autoencoder", autoencoder)
     for kind in ("crops", "full"):
         prepared = PreparedFolder(folder / "prepared" / kind)
         for path in sorted((folder / "clips" / kind).glob("clip_*.npz"))[worker::workers]:
-            if path.stem not in prepared.names:
-                prepared.write(path.stem, prepare(Clip.load(path), autoencoder))
+            if encode:
+                prepared.write_latents(path.stem, latents_of(Clip.load(path), autoencoder))
+            elif path.stem not in prepared.names:
+                prepared.write(path.stem, geometry_of(Clip.load(path)))
         prepared.refresh()
-        print(f"prepared {len(prepared.names)} {kind}", flush=True)
+        print(f"{len(prepared.names)} {kind} prepared, {len(prepared.encoded)} encoded", flush=True)
+
+
+def denoiser_samples(folder: Path, data: DenoiserData) -> SampleSheet:
+    """Rollouts of the denoiser that is being trained, decoded by the run's autoencoder."""
+    model, spec = _with_autoencoder(folder), demo_spec(data.mean, data.std)
+
+    def drawn(denoiser: nn.Module) -> Picture:
+        model.denoiser.load_state_dict(denoiser.state_dict())
+        return rollouts(model, spec)
+
+    return drawn
+
+
+def _with_autoencoder(folder: Path) -> DemoModel:
+    """A model that has the run's autoencoder, its decoder tuned if it was, and nothing else yet."""
+    autoencoder = TrainedAutoencoder()
+    tuned = folder / "decoder" / "state.pt"
+    load_ema(tuned.parent if tuned.exists() else folder / "autoencoder", autoencoder)
+    del autoencoder.tone
+    model = DemoModel()
+    model.autoencoder.load_state_dict(autoencoder.state_dict())
+    return model
 
 
 def write_checkpoint(folder: Path) -> None:
     """Gathers the averaged weights of all stages into one checkpoint, `folder`/checkpoint."""
-    autoencoder = TrainedAutoencoder()
-    tuned = folder / "decoder"
-    load_ema(tuned if tuned.exists() else folder / "autoencoder", autoencoder)
-    del autoencoder.tone
-    model = DemoModel()
-    model.autoencoder.load_state_dict(autoencoder.state_dict())
+    model = _with_autoencoder(folder)
     load_ema(folder / "text", model.reader)
     load_ema(folder / "denoiser", model.denoiser)
     save_checkpoint(
@@ -111,13 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model.demo.train", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument(
-        "stage", choices=["data", "autoencoder", "prepare", "text", "denoiser", "decoder", "checkpoint"]
+        "stage", choices=["data", "prepare", "autoencoder", "encode", "text", "denoiser", "decoder", "checkpoint"]
     )
     parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock box of a training stage")
     parser.add_argument("--steps", type=int, help="the run's length in steps, if it ends before the minutes do: then "
                         "equal seeds give equal weights, bit for bit")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the first weights and of every batch")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"],
+                        help="of the losses; auto: bf16 on CUDA alone, though some CPUs gain too")  # fmt: skip
     parser.add_argument("--resume", default="runs/demo", metavar="DIR", help="the run's folder; goes on where it is")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rate", type=float, help="peak learning rate (default: the stage's own)")

@@ -18,7 +18,7 @@ from torch.nn import functional
 from model.demo.checkpoint import HISTORY_SIZES
 from model.demo.network import DemoDenoiser
 from model.demo.prepared import PreparedFolder
-from model.demo.training import LossFunction, TrainConfig, own_share, train
+from model.demo.training import LossFunction, SampleSheet, TrainConfig, own_share, train
 
 HISTORY = sum(HISTORY_SIZES)
 STAGES = 3
@@ -27,6 +27,9 @@ START_SIGMA = 0.999
 ORIGINAL_START_SIGMAS = (0.999, 0.666333, 0.333666)
 GAMMA = 1 / 3
 HISTORY_KEPT = 0.55  # the share of steps with history
+CHUNK_LATENTS, CHUNK_SHARES = (1, 2, 3, 5, 8), (0.38, 0.22, 0.25, 0.1, 0.05)
+"""Lengths of chunks and how often each is trained: short ones are what a game plays, long ones must work as well."""
+_BATCH_LATENTS = 3  # a batch holds as many latent frames as its size times this, in as many samples as that gives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,10 @@ class DenoiserData:
     std: NDArray[np.float32]
 
 
-def train_denoiser(data: DenoiserData, config: TrainConfig, device: str) -> nn.Module:
-    return train(config, DemoDenoiser().to(device), flow_loss(data, device))
+def train_denoiser(
+    data: DenoiserData, config: TrainConfig, device: str, samples: SampleSheet | None = None
+) -> nn.Module:
+    return train(config, DemoDenoiser().to(device), flow_loss(data, device), samples=samples)
 
 
 def flow_loss(data: DenoiserData, device: str) -> LossFunction:
@@ -56,10 +61,11 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
         if rng.random() < 0.02:
             folder.refresh()
         stage = int(rng.choice(STAGES, p=data.stages[which]))
-        new = int(rng.choice([3, 2, 1], p=[0.6, 0.25, 0.15]))
+        new = int(rng.choice(CHUNK_LATENTS, p=CHUNK_SHARES))
         keep_history, own_stage_before = rng.random() < HISTORY_KEPT, rng.random() < 0.3
         rng = own_share(rng)
-        samples = [_draw(folder, rng, new) for _ in range(data.batch[which])]
+        count = max(1, data.batch[which] * (_BATCH_LATENTS + HISTORY // 4) // (new + HISTORY // 4))
+        samples = [_draw(folder, rng, new) for _ in range(count)]
         latents, rays, flows, weights = (
             torch.from_numpy(np.stack([s[i] for s in samples])).to(device).float() for i in range(4)
         )
@@ -139,15 +145,16 @@ def _draw(folder: PreparedFolder, rng: np.random.Generator, new: int) -> list[ND
 
     Missing frames are zeros. The new frames show one set of conditions, as a chunk does.
     """
-    clip = folder.read(folder.names[int(rng.integers(len(folder.names)))])
-    count = clip.latents.shape[1]
+    name = folder.encoded[int(rng.integers(len(folder.encoded)))]
+    clip, latents = folder.read(name), folder.read_latents(name)
+    count = latents.shape[1]
     starts = [s for s in range(count - new + 1) if (clip.weights[s : s + new] == clip.weights[s]).all()]
     start = int(rng.choice(starts)) if starts else count - 1
     chosen = np.arange(start - HISTORY, start + new)
     valid = (chosen >= 0) & (chosen < count)
     at = np.clip(chosen, 0, count - 1)
     parts = []
-    for array in (clip.latents, clip.rays, clip.flow):
+    for array in (latents, clip.rays, clip.flow):
         part = np.array(array[:, at], dtype=np.float32)
         part[:, ~valid] = 0
         parts.append(part)

@@ -3,7 +3,7 @@
 A run is a folder: `state.pt` (weights, their moving average, optimizer, step) written atomically, `losses.csv`,
 `losses.png`, `samples.png`. Batches are drawn from (seed, step), so a killed run goes on as if it had not been. Started
 by `torchrun`, several processes share each step's batch (on a CPU two processes of one thread are faster than one of
-two). On CUDA losses are computed under bfloat16 autocast; weights and their updates stay float32.
+two). Losses may be computed under bfloat16 autocast (`bf16`); weights and their updates stay float32.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class TrainConfig:
     of `last_step` where that is given, else of `minutes`. With `last_step` a run is a function of its seed, bit for bit
     on one device, however often it is killed and resumed; by the clock only the batches are.
 
+    bf16: pays on a GPU, and on a CPU that multiplies bfloat16 itself (AVX512-BF16, AMX).
     samples_every_s: between two sheets of samples. should_stop: asked after each step; True saves and ends.
     """
 
@@ -50,6 +51,7 @@ class TrainConfig:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     ema_decay: float = 0.998
+    bf16: bool = False
     save_every_s: float = 120.0
     samples_every_s: float = 600.0
     last_step: int | None = None
@@ -90,7 +92,7 @@ def train(
             break
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step, elapsed)
-        with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=config.bf16):
             losses = loss_of(model, np.random.default_rng([config.seed, step]))
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()  # type: ignore[no-untyped-call]

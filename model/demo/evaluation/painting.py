@@ -54,8 +54,9 @@ class Painter:
             began_s = time.monotonic()
             seen = condition(tour.parts, [tour.camera(start + i) for i in range(count)])
             features: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "flow": seen.flow}
+            guide: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "lookup": seen.lookup}
             request = ChunkRequest(
-                texts=(tour.text(start),) * self._latents, steps=self._spec.stage_steps, features=features,
+                texts=(tour.text(start),) * self._latents, steps=self._spec.stage_steps, features=features, guide=guide,
                 cut=afresh is not None and start == first,
             )  # fmt: skip
             result, state = self._rollout.chunk(state, request)

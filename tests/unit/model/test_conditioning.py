@@ -10,7 +10,7 @@ import pytest
 
 from model.blockout import MATERIALS, Blockout, Part, Shape
 from model.camera import Camera, quaternion_from_yaw_pitch
-from model.conditioning import RAY_CHANNELS, condition, lamp_glow, ray_features
+from model.conditioning import RAY_CHANNELS, RAY_STEP_PX, REFERENCE_FRAME, condition, lamp_glow, lookup, ray_features
 from model.raycast import cast
 
 WALL = Part(id=1, shape=Shape.BOX, position=(0, 0, -10.5), size=(60, 60, 1), material="tiles", colour=(0.5, 0.6, 0.7))
@@ -77,3 +77,32 @@ def test_glow_falls_with_distance():
     hits = cast(np, parts, camera(), step_px=2)
     glow = lamp_glow(np, parts, hits)
     assert glow[16, 23] > glow[16, 40] > glow[1, 1] > 0
+
+
+def carried(field: np.ndarray, lookup: np.ndarray) -> np.ndarray:
+    """Each ray's nearest value of a reference frame's grid."""
+    rows, cols = field.shape
+    column = np.clip((lookup[..., 0] + 1) / 2 * cols, 0, cols - 1).astype(int)
+    row = np.clip((lookup[..., 1] + 1) / 2 * rows, 0, rows - 1).astype(int)
+    return field[row, column]
+
+
+def test_lookup_finds_each_frame_s_surfaces():
+    """A post before a wall, passed at arm's length: parallax moves it much and the wall little."""
+    post = Part(id=3, shape=Shape.CYLINDER, position=(0, 0, -3), size=(0.6, 9, 0.6), material="stone")
+    parts = Blockout().add([WALL, post]).pack()
+    cameras = [camera(x=0.08 * i, yaw_rad=0.02 * i) for i in range(4)]
+    reference = cast(np, parts, cameras[REFERENCE_FRAME], step_px=RAY_STEP_PX)
+    found = lookup(reference, cameras)
+    for index, one in enumerate(cameras):
+        truth = cast(np, parts, one, step_px=RAY_STEP_PX)
+        agreed = carried(reference.part, found[index]) == truth.part
+        assert agreed.mean() > (0.999 if index == REFERENCE_FRAME else 0.9)  # what a post uncovers was not seen
+        offset = carried(reference.position[..., 0], found[index]) - truth.position[..., 0]
+        assert np.median(np.abs(offset[agreed])) < 0.18  # half of what lies between two rays on the wall
+
+
+def test_lookup_of_a_turn_finds_the_sky():
+    found = lookup(cast(np, Blockout().pack(), camera(), step_px=RAY_STEP_PX), [camera(yaw_rad=0.05)] + [camera()] * 3)
+    shift_px = (found[1, 16, 24, 0] - found[0, 16, 24, 0]) / 2 * 96
+    assert shift_px == pytest.approx(0.05 * 32 / math.tan(math.radians(30)), rel=0.1)

@@ -163,3 +163,13 @@ def test_motion_is_where_a_surface_goes():
     assert (x, y) == pytest.approx((col + 0.5 + moved_x, row + 0.5 + moved_y), abs=1e-3)
     assert abs(moved_x) > 0.1
     assert not seen.motion[1].any()
+
+
+def test_torch_draws_the_clip_that_numpy_draws():
+    """The device "cpu:0" goes the way of a GPU: all frames at once."""
+    ours, theirs = (
+        draw_clip(np.random.default_rng(11), latents=1, rows=32, cols=48, device=device) for device in ("cpu", "cpu:0")
+    )
+    np.testing.assert_array_equal(ours.weights, theirs.weights)
+    difference = np.abs(ours.frames.astype(int) - theirs.frames.astype(int)).max(-1)
+    assert (difference > 2).mean() < 0.01
