@@ -62,7 +62,7 @@ def test_headless_tour_is_painted_and_accounted_for(tmp_path: Path):
     assert report["answered"] == report["generated"] + report["reprojected"] + report["held"]
     assert report["model"] == "helios-demo"
     assert report["generated"] + report["reprojected"] > 100
-    assert report["psnr_db"]["mean"] > 12  # grown weights, before they were trained on this world
+    assert report["psnr_db"]["mean"] > 20  # 25.6 over 30 s on an idle machine
     assert (tmp_path / "t.mp4").stat().st_size > 10_000
     assert (tmp_path / "tour.png").stat().st_size > 10_000
 
