@@ -111,6 +111,15 @@ def _unity(folder: Path) -> list[Command]:
 
 CLIENTS: Final = (
     EngineClient(
+        name="panda3d",
+        axes="opengl",
+        shared_memory=True,
+        sources=("panda3d/blockout.py", "panda3d/card.py", "panda3d/game.py"),
+        modules=("panda3d",),
+        walk=lambda folder: [sys.executable, "-m", "demos.engines.panda3d"],
+        install="pip install helios-bridge[panda3d]",
+    ),
+    EngineClient(
         name="plain-python",
         axes="opengl",
         sources=("../../unity_plugin_protocol.md",),
