@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
 import logging
 import os
@@ -17,7 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.config import DEFAULT_ADDRESS, PRECISIONS, RUNNERS, ServeConfig, check_address
+from bridge.cli_model import add_model, form_of, model_of
+from bridge.config import DEFAULT_ADDRESS, ServeConfig, check_address
 from bridge.errors import BridgeError, ConfigError
 from bridge.link import EngineConfig
 from bridge.local import FREE_PORT, LISTENING, LocalService
@@ -25,6 +27,8 @@ from bridge.server import Server
 
 _GAME = "demos.play:run"
 _PLANS = "bridge.engines.plans"
+_LOADING_US = 1_800_000_000
+"""How long an engine may take to be ready: 60 GB from a slow disk, and kernels compiled for the first time."""
 _GAME_FPS = 30.0
 """The demo game's own service: at 60 ticks a second every frame is on show for two, at 24 for two or three in turn."""
 
@@ -42,7 +46,8 @@ _EXAMPLES = {
     "keys": "helios-bridge keys new --client alice --client bob\n"
     "  helios-bridge serve --bind tcp://*:5599 --curve keys\n"
     "  helios-bridge play --connect tcp://server:5599 --curve keys/alice",
-    "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model\n  helios-bridge doctor --axes",
+    "doctor": "helios-bridge doctor\n  helios-bridge doctor --model path/to/model\n"
+    "  helios-bridge doctor --model BestWishYsh/Helios-Distilled --offline\n  helios-bridge doctor --axes",
 }
 
 
@@ -81,9 +86,11 @@ def engine_config(config: ServeConfig) -> EngineConfig:
             "runner": config.runner,
             "threads": threads,
             "precision": config.precision,
+            **dataclasses.asdict(config.form),
         },
         threads=1,
         slots=3 * config.max_sessions,
+        start_timeout_us=_LOADING_US,
     )
 
 
@@ -105,7 +112,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _serve_config(options: argparse.Namespace, *, bind: str) -> ServeConfig:
     return ServeConfig(
-        bind=bind, model=options.model, runner=options.runner, precision=options.precision, fps=options.fps,
+        bind=bind, model=model_of(options), runner=options.runner, precision=options.precision, form=form_of(options),
+        fps=options.fps,
         max_sessions=options.max_sessions, seed=options.seed, quality=options.quality,
         curve=getattr(options, "curve_keys", None), insecure=getattr(options, "insecure", False),
     )  # fmt: skip
@@ -192,7 +200,7 @@ def _doctor(options: argparse.Namespace) -> int:
         return check_axes()
     from bridge.doctor import examine
 
-    return examine(model=options.model, runner=options.runner, precision=options.precision)
+    return examine(model=model_of(options), runner=options.runner, precision=options.precision, form=form_of(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -203,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = _command(commands, "serve", _serve, "serve a model to game engines")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to listen on (default: %(default)s, loopback)")
-    _add_model(serve)
+    add_model(serve)
     serve.add_argument(
         "--build", action="store_true", help="--runner tensorrt: build what is missing or stale before serving"
     )
@@ -220,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--tour", action="store_true", help="the scripted path instead of the keyboard")
     play.add_argument("--record", type=Path, metavar="FILE.mp4", help="write what was shown as a video")
     _add_run(play, seconds=None)
-    _add_model(play)
+    add_model(play)
     _add_service(play, fps=_GAME_FPS)
 
     bench = _command(
@@ -230,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--traces", default="all", metavar="all|NAME,...", help="budget: which traces to simulate")
     bench.add_argument("--controls", type=int, default=600, help="transport: how many each way (default: %(default)s)")
     _add_run(bench, seconds=None)
-    _add_model(bench)
+    add_model(bench)
     _add_service(bench, fps=_GAME_FPS)
 
     _add_conform(commands)
@@ -242,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = _command(commands, "doctor", _doctor, "what this machine has, for a bug report")
     doctor.add_argument("--axes", action="store_true", help="play known turns in every engine's axes, say what is seen")
-    _add_model(doctor)
+    add_model(doctor)
     return parser
 
 
@@ -281,15 +289,6 @@ def _command(
     parser.set_defaults(command=run)
     parser.add_argument("--log", default="warning", choices=["debug", "info", "warning", "error"], help="log level")
     return parser
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="demo", metavar="demo|PATH", help="the shipped model, or a folder of one")
-    parser.add_argument("--runner", default="auto", choices=RUNNERS, help="what runs the network")
-    parser.add_argument(
-        "--precision", default="auto", choices=PRECISIONS,
-        help="of the network's large products, on torch (auto there: bf16 on a GPU, fp32 on a CPU)",
-    )  # fmt: skip
 
 
 def _add_service(parser: argparse.ArgumentParser, *, fps: float) -> None:

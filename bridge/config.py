@@ -17,6 +17,8 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5599"
 _ADDRESS = re.compile(r"tcp://[^\s:/]+:(\*|\d{1,5})|tcp://\[[0-9a-fA-F:]+\]:(\*|\d{1,5})|(ipc)://\S+")
 PRECISIONS = ("auto", "fp32", "bf16", "fp8")
 RUNNERS = ("auto", "onnxruntime", "torch", "tensorrt", "rtx")
+DECODERS = ("auto", "wan", "tiny")
+VAE_PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def check_address(address: str, *, name: str) -> None:
@@ -38,13 +40,52 @@ def is_this_machine(address: str) -> bool:
         return False
 
 
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # NaN fails every comparison and lands here too
+        raise ConfigError(f"{name}: got {value}, expected {low:g} to {high:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelForm:
+    """What a checkpoint of Helios leaves open; empty, None and "auto" are its own choice.
+
+    decoder: "wan" or "tiny". vae_precision: of encoder and decoder. frame_size: (width, height) in pixels.
+    chunk_latents: the chunk lengths on offer, in latent frames. steps: denoising steps, one number a stage.
+    amplify_first_chunk: a video's first chunk gets twice the steps. blend_chunks: over how many chunks a new prompt
+    comes in.
+    """
+
+    decoder: str = "auto"
+    vae_precision: str = "auto"
+    frame_size: tuple[int, int] | None = None
+    chunk_latents: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    amplify_first_chunk: bool = True
+    blend_chunks: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("decoder", self.decoder, DECODERS),
+            ("vae_precision", self.vae_precision, VAE_PRECISIONS),
+        ):
+            if value not in known:
+                raise ConfigError(f"{name}: got {value!r}, expected one of {', '.join(known)}")
+        for side in self.frame_size or ():
+            _check_range("frame_size", side, 64, 4096)
+        for latents in self.chunk_latents:
+            _check_range("chunk_latents", latents, 1, 9)
+        for steps in self.steps:
+            _check_range("steps", steps, 1, 50)
+        _check_range("blend_chunks", self.blend_chunks, 1, 100)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     """What `helios-bridge serve` can be told.
 
     bind: a ZeroMQ address; port "*" picks a free one. model: "demo", "synthetic" or a folder. precision: of the
-    network's large products; all but "auto" run on torch. heartbeat_us: a
-    silent client is asked after this time, and counts as lost after `missed_heartbeats` of them. resume_window_us:
+    network's large products; all but "auto" run on torch. form: what a checkpoint leaves open. heartbeat_us: a silent
+    client is asked after this time, and counts as lost after `missed_heartbeats` of them. resume_window_us:
     how long a lost client's session is kept. max_credit: the most frames under way to one client. quality: "auto", or
     the rung of the engine's quality ladder to stay on. curve: folder of the service's keys; connections are encrypted
     then, and only clients named there may connect. insecure: without keys on an address that other machines reach.
@@ -54,6 +95,7 @@ class ServeConfig:
     model: str = "demo"
     runner: str = "auto"
     precision: str = "auto"
+    form: ModelForm = ModelForm()
     fps: float = 24.0
     max_sessions: int = 4
     seed: int = 0
@@ -90,8 +132,3 @@ class ServeConfig:
         _check_range("resume_window_us", self.resume_window_us, 0, 3_600_000_000)
         _check_range("max_credit", self.max_credit, 1, 8)
         _check_range("jpeg_quality", self.jpeg_quality, 1, 100)
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # NaN fails every comparison and lands here too
-        raise ConfigError(f"{name}: got {value}, expected {low:g} to {high:g}")

@@ -17,7 +17,7 @@ from pathlib import Path
 from bridge.client import Client
 from bridge.client_core import Camera
 from bridge.clock import MonotonicClock
-from bridge.config import ServeConfig
+from bridge.config import ModelForm, ServeConfig
 from bridge.errors import BridgeError
 from bridge.local import FREE_PORT, LocalService
 
@@ -30,16 +30,28 @@ _RUNNERS = {
     "meshes": ("embreex", "pip install 'helios-bridge[mesh]'"),
 }
 _PLANS = "bridge.engines.plans"
+_CHECKPOINT = "bridge.engines.checkpoint"
 _FIRST_FRAME_TIMEOUT_S = 30.0
 
 Row = tuple[str, str]
 
 
-def examine(*, model: str, runner: str, precision: str) -> int:
-    """Prints the table. Returns 0 when a frame was generated, else 1."""
-    for name, value in [*machine_rows(), *importlib.import_module(_PLANS).rows(model)]:
+def examine(*, model: str, runner: str, precision: str, form: ModelForm) -> int:
+    """Prints the table. Returns 0 when a frame was generated, or, of a checkpoint that is too large for this machine,
+    when it could be loaded on another; else 1."""
+    for name, value in machine_rows():
         _print_row(name, value)
-    frame, status = _one_frame(model, runner, precision)
+    checkpoint = importlib.import_module(_CHECKPOINT)
+    if checkpoint.is_checkpoint(model):
+        examined = checkpoint.examine(model, form, precision)
+        for name, value in examined.rows:
+            _print_row(name, value)
+        if not (examined.loadable and examined.runs_here):
+            return 0 if examined.loadable else 1
+    else:
+        for name, value in importlib.import_module(_PLANS).rows(model):
+            _print_row(name, value)
+    frame, status = _one_frame(model, runner, precision, form)
     _print_row("one frame", frame)
     return status
 
@@ -86,11 +98,11 @@ def gpu_name() -> str:
     return answer.stdout.strip().replace("\n", "; ")
 
 
-def _one_frame(model: str, runner: str, precision: str) -> tuple[str, int]:
+def _one_frame(model: str, runner: str, precision: str, form: ModelForm) -> tuple[str, int]:
     """Starts a service on the model, and asks it until a generated frame arrives."""
     clock = MonotonicClock()
     try:
-        config = ServeConfig(bind=FREE_PORT, model=model, runner=runner, precision=precision, max_sessions=1)
+        config = ServeConfig(bind=FREE_PORT, model=model, runner=runner, precision=precision, form=form, max_sessions=1)
         with (
             LocalService(config) as service,
             Client(service.address, name="doctor") as client,

@@ -7,9 +7,9 @@ is handed the last state, and the same world goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,39 @@ class FrameChunk:
     parts: NDArray[np.uint32] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameRun:
+    """Some consecutive frames of a chunk: (n, H, W, 3) uint8 RGB, of which the first is the chunk's frame `first`."""
+
+    first: int
+    frames: NDArray[np.uint8]
+
+
+class BegunStep(Protocol):
+    """A chunk whose frames are still being made, a few at a time. `depth`, `parts` and `actions` are known already, and
+    are those of its `FrameChunk`.
+
+    Raises (all methods): StepFailed: the rest cannot be made.
+    """
+
+    @property
+    def depth(self) -> NDArray[np.float32] | None: ...
+
+    @property
+    def parts(self) -> NDArray[np.uint32] | None: ...
+
+    @property
+    def actions(self) -> tuple[str, ...]: ...
+
+    def runs(self) -> Iterator[FrameRun]:
+        """Every frame once, in order, as soon as it is there."""
+        ...
+
+    def finish(self) -> tuple[FrameChunk, State]:
+        """Waits for the whole chunk, and the state after it."""
+        ...
+
+
 class Engine(Protocol):
     """Makes frames. One instance serves many sessions, one call at a time, in one process.
 
@@ -130,3 +163,22 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine that hands out a chunk's first frames before its last are made."""
+
+    def begin(self, state: State, window: ControlWindow, plan: Plan) -> BegunStep:
+        """As `step`, a run of frames at a time. The next chunk may be begun before this one's frames are taken."""
+        ...
+
+
+@runtime_checkable
+class HearingEngine(Engine, Protocol):
+    """An engine that can get ready for a text before a chunk is told it."""
+
+    def hear(self, state: State, prompt: str | None, action: str) -> None:
+        """A chunk of this session will soon be told `action`, under a new prompt or (None) the one in its state.
+        Returns at once; may be called from any thread."""
+        ...

@@ -7,6 +7,7 @@ import sys
 import threading
 from types import TracebackType
 
+from bridge.cli_model import arguments_of
 from bridge.config import ServeConfig
 from bridge.errors import EngineUnavailable
 
@@ -27,6 +28,7 @@ class LocalService:
             "--runner", config.runner, "--fps", str(config.fps), "--max-sessions", str(config.max_sessions),
             "--seed", str(config.seed), "--quality", config.quality, "--precision", config.precision,
         ]  # fmt: skip
+        command += arguments_of(config.form)
         if config.curve is not None:
             command += ["--curve", str(config.curve)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.decoding import Decoding
+from model.history import appended
 from model.state import ChunkResult, RolloutState
 
 
@@ -32,7 +33,16 @@ class Stopwatch:
 class BegunChunk:
     """A chunk whose latents are made and whose frames may still be being decoded."""
 
-    def __init__(self, state: RolloutState, latents: NDArray[np.float32], decoding: Decoding, watch: Stopwatch) -> None:
+    def __init__(
+        self,
+        before: RolloutState,
+        state: RolloutState,
+        latents: NDArray[np.float32],
+        conditioning: NDArray[np.float32],
+        decoding: Decoding,
+        watch: Stopwatch,
+    ) -> None:
+        self._before, self._conditioning = before, conditioning
         self.state = state
         """After the chunk; the decoder's memory in it is waited for when it is read."""
         self.latents = latents
@@ -46,6 +56,17 @@ class BegunChunk:
     def pieces(self) -> Iterator[NDArray[np.uint8]]:
         """The frames (N, H, W, 3) of each latent frame in turn, as soon as they are made. Raises: RunnerError."""
         return iter(self._decoding)
+
+    def state_after(self, latents: int) -> RolloutState:
+        """The state inside the chunk, after its first `latents` latent frames (1 and up): the rest can be made anew
+        from it. What its texts changed stays. Raises: RunnerError."""
+        before, made = self._before, self.latents[:, :, :latents]
+        return replace(
+            self.state,
+            history_latents=appended(before.history_latents, made),
+            history_conditioning=appended(before.history_conditioning, self._conditioning[:, :, :latents]),
+            memory=self._decoding.memory_after(latents),
+        )
 
     def result(self) -> ChunkResult:
         """Waits for the frames; `decode` in stage_ms runs until this returns. Raises: RunnerError."""

@@ -101,8 +101,13 @@ class Decoding:
 
     def memory(self) -> Mapping[str, NDArray[np.generic]]:
         """What the next chunk continues; waits for the last latent frame. Raises: RunnerError."""
-        self.start_all()
-        return self._memory_after(len(self._pieces) - 1)
+        return self.memory_after(len(self._pieces))
+
+    def memory_after(self, latents: int) -> Mapping[str, NDArray[np.generic]]:
+        """What a chunk that ended after `latents` latent frames would leave. Raises: RunnerError."""
+        while len(self._pending) < min(latents, len(self._pieces)):
+            self._start_next()
+        return self._memory_after(latents - 1)
 
     @property
     def memory_names(self) -> tuple[str, ...]:

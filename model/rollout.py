@@ -134,7 +134,7 @@ class Rollout:
             continues=True,
             prefixed=True,
         )
-        return BegunChunk(after, latents, decoding, watch)
+        return BegunChunk(state, after, latents, conditioning, decoding, watch)
 
     def _check(self, request: ChunkRequest) -> None:
         spec = self._spec

@@ -1,91 +1,71 @@
-"""The engine of every Helios-shaped model: the chunk loop of `model.rollout`, conditioned on the session's blockout.
+"""The engine of every Helios-shaped model: the chunk loop of `model.rollout` over the session's blockout and texts.
 
-Here wire values become the model's (parts, cameras, texts) and the model's errors ours. The loop itself, and all that
-knows the network, is in model/.
+Here wire values become the model's (cameras, texts, pictures) and the model's errors ours. The loop itself, and all
+that knows the network, is in model/; where a model's files and runtime come from is loading.py's matter.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.clock import MonotonicClock
-from bridge.engine import ControlWindow, EngineInfo, FrameChunk, Plan, Rung, SessionStart, State
-from bridge.errors import EngineError, EngineIncompatible, EngineUnavailable, StepFailed
-from bridge.messages import Part, SceneUpdate, Shape
-from bridge.reproject import NO_PART
-from model import blockout
-from model.blockout import Blockout, PackedParts
+from bridge.engine import BegunStep, ControlWindow, EngineInfo, FrameChunk, FrameRun, Plan, Rung, SessionStart, State
+from bridge.engines.loading import ModelOptions, load_model
+from bridge.engines.worlds import World, Worlds
+from bridge.errors import EngineError, EngineIncompatible, StepFailed
+from model.begun import BegunChunk
 from model.camera import Camera
-from model.conditioning import condition
-from model.errors import BlockoutError, ModelError
+from model.conditioning import Conditioning, condition
+from model.errors import ModelError
+from model.loaded import LoadedModel
 from model.maps import DEFAULT_MAP, load_map
-from model.rollout import Rollout
-from model.runners.base import ModuleRunner
-from model.spec import ModelSpec, read_spec
+from model.spec import ModelSpec
 from model.state import ChunkRequest, RolloutState
 
-SHIPPED_MODEL = Path(blockout.__file__).parent / "demo" / "weights"
-CHUNK_LATENTS = (1, 2, 3)
-"""Latent frames a chunk that the shipped model was trained on."""
-
-_RUNNERS = {
-    "onnxruntime": ("model.runners.ort:create", "onnxruntime", "it is a base dependency: reinstall helios-bridge"),
-    "torch": ("model.demo.checkpoint:create_torch_runner", "torch", "pip install 'helios-bridge[torch]'"),
-    "tensorrt": ("trt_build.serving:create", "TensorRT and an NVIDIA driver", "pip install 'helios-bridge[tensorrt]'"),
-    "rtx": ("trt_build.serving_rtx:create", "TensorRT-RTX and an NVIDIA driver", "pip install 'helios-bridge[rtx]'"),
-}
-_SCENE = "scene_msgpack"
+_PROMPT = "prompt_utf8"
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
-_encode_parts = msgspec.msgpack.Encoder().encode
-_decode_parts = msgspec.msgpack.Decoder(tuple[Part, ...]).decode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _World:
-    """A session's geometry: the wire's parts, and the same ready to be cast.
-
-    ids: (parts + 1,) uint32, each packed part's id; the last stands for none, which a cast calls -1.
-    """
-
-    parts: tuple[Part, ...]
-    packed: PackedParts
-    ids: NDArray[np.uint32]
 
 
 class HeliosEngine:
-    """One exported model on one runner. See `Engine` for the contract."""
+    """One model on one runner. See `Engine` for the contract."""
 
-    def __init__(self, folder: Path, runner: str, threads: int, precision: str = "auto") -> None:
-        """Raises: EngineUnavailable, EngineIncompatible: the runner or the model's files are not to be had."""
+    def __init__(self, loaded: LoadedModel, chunk_latents: tuple[int, ...], *, blend_chunks: int = 1) -> None:
+        """chunk_latents: the chunk lengths on offer. blend_chunks: over how many a new prompt comes in.
+
+        Raises: EngineIncompatible: the model and these settings do not go together.
+        """
+        spec = loaded.spec
+        self._spec: ModelSpec = spec
+        self._loaded = loaded
+        lengths = sorted(set(chunk_latents))
+        if not lengths or not 1 <= lengths[0] <= lengths[-1] <= spec.max_chunk_latents:
+            raise EngineIncompatible(f"chunks have 1 to {spec.max_chunk_latents} latent frames, got {chunk_latents}")
+        clock = MonotonicClock()
         try:
-            self._spec: ModelSpec = read_spec(folder)
-            load = _load_runner(runner)
-            chosen = {} if precision == "auto" else {"precision": precision}
-            self._runner: ModuleRunner = load(folder, threads=threads, **chosen)
-            clock = MonotonicClock()
-            self._rollout = Rollout(self._spec, self._runner, clock=lambda: clock.now_us() / 1e6)
+            self._rollout = loaded.rollout(lambda: clock.now_us() / 1e6, blend_chunks=blend_chunks)
         except ModelError as exc:
-            raise EngineIncompatible(f"model {folder}: {exc}") from exc
+            raise EngineIncompatible(f"model {spec.name}: {exc}") from exc
         self._default = load_map(DEFAULT_MAP)
-        self._worlds: dict[bytes, _World] = {}
+        self._worlds = Worlds(self._default.blockout)
+        self._latents_of = {spec.frames_in(latents): latents for latents in lengths}
+        # Without conditioning channels nothing tells the network where the camera is.
+        self._steered = spec.conditioning_channels > 0
         self._info = EngineInfo(
-            model=self._spec.name,
-            runner=runner if precision == "auto" else f"{runner} {precision}",
-            frame_width=self._spec.frame_width,
-            frame_height=self._spec.frame_height,
-            frames_per_chunk=tuple(self._spec.frames_in(latents) for latents in CHUNK_LATENTS),
-            depth_width=self._spec.frame_width // 4,
-            depth_height=self._spec.frame_height // 4,
-            camera_method="channels",
+            model=spec.name,
+            runner=loaded.runner_name,
+            frame_width=spec.frame_width,
+            frame_height=spec.frame_height,
+            frames_per_chunk=tuple(self._latents_of),
+            depth_width=spec.frame_width // 4,
+            depth_height=spec.frame_height // 4,
+            camera_method="channels" if self._steered else "none",
             default_map=DEFAULT_MAP,
-            rungs=rungs_of(self._spec.stage_steps),
+            rungs=rungs_of(spec.stage_steps),
         )
 
     def warm_up(self) -> None:
@@ -108,46 +88,66 @@ class HeliosEngine:
         return self._info
 
     def open(self, start: SessionStart) -> State:
-        parts: tuple[Part, ...] = _parts_of(self._default.blockout)
-        if start.scene is not None:
-            parts = _updated(parts, [start.scene])
-        world = self._world(parts)
+        world = self._worlds.open(start.scene)
         try:
             state = self._rollout.open(start.seed, start.prompt)
         except ModelError as exc:
             raise EngineError(f"the session cannot be opened: {exc}") from exc
-        return state.to_arrays() | _scene_array(world)
+        return state.to_arrays() | world.to_arrays() | _prompt_array(start.prompt)
 
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
-        if plan.frames not in self._info.frames_per_chunk or plan.frames != len(window.positions):
+        begun = self.begin(state, window, plan)
+        return begun.finish()
+
+    def begin(self, state: State, window: ControlWindow, plan: Plan) -> BegunStep:
+        """As `step`, but returns when the chunk's latents are made: its frames come one latent frame after another."""
+        if plan.frames not in self._latents_of or plan.frames != len(window.positions):
             raise StepFailed(
                 f"plan: got {plan.frames} frames and {len(window.positions)} cameras, "
                 f"expected one of {self._info.frames_per_chunk} and as many cameras"
             )
-        world = self._world_of(state)
-        if window.scene_updates:
-            world = self._world(_updated(world.parts, window.scene_updates))
-        texts = _texts(window, self._spec.temporal_stride)
-        seen = condition(world.packed, self._cameras(window))
+        world = self._worlds.updated(self._worlds.of(state), window.scene_updates)
+        prompt = _prompt_of(state, window)
+        texts = self._texts(window, prompt, self._latents_of[plan.frames])
+        seen = condition(world.packed, self._cameras(window)) if self._steered else None
+        features: dict[str, NDArray[np.generic]] | None = None
+        guide: dict[str, NDArray[np.generic]] = {}
+        if seen is not None:
+            features = {"rays": seen.rays, "flow": seen.flow}
+            guide = {"rays": seen.rays, "lookup": seen.lookup}
+        request = ChunkRequest(texts=texts, steps=plan.steps, features=features, guide=guide, cut=window.cut)
         try:
             before = RolloutState.from_arrays(state)
-            features: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "flow": seen.flow}
-            guide: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "lookup": seen.lookup}
-            request = ChunkRequest(texts=texts, steps=plan.steps, features=features, guide=guide, cut=window.cut)
-            result, after = self._rollout.chunk(before, request)
+            seeds = [update.seed for update in window.scene_updates if update.seed is not None]
+            begun = self._rollout.begin(replace(before, seed=seeds[-1]) if seeds else before, request)
         except ModelError as exc:
             raise StepFailed(f"the chunk could not be made: {exc}") from exc
-        chunk = FrameChunk(
-            frames=result.frames,
-            depth=seen.depth,
-            actions=(texts[-1],) * plan.frames,
-            stage_ms=result.stage_ms,
-            parts=world.ids[seen.part],
-        )
-        return chunk, after.to_arrays() | _scene_array(world)
+        return _Begun(self._spec, begun, world, prompt, texts, seen)
+
+    def hear(self, state: State, prompt: str | None, action: str) -> None:
+        """A chunk of this session will soon be told `action`, under a new prompt or (None) the one in its state.
+
+        May be called from any thread.
+        """
+        if self._spec.text_state_size == 0:
+            self._rollout.hear(_told(_stored_prompt(state) if prompt is None else prompt, action))
 
     def close(self) -> None:
-        self._runner.close()
+        self._rollout.close()
+        self._loaded.close()
+
+    def _texts(self, window: ControlWindow, prompt: str, latents: int) -> tuple[str, ...]:
+        """One text a latent frame: what its newest frame is told.
+
+        A text encoder with a state reads a new prompt once, before what is done; one without is told both each time.
+        """
+        last = [self._spec.frames_in(count + 1) - 1 for count in range(latents)]
+        texts = [window.actions[index] for index in last]
+        if self._spec.text_state_size == 0:
+            return tuple(_told(prompt, text) for text in texts)
+        if any(update.prompt is not None for update in window.scene_updates):
+            texts[0] = prompt
+        return tuple(texts)
 
     def _cameras(self, window: ControlWindow) -> list[Camera]:
         return [
@@ -161,24 +161,55 @@ class HeliosEngine:
             for position, rotation, fov in zip(window.positions, window.rotations, window.vertical_fov_deg, strict=True)
         ]
 
-    def _world_of(self, state: State) -> _World:
-        """The world in a state, from the cache unless this process has not met it yet (it replaced a crashed one)."""
-        key = state[_SCENE].tobytes()
-        return self._worlds[key] if key in self._worlds else self._world(_decode_parts(key))
 
-    def _world(self, parts: tuple[Part, ...]) -> _World:
+class _Begun:
+    """A chunk of one session on its way through the decoder; see `BegunStep`."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        begun: BegunChunk,
+        world: World,
+        prompt: str,
+        texts: tuple[str, ...],
+        seen: Conditioning | None,
+    ) -> None:
+        self._spec, self._begun, self._texts, self._seen = spec, begun, texts, seen
+        self._world = world
+        self._extra = world.to_arrays() | _prompt_array(prompt)
+        self.depth = None if seen is None else seen.depth
+        self.parts = None if seen is None else world.ids[seen.part]
+        self.actions = (texts[-1],) * spec.frames_in(len(texts))
+
+    def runs(self) -> Iterator[FrameRun]:
+        first = 0
         try:
-            packed = Blockout().add(_model_part(part) for part in parts).pack()
-        except BlockoutError as exc:
-            raise EngineError(f"this blockout cannot be shown: {exc}") from exc
-        # A pack has its meshes last; both kinds stand in order of id, as `parts` does.
-        in_order = sorted(parts, key=lambda part: (part.shape is Shape.MESH, part.id))
-        ids = np.array([*(part.id for part in in_order), NO_PART], np.uint32)
-        world = _World(parts=parts, packed=packed, ids=ids)
-        if len(self._worlds) > 64:
-            self._worlds.clear()
-        self._worlds[_encode_parts(parts)] = world
-        return world
+            for frames in self._begun.pieces():
+                yield FrameRun(first=first, frames=frames)
+                first += len(frames)
+        except ModelError as exc:
+            raise StepFailed(f"the chunk could not be decoded: {exc}") from exc
+
+    def finish(self) -> tuple[FrameChunk, State]:
+        try:
+            result = self._begun.result()
+            after: State = self._begun.state.to_arrays() | self._extra
+            earlier = {
+                self._spec.frames_in(latents): self._begun.state_after(latents).to_arrays() | self._extra
+                # Where the camera reaches no pixel, making the rest anew would show nothing else.
+                for latents in range(1, len(self._texts) if self._seen is not None else 1)
+            }
+        except ModelError as exc:
+            raise StepFailed(f"the chunk could not be decoded: {exc}") from exc
+        chunk = FrameChunk(
+            frames=result.frames,
+            depth=self.depth,
+            actions=self.actions,
+            stage_ms=result.stage_ms,
+            earlier=earlier,
+            parts=self.parts,
+        )
+        return chunk, after
 
 
 def rungs_of(stage_steps: tuple[int, ...]) -> tuple[Rung, ...]:
@@ -199,80 +230,35 @@ def rungs_of(stage_steps: tuple[int, ...]) -> tuple[Rung, ...]:
     return tuple(rungs)
 
 
-def create(*, model: str, runner: str, threads: int, precision: str = "auto") -> HeliosEngine:
-    """The engine process's factory.
+def create(*, blend_chunks: int = 1, **settings: Any) -> HeliosEngine:
+    """The engine process's factory. settings: the fields of `ModelOptions`; the rest is `HeliosEngine`'s.
 
-    model: "demo" or a folder with spec.json and graphs. runner: "auto" or a name. precision: "auto", or one of
-    `model.precision.Precision` for a runner that has a choice (torch).
+    Raises: EngineUnavailable, EngineIncompatible, ConfigError: the model cannot be had as asked.
     """
-    folder = SHIPPED_MODEL if model == "demo" else Path(model)
-    if not folder.is_dir():
-        raise EngineUnavailable(f"model: got {model!r}, expected 'demo' or a folder with spec.json and *.onnx graphs")
-    if runner == "auto":
-        runner = "onnxruntime" if precision == "auto" else "torch"
-    engine = HeliosEngine(folder, runner, threads, precision)
+    options = ModelOptions(**settings)
+    try:
+        loaded, chunk_latents = load_model(options)
+    except ModelError as exc:
+        raise EngineIncompatible(f"model {options.model}: {exc}") from exc
+    engine = HeliosEngine(loaded, chunk_latents, blend_chunks=blend_chunks)
     engine.warm_up()
     return engine
 
 
-def _load_runner(name: str) -> Callable[..., ModuleRunner]:
-    """Raises: EngineUnavailable: what the runner needs is not installed."""
-    where, needs, remedy = _RUNNERS[name]
-    module, attribute = where.split(":")
-    try:
-        loaded: Callable[..., ModuleRunner] = getattr(importlib.import_module(module), attribute)
-    except ImportError as exc:  # the package is not there, or a library that it loads
-        raise EngineUnavailable(f"runner {name} needs {needs} ({exc}); {remedy}") from exc
-    return loaded
+def _told(prompt: str, action: str) -> str:
+    """What a text encoder without a state is told: how the world looks, then what happens."""
+    return ". ".join(part for part in (prompt.strip().rstrip("."), action.strip()) if part)
 
 
-def _texts(window: ControlWindow, stride: int) -> tuple[str, ...]:
-    """One text a latent frame, its newest; a scene's new prompt is read before them."""
-    texts = list(window.actions[stride - 1 :: stride])
+def _prompt_of(state: State, window: ControlWindow) -> str:
+    """The prompt in force: the newest of the window's scene updates, else the state's."""
     prompts = [update.prompt for update in window.scene_updates if update.prompt is not None]
-    if prompts:
-        texts[0] = prompts[-1]
-    return tuple(texts)
+    return prompts[-1] if prompts else _stored_prompt(state)
 
 
-def _updated(parts: Sequence[Part], updates: Iterable[SceneUpdate]) -> tuple[Part, ...]:
-    """The parts after the updates, in the order that `SceneUpdate` gives."""
-    by_id = {part.id: part for part in parts}
-    for update in updates:
-        if update.replace:
-            by_id.clear()
-        for gone in update.remove:
-            by_id.pop(gone, None)
-        by_id |= {part.id: part for part in update.add}
-        for move in update.move:
-            if move.id not in by_id:
-                raise EngineError(f"cannot move part {move.id}: the blockout has no part with this id; add it first")
-            by_id[move.id] = msgspec.structs.replace(by_id[move.id], position=move.position, rotation=move.rotation)
-    return tuple(by_id[key] for key in sorted(by_id))
+def _stored_prompt(state: State) -> str:
+    return state[_PROMPT].tobytes().decode()
 
 
-def _scene_array(world: _World) -> dict[str, NDArray[np.generic]]:
-    return {_SCENE: np.frombuffer(_encode_parts(world.parts), dtype=np.uint8)}
-
-
-def _model_part(part: Part) -> blockout.Part:
-    mesh = part.shape is Shape.MESH
-    return blockout.Part(
-        id=part.id,
-        shape=blockout.Shape(part.shape.value),
-        position=part.position,
-        size=part.size,
-        rotation=part.rotation,
-        material=part.material,
-        colour=part.colour,
-        vertices=np.frombuffer(part.vertices, "<f4").reshape(-1, 3) if mesh else None,
-        triangles=np.frombuffer(part.triangles, "<u4").reshape(-1, 3) if mesh else None,
-    )
-
-
-def _parts_of(default: Blockout) -> tuple[Part, ...]:
-    return tuple(
-        Part(id=part.id, shape=Shape(part.shape.value), position=part.position, rotation=part.rotation,
-             size=part.size, material=part.material, colour=part.colour)
-        for part in default.parts.values()
-    )  # fmt: skip
+def _prompt_array(prompt: str) -> dict[str, NDArray[np.generic]]:
+    return {_PROMPT: np.frombuffer(prompt.encode(), dtype=np.uint8)}

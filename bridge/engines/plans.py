@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bridge.engines.helios import SHIPPED_MODEL
+from bridge.engines.loading import SHIPPED_MODEL
 from bridge.errors import EngineIncompatible, EngineUnavailable
 from model.errors import ModelError
 from trt_build.cache import EngineCache, Entry, Miss, default_root

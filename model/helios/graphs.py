@@ -150,6 +150,16 @@ def _memory_of(spec: ModelSpec, vae: Any, tiny: TinyAutoencoder | None) -> tuple
     return tiny.decoder_memory_shapes(*size), next(tiny.parameters()).dtype
 
 
+def decoder_memory_nbytes(spec: ModelSpec, vae: Any, decoder: DecoderKind, dtype: torch.dtype) -> int:
+    """Bytes that a decoder remembers between two latent frames; the autoencoder may lie on the meta device."""
+    tiny = None
+    if decoder is DecoderKind.TINY:
+        with torch.device("meta"):
+            tiny = TinyAutoencoder(TAEW2_1)
+    shapes, _ = _memory_of(spec, vae, tiny)
+    return sum(torch.Size(shape).numel() for shape in shapes) * dtype.itemsize
+
+
 def _one_latent(spec: ModelSpec) -> torch.Tensor:
     return torch.zeros(1, spec.latent_channels, 1, spec.latent_height, spec.latent_width)
 

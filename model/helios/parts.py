@@ -78,33 +78,36 @@ class Part:
         return {name: tensor for name, tensor in self.module.state_dict().items() if name not in tied}
 
 
-def rehearse(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype], weights_needed: bool = True) -> dict[str, Part]:
-    """Every part on the meta device, its stored names and shapes checked against its config.
+def survey(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype]) -> tuple[dict[str, Part], list[str]]:
+    """Every part on the meta device, and what is wrong with its weights: missing, unexpected or misshapen tensors.
 
-    dtypes: by part; bf16 where none is given. weights_needed: False lets a folder have configs alone.
+    dtypes: by part; bf16 where none is given.
+
+    Raises: CheckpointError: a config makes no such network.
+    """
+    found, problems = {}, []
+    for name in PARTS:
+        module = _empty(name, folder.config(name))
+        stored: dict[str, StoredTensor] = {}
+        try:
+            stored = weights.stored_tensors(folder.path / name)
+            weights.check(name, module, stored, TIED.get(name, {}))
+        except CheckpointError as exc:
+            problems.append(str(exc))
+        dtype = dtypes.get(name, Dtype.BF16).torch
+        found[name] = Part(name=name, module=module, stored=stored, dtype=dtype)
+    return found, problems
+
+
+def rehearse(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype]) -> dict[str, Part]:
+    """As `survey`, for loading: what is wrong with any part is refused before the first is read.
 
     Raises: CheckpointError: a config makes no such network, or weights are missing, unexpected or misshapen.
     """
-    parts = {}
-    problems = []
-    for name in PARTS:
-        module = _empty(name, folder.config(name))
-        try:
-            stored = weights.stored_tensors(folder.path / name)
-        except CheckpointError as exc:
-            if weights_needed:
-                problems.append(str(exc))
-            stored = {}
-        if stored:
-            try:
-                weights.check(name, module, stored, TIED.get(name, {}))
-            except CheckpointError as exc:
-                problems.append(str(exc))
-        dtype = dtypes.get(name, Dtype.BF16).torch
-        parts[name] = Part(name=name, module=module, stored=stored, dtype=dtype)
+    found, problems = survey(folder, dtypes=dtypes)
     if problems:
         raise CheckpointError(f"{folder.path}: " + "; ".join(problems))
-    return parts
+    return found
 
 
 def load(part: Part, *, device: str, report: Report = lambda *_: None) -> Any:

@@ -34,11 +34,11 @@ def test_every_command_has_help_with_examples(command):
     ("arguments", "expected"),
     [
         (["serve", "--bind", "nonsense"], "expected tcp://HOST:PORT"),
-        (["serve", "--model", "/no/such/folder"], "expected 'demo' or a folder"),
+        (["serve", "--model", "/no/such/folder"], "expected 'demo', a Diffusers folder"),
         (["serve", "--fps", "0"], "fps: got 0"),
         (["serve", "--max-sessions", "0"], "max_sessions: got 0"),
         (["play", "--connect", "127.0.0.1:5599"], "expected tcp://HOST:PORT"),
-        (["play", "--headless", "--model", "/no/such/folder"], "expected 'demo' or a folder"),
+        (["play", "--headless", "--model", "/no/such/folder"], "expected 'demo', a Diffusers folder"),
         (["play", "--connect", "tcp://127.0.0.1:9", "--headless", "--seconds", "-1"], "seconds: got -1"),
         (["doctor", "--runner", "abacus"], "invalid choice"),
     ],

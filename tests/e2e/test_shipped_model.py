@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bridge.engine import ControlWindow, Plan, SessionStart
-from bridge.engines.helios import SHIPPED_MODEL, create
+from bridge.engines.helios import create
+from bridge.engines.loading import SHIPPED_MODEL
 
 BLOCKED = """
 import sys

@@ -18,11 +18,11 @@ pytestmark = pytest.mark.torch
 PART = "transformer"
 
 
-def rehearse(folder: Path, **options: Any) -> Any:
+def rehearse(folder: Path) -> Any:
     from model.helios.layout import read_folder
     from model.helios.parts import rehearse
 
-    return rehearse(read_folder(folder), dtypes={}, **options)
+    return rehearse(read_folder(folder), dtypes={})
 
 
 @pytest.fixture
@@ -128,19 +128,3 @@ def test_an_index_cannot_lead_out_of_its_folder(folder: Path) -> None:
 def test_nothing_is_allocated_by_a_rehearsal(helios_folder: Path) -> None:
     parts = rehearse(helios_folder)
     assert all(tensor.is_meta for part in parts.values() for tensor in part.module.state_dict().values())
-
-
-def test_the_full_size_is_rehearsed_without_weights(tmp_path: Path) -> None:
-    """Helios-14B by its published configuration: diffusers' defaults are its own."""
-    from model.helios.layout import read_folder
-    from model.helios.parts import rehearse as rehearse_parts
-    from tests.helios_folder import write_full_size_configs
-
-    folder = read_folder(write_full_size_configs(tmp_path))
-    with pytest.raises(CheckpointError, match="has no weights"):
-        rehearse_parts(folder, dtypes={})
-    parts = rehearse_parts(folder, dtypes={}, weights_needed=False)
-    assert parts["transformer"].parameters == pytest.approx(14.4e9, rel=0.02)
-    assert parts["text_encoder"].parameters == pytest.approx(5.68e9, rel=0.02)
-    assert parts["vae"].parameters == pytest.approx(127e6, rel=0.02)
-    assert parts["transformer"].nbytes == pytest.approx(2 * 14.4e9, rel=0.03)

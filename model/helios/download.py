@@ -1,0 +1,94 @@
+"""A checkpoint by its id: found in Hugging Face's cache on this machine, or fetched into it.
+
+What is about to be fetched, under which licence and where to, is said before it starts. Progress bars are
+`huggingface_hub`'s, and so is going on: within a run where a connection broke, and from one run to the next
+with the files that are whole (the checkpoint's shards are a few gigabytes each). Needs the torch extra.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from model.errors import CheckpointError
+from model.helios.layout import INDEX_FILE, PARTS, SCHEDULER, TOKENIZER
+
+_WANTED = [INDEX_FILE, *(f"{part}/*" for part in (*PARTS, SCHEDULER, TOKENIZER))]
+_UNWANTED = ["*.bin", "*.msgpack", "*.h5", "*.onnx*", "*.gguf"]  # the same weights in other forms
+_GB = 1e9
+
+
+def fetch(
+    model_id: str,
+    *,
+    offline: bool,
+    say: Callable[[str], None],
+    endpoint: str | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """The folder of a checkpoint. offline: as it is in the cache. say: is told what is about to be fetched.
+
+    endpoint, cache: None takes huggingface_hub's own (HF_ENDPOINT, HF_HUB_CACHE).
+
+    Raises: CheckpointError: it is not here and cannot be fetched; what was fetched so far is kept.
+    """
+    root = cache or Path(HF_HUB_CACHE)
+    common: dict[str, Any] = {
+        "cache_dir": root, "endpoint": endpoint, "allow_patterns": _WANTED, "ignore_patterns": _UNWANTED,
+    }  # fmt: skip
+    if offline:
+        try:
+            return Path(snapshot_download(model_id, local_files_only=True, **common))
+        except (LocalEntryNotFoundError, OSError, ValueError) as exc:
+            raise CheckpointError(
+                f"{model_id} is not, or not whole, in {root}; leave --offline out to fetch it"
+            ) from exc
+    try:
+        info = HfApi(endpoint=endpoint).model_info(model_id)
+        files = snapshot_download(model_id, dry_run=True, **common)
+        _announce(model_id, _licence_of(info), files, root, say)
+        return Path(snapshot_download(model_id, **common))
+    except RepositoryNotFoundError as exc:
+        raise CheckpointError(f"there is no {model_id} on the hub, or it is private: {_first_line(exc)}") from exc
+    except (HTTPError, OSError) as exc:
+        raise CheckpointError(
+            f"{model_id} could not be fetched: {_first_line(exc)}; whole files are kept in {root}: "
+            "the same command goes on with the others"
+        ) from exc
+
+
+def _announce(model_id: str, licence: str, files: list[Any], root: Path, say: Callable[[str], None]) -> None:
+    """Raises: CheckpointError: the disk is too small for what is missing."""
+    total = sum(file.file_size or 0 for file in files)
+    missing = sum(file.file_size or 0 for file in files if file.will_download)
+    if not missing:
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    say(
+        f"{model_id}: licence {licence}; {missing / _GB:.2f} GB of {total / _GB:.2f} GB to fetch into {root}, "
+        f"{free / _GB:.0f} GB free there"
+    )
+    if missing > free:
+        raise CheckpointError(
+            f"{model_id} needs {missing / _GB:.1f} GB in {root}, {free / _GB:.1f} GB are free; "
+            "set HF_HUB_CACHE to a larger disk"
+        )
+
+
+def _licence_of(info: Any) -> str:
+    """As the model's card names it."""
+    card = info.card_data
+    named = getattr(card, "license", None) if card is not None else None
+    tagged = [tag.partition(":")[2] for tag in info.tags or () if tag.startswith("license:")]
+    return str(named or (tagged[0] if tagged else "not named on its card"))
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

@@ -1,0 +1,78 @@
+"""A Helios folder on torch, ready for the chunk loop. Needs the torch extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from model.fast.graph import fast_denoiser_graph, fast_runner
+from model.helios.graphs import DecoderKind, load_graphs
+from model.helios.layout import TOKENIZER, Session
+from model.helios.parts import Dtype
+from model.helios.text import PromptTokenizer
+from model.loaded import LoadedModel
+from model.precision import Precision
+from model.runners.base import ModuleRunner
+from model.runners.torch import TorchRunner
+from model.spec import Graph
+from model.transformer import denoiser_graph
+
+
+class _Bars:
+    """A progress bar for each part that is read, on a terminal alone."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm[None]] = {}
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        bar = self._bars.get(part)
+        if bar is None:
+            bar = self._bars[part] = tqdm(desc=part, total=total, unit="B", unit_scale=True, disable=None)
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+
+def load(
+    folder: Path,
+    session: Session,
+    *,
+    threads: int,
+    precision: Precision | None = None,
+    decoder: DecoderKind = DecoderKind.WAN,
+    vae_dtype: Dtype | None = None,
+) -> LoadedModel:
+    """The folder's networks on the first GPU, or on the CPU where there is none.
+
+    threads: that torch may use on a CPU. precision: of the denoiser's large products; None is bf16 on a GPU and fp32 on
+    a CPU. vae_dtype: of encoder and decoder; None goes with the precision.
+
+    Raises: CheckpointError, SpecError: the folder does not load as asked. RunnerError: the precision does not fit.
+    """
+    torch.set_num_threads(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = precision or (Precision.BF16 if device == "cuda" else Precision.FP32)
+    dtype = Dtype.FP32 if chosen is Precision.FP32 else Dtype.BF16
+    plain = device == "cpu" and chosen is Precision.FP32
+    tokenize = PromptTokenizer(folder / TOKENIZER)  # first: it costs nothing, and may be what is missing
+    spec, graphs = load_graphs(
+        folder,
+        session,
+        device=device,
+        dtype=dtype,
+        vae_dtype=vae_dtype or dtype,
+        decoder=decoder,
+        denoiser=denoiser_graph if plain else lambda model, spec: fast_denoiser_graph(model, spec, chosen),
+        report=_Bars(),
+    )
+    text_encoder = graphs.pop(Graph.TEXT_ENCODER)
+    runner: ModuleRunner = TorchRunner(graphs) if plain else fast_runner(spec, graphs, device=device, precision=chosen)
+    return LoadedModel(
+        spec=spec,
+        runner=runner,
+        runner_name=f"torch {chosen} {decoder}",
+        text_runner=TorchRunner({Graph.TEXT_ENCODER: text_encoder}, device=device),
+        tokenize=tokenize,
+    )

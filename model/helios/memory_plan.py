@@ -1,0 +1,139 @@
+"""What a checkpoint will need, found out on the meta device: a rehearsal of loading that allocates nothing.
+
+Every part is made from its config and compared with its files' headers; weights, the decoder's memory and what stays of
+a prompt are counted exactly. Not counted is what kernels take while they run. Needs the torch extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model.errors import CheckpointError
+from model.helios import parts
+from model.helios.graphs import DecoderKind, decoder_memory_nbytes, tiny_decoder
+from model.helios.layout import TEXT_ENCODER, TOKENIZER, TRANSFORMER, VAE, HeliosFolder, Session, read_folder, spec_of
+from model.helios.parts import Dtype, Part
+from model.helios.text import PromptTokenizer
+from model.precision import Precision
+from model.spec import ModelSpec
+
+_GB = 1e9
+_SMALL = 1_000_000_000  # bytes
+_KEPT_PROMPTS = 4  # as many as a static runner keeps on the device
+
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Bytes on the device. problems: what stands in the way of loading, "" for nothing."""
+
+    spec: ModelSpec
+    weights: dict[str, int]
+    parameters: dict[str, int]
+    stored: dict[str, int]
+    decoder_memory: int
+    prompts: int
+    history: int
+    problems: str
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether it fits the GPU; without one, whether a CPU makes a chunk of it within seconds."""
+        if torch.cuda.is_available():
+            return self.total < torch.cuda.mem_get_info()[0]
+        return self.total < _SMALL
+
+    @property
+    def total(self) -> int:
+        return sum(self.weights.values()) + self.decoder_memory + self.prompts + self.history
+
+
+def plan(
+    path: Path,
+    session: Session,
+    *,
+    precision: Precision = Precision.BF16,
+    decoder: DecoderKind = DecoderKind.WAN,
+    vae_dtype: Dtype = Dtype.BF16,
+) -> MemoryPlan:
+    """Rehearses loading a folder. One with configs alone is planned too, and its weights named as the problem.
+
+    Raises: CheckpointError, SpecError: its configs are not those of a Helios that can be served.
+    """
+    folder = read_folder(path)
+    spec = spec_of(folder, session)
+    dtype = Dtype.FP32 if precision is Precision.FP32 else Dtype.BF16
+    dtypes = {TRANSFORMER: dtype, TEXT_ENCODER: dtype, VAE: vae_dtype}
+    found, problems = parts.survey(folder, dtypes=dtypes)
+    problems += _missing_beside(folder, decoder)
+    transformer = found[TRANSFORMER]
+    weights = {name: part.nbytes for name, part in found.items()}
+    if precision is Precision.FP8:
+        weights[TRANSFORMER] -= _saved_by_fp8(transformer)
+    heads, width = (int(folder.transformer[key]) for key in ("num_attention_heads", "attention_head_dim"))
+    layers = int(folder.transformer["num_layers"])
+    latent = spec.latent_channels * spec.latent_height * spec.latent_width * 4
+    return MemoryPlan(
+        spec=spec,
+        weights=weights,
+        parameters={name: part.parameters for name, part in found.items()},
+        stored={name: part.stored_nbytes for name, part in found.items()},
+        decoder_memory=decoder_memory_nbytes(spec, found[VAE].module, decoder, vae_dtype.torch),
+        prompts=_KEPT_PROMPTS * 2 * layers * spec.text_tokens * heads * width * dtype.torch.itemsize,
+        history=latent * (spec.history_latents + spec.keep_prefix + spec.chunk_latents),
+        problems="; ".join(problems),
+    )
+
+
+def rows(plan: MemoryPlan) -> Iterator[Row]:
+    """The plan as lines for people."""
+    for name, nbytes in plan.weights.items():
+        stored = f", {plan.stored[name] / _GB:.2f} GB in its files" if plan.stored[name] else ", no files"
+        yield f"memory {name}", f"{nbytes / _GB:.2f} GB: {plan.parameters[name] / 1e9:.3f} B parameters{stored}"
+    yield "memory decoder", f"{plan.decoder_memory / _GB:.2f} GB: what it remembers from one latent frame to the next"
+    yield "memory prompts", f"{plan.prompts / _GB:.2f} GB: keys and values of {_KEPT_PROMPTS} prompts"
+    yield "memory history", f"{plan.history / _GB:.3f} GB: the latents that a chunk continues, and its own"
+    yield "memory in all", f"{plan.total / _GB:.2f} GB and what kernels take while they run{_of_gpu(plan.total)}"
+    yield "can be loaded", "yes: every tensor has its name and shape" if not plan.problems else f"NO: {plan.problems}"
+
+
+def _of_gpu(total: int) -> str:
+    if not torch.cuda.is_available():
+        return "; there is no GPU here"
+    free, whole = torch.cuda.mem_get_info()
+    verdict = "" if total < free else ": too little"
+    return f"; the GPU has {free / _GB:.1f} of {whole / _GB:.1f} GB free{verdict}"
+
+
+def _missing_beside(folder: HeliosFolder, decoder: DecoderKind) -> list[str]:
+    """What else loading would stumble over."""
+    problems = []
+    checks: list[Callable[[], object]] = [lambda: PromptTokenizer(folder.path / TOKENIZER)]
+    if decoder is DecoderKind.TINY:
+        checks.append(lambda: tiny_decoder(folder.path))
+    for check in checks:
+        try:
+            check()
+        except CheckpointError as exc:
+            problems.append(str(exc))
+    return problems
+
+
+def _saved_by_fp8(part: Part) -> int:
+    """FP8 halves the weights of the blocks' products: two bytes a number become one, and a scale an output channel."""
+    saved = 0
+    for name, tensor in part.module.state_dict().items():
+        product = name.startswith("blocks.") and tensor.ndim == 2 and not _is_prompts(name)
+        if product and part.dtype_of(name) is torch.bfloat16:
+            saved += tensor.numel() - 4 * tensor.shape[0]
+    return saved
+
+
+def _is_prompts(name: str) -> bool:
+    """Cross-attention's keys and values run once a prompt and stay in bf16."""
+    return ".attn2.to_k." in name or ".attn2.to_v." in name

@@ -1,0 +1,157 @@
+"""A random-weight Helios in the real one's folder layout behind the whole bridge: loop, engine, service and game."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridge.cli_model import arguments_of
+from bridge.config import ModelForm
+from bridge.engine import ControlWindow, Plan, SessionStart, State
+from bridge.errors import BridgeError, ConfigError, EngineUnavailable, StepFailed
+from bridge.messages import SceneUpdate
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+SMALL = ModelForm(frame_size=(128, 64), chunk_latents=(1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def engine(helios_folder: Path):
+    from bridge.engines.helios import create
+
+    made = create(model=str(helios_folder), frame_size=(128, 64), chunk_latents=(1, 2, 3), blend_chunks=2)
+    yield made
+    made.close()
+
+
+def window(frames: int, action: str = "", updates: tuple[SceneUpdate, ...] = ()) -> ControlWindow:
+    return ControlWindow(
+        positions=np.zeros((frames, 3)), rotations=np.tile([0.0, 0.0, 0.0, 1.0], (frames, 1)),
+        vertical_fov_deg=np.full(frames, 60.0), actions=(action,) * frames, scene_updates=updates, cut=False,
+        newest_control_t_us=0,
+    )  # fmt: skip
+
+
+def plan(frames: int) -> Plan:
+    return Plan(frames=frames, steps=(1, 1, 1), rung="full")
+
+
+def opened(engine, prompt: str = "a garden", seed: int = 1) -> State:
+    return engine.open(SessionStart(seed=seed, prompt=prompt, scene=None))
+
+
+def test_a_game_is_played_on_it(helios_folder: Path, tmp_path: Path):
+    """`play` starts `serve` as its own process; both read the folder, and the picture is the network's."""
+    command = [sys.executable, "-m", "bridge", "play", "--headless", "--tour", "--seconds", "5", "--tick-hz", "20",
+               "--model", str(helios_folder), *arguments_of(SMALL), "--report", str(tmp_path / "r.json"),
+               "--out", str(tmp_path)]  # fmt: skip
+    told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert told.returncode == 0, told.stderr
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["runner"].startswith("torch fp32 wan")
+    assert report["frame_size"] == [128, 64]
+    assert report["generated"] > 0
+    assert report["unanswered"] == 0
+
+
+def test_a_chunks_first_frames_are_there_before_its_last(engine):
+    begun = engine.begin(opened(engine), window(9), plan(9))
+    runs = list(begun.runs())
+    assert [(run.first, len(run.frames)) for run in runs] == [(0, 1), (1, 4), (5, 4)]
+    chunk, _ = begun.finish()
+    np.testing.assert_array_equal(chunk.frames, np.concatenate([run.frames for run in runs]))
+    assert chunk.frames.std() > 1
+
+
+def test_chunks_of_one_latent_frame_work(engine):
+    assert engine.info.frames_per_chunk == (1, 5, 9)
+    state = opened(engine)
+    for frames in (1, 5, 1):
+        chunk, state = engine.step(state, window(frames), plan(frames))
+        assert len(chunk.frames) == frames
+
+
+def test_no_pose_is_said_to_reach_the_pixels(engine):
+    assert engine.info.camera_method == "none"
+    chunk, _ = engine.step(opened(engine), window(5), plan(5))
+    assert chunk.depth is None
+
+
+def test_prompt_and_action_are_told_and_blended_in(engine):
+    def frames_after(*actions: str, prompt: str = "a garden") -> np.ndarray:
+        state = opened(engine, prompt)
+        for action in actions:
+            chunk, state = engine.step(state, window(5, action), plan(5))
+        return chunk.frames.astype(int)
+
+    base = frames_after("", "", "")
+    assert np.any(frames_after("", "", "it is night") != base)
+    assert np.any(frames_after("", "", "", prompt="a castle") != base)
+    half, whole = frames_after("", "", "it is night"), frames_after("", "it is night", "it is night")
+    assert np.any(half != whole)
+    update = SceneUpdate(prompt="a castle")
+    state = opened(engine)
+    _, state = engine.step(state, window(5, updates=(update,)), plan(5))
+    assert bytes(state["prompt_utf8"]).decode() == "a castle"
+
+
+def test_a_session_can_be_reseeded(engine):
+    _, state = engine.step(opened(engine), window(5), plan(5))
+    same, _ = engine.step(state, window(5, updates=(SceneUpdate(seed=1),)), plan(5))
+    other, after = engine.step(state, window(5, updates=(SceneUpdate(seed=2),)), plan(5))
+    kept, _ = engine.step(state, window(5), plan(5))
+    np.testing.assert_array_equal(same.frames, kept.frames)
+    assert np.any(other.frames != kept.frames)
+    assert int(after["seed"]) == 2
+
+
+def test_what_was_heard_changes_no_frame(engine):
+    state = opened(engine)
+    engine.hear(state, None, "rain")
+    engine.hear(state, "a castle", "rain")
+    heard, _ = engine.step(state, window(5, "rain"), plan(5))
+    again, _ = engine.step(state, window(5, "rain"), plan(5))
+    np.testing.assert_array_equal(heard.frames, again.frames)
+
+
+def test_options_that_do_not_go_with_it_are_refused(helios_folder: Path, engine):
+    from bridge.engines.helios import create
+
+    with pytest.raises(ConfigError, match="export it first"):
+        create(model=str(helios_folder), runner="onnxruntime", frame_size=(128, 64))
+    with pytest.raises(ConfigError, match=r"--decoder, --size: .* exported with these fixed"):
+        create(model="demo", decoder="tiny", frame_size=(128, 64))
+    with pytest.raises(BridgeError, match="multiple of 64"):
+        create(model=str(helios_folder), frame_size=(100, 64))
+    with pytest.raises(BridgeError, match="taew2_1"):
+        create(model=str(helios_folder), frame_size=(128, 64), decoder="tiny")
+    with pytest.raises(EngineUnavailable, match="expected 'demo', a Diffusers folder"):
+        create(model="/nowhere")
+    with pytest.raises(StepFailed, match="expected one of"):
+        engine.step(opened(engine), window(33), plan(33))
+
+
+def test_doctor_plans_its_memory_and_makes_a_frame(helios_folder: Path):
+    command = [sys.executable, "-m", "bridge", "doctor", "--model", str(helios_folder), *arguments_of(SMALL)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "yes: every tensor has its name and shape" in told.stdout
+    assert "one frame                yes" in told.stdout
+
+
+def test_doctor_plans_the_full_size_where_it_cannot_run(tmp_path: Path):
+    from tests.helios_folder import write_full_size_configs
+
+    command = [sys.executable, "-m", "bridge", "doctor", "--model", str(write_full_size_configs(tmp_path))]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert told.returncode == 1, told.stderr
+    assert "28.68 GB: 14.312 B parameters" in told.stdout
+    assert "NO: " in told.stdout
+    assert "one frame" not in told.stdout
