@@ -6,7 +6,9 @@ python conform_subject.py ADDRESS [FAULT]
 from __future__ import annotations
 
 import os
+import pathlib
 import signal
+import struct
 import sys
 import time
 from typing import Any
@@ -32,6 +34,7 @@ class Subject:
         self.socket.connect(address)
         self.seq, self.newest, self.welcome = 0, -1, {}
         self.playing = self.waiting = False
+        self.ring: bytes | None = None
 
     def send(self, kind: int, **fields: Any) -> None:
         self.socket.send_multipart([b"HLB1", bytes([kind]), msgpack.packb(fields)])
@@ -42,7 +45,8 @@ class Subject:
         again = {} if FAULT != "a token of its own" or not self.welcome else {"session_id": "x", "resume_token": "y"}
         if self.welcome and not again:
             again = {name: self.welcome[name] for name in ("session_id", "resume_token")}
-        self.send(HELLO, version_major=major, version_minor=0, client="subject", pixel_formats=formats, **again)
+        again["shared_memory"] = True
+        self.send(HELLO, version_major=major, version_minor=1, client="subject", pixel_formats=formats, **again)
         self.waiting = True
 
     def read(self) -> None:
@@ -53,7 +57,11 @@ class Subject:
             sound = magic == b"HLB1" and all(type(fields[name]) is of for name, of in NEEDED[kind].items())
             if kind == FRAME:
                 sound = sound and 0 <= fields["seq"] < 2**53 and fields["pixel_format"] == "rgb8"
-                if FAULT != "pixels unchecked":
+                if fields.get("ring_slot", -1) >= 0:
+                    if self.ring is None or pixels[0]:
+                        return
+                    self.look_into_ring(fields["ring_slot"], fields["ring_sequence"])
+                elif FAULT != "pixels unchecked":
                     sound = sound and len(pixels[0]) == 3 * max(1, fields["width"]) * fields["height"] > 0
             elif pixels:
                 sound = False
@@ -64,6 +72,25 @@ class Subject:
         if sound:
             self.act(kind, fields)
 
+    def open_ring(self, name: str) -> None:
+        """By the document alone: a file in /dev/shm, its head, then slots."""
+        path = pathlib.Path("/dev/shm") / name
+        self.ring = path.read_bytes() if name and path.exists() else None
+        self.path = path
+        if self.ring is not None and self.ring[:8] != b"HLBRING1":
+            self.ring = None
+
+    def claims_ring(self) -> bool:
+        return FAULT == "claims any ring" or (self.ring is not None and FAULT != "never claims a ring")
+
+    def look_into_ring(self, slot: int, sequence: int) -> None:
+        slots, stride = struct.unpack_from("<II", self.path.read_bytes(), 8)
+        (held,) = struct.unpack_from("<Q", self.path.read_bytes(), 64 + slot * stride)
+        if slot >= slots or held != sequence:
+            self.ring = None
+            if FAULT == "gives up when a frame is gone":
+                raise Over
+
     def act(self, kind: int, fields: dict[str, Any]) -> None:
         if kind == PING and FAULT != "no pong":
             self.send(PONG, t_us=fields["t_us"] & 0xFFFFFFFF if FAULT == "32-bit pong" else fields["t_us"])
@@ -73,6 +100,7 @@ class Subject:
             if not fields["resumed"]:
                 self.newest = -1
             self.welcome, self.playing, self.waiting = fields, True, False
+            self.open_ring(fields.get("ring", ""))
             if FAULT != "ignores last_seq":
                 self.seq = max(self.seq, fields["last_seq"] + 1)
         elif kind == BYE and FAULT != "ignores bye":
@@ -101,6 +129,7 @@ class Subject:
                 self.send(
                     CONTROL, seq=self.seq, t_us=time.monotonic_ns() // 1000, position=[0.0, 0.0, 0.0],
                     rotation=rotation, vertical_fov_deg=60.0, frame_received_seq=named,
+                    shared_frames=self.claims_ring(),
                 )  # fmt: skip
                 self.seq += FAULT != "seq stands still"
             ends = time.monotonic() + tick

@@ -32,6 +32,9 @@ FAULTS = {
     "ignores bye": ("bye", "after the session's end"),
     "a token of its own": ("resume", "its resume_token"),
     "ignores last_seq": ("resume", "seq above WELCOME's last_seq"),
+    "never claims a ring": ("shared-memory", "shared_frames false"),
+    "claims any ring": ("no-ring", "no ring of that name exists"),
+    "gives up when a frame is gone": ("shared-memory", "its process has ended"),
     "dies of broken bytes": ("hostile", "its process was ended by signal 11"),
     "pixels unchecked": ("hostile", "but the newest FRAME sent was"),
 }
