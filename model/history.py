@@ -21,6 +21,18 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryView:
+    """What is expected to be seen in a chunk's own frames, as history tokens beside the short ones (arXiv 2605.15182).
+
+    latents: (1, C, T, h, w) float32 normalised, one latent frame for each new one. tokens: (kept,) int64 ascending, the
+    places, counted in patches over (T, rows, columns), where the view is known; the others are left out.
+    """
+
+    latents: NDArray[np.float32]
+    tokens: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class FrameIndices:
     """Rotary frame positions, each (1, frames) int64."""
 

@@ -52,6 +52,8 @@ class Rollout:
         self._schedule = Schedule(spec)
         self._decoder = Decoder(spec, runner)
         self._pictures = PictureReader(spec, runner, draw, draw_uniform)
+        denoiser = runner.graphs.get(Graph.DENOISER)
+        self._has_view = denoiser is not None and "latents_view" in denoiser.inputs
         for name, indices in _history_indices(self._indices(new=1)).items():
             runner.bind_constant(Graph.DENOISER, name, indices)
 
@@ -149,6 +151,12 @@ class Rollout:
         if given != (spec.conditioning_channels > 0):
             wanted = "features or conditioning, one of both" if spec.conditioning_channels else "no conditioning"
             raise ModelError(f"{spec.name} takes {wanted}, got {given} of them")
+        if request.view is not None and not self._has_view:
+            raise ModelError(f"the denoiser of {spec.name} has no room for a view in its history, got one")
+        frames, shrink = len(request.texts), 2 ** (spec.stages - 1)
+        small = (1, spec.latent_channels, frames, spec.latent_height // shrink, spec.latent_width // shrink)
+        if request.first_stage is not None and request.first_stage.shape != small:
+            raise ModelError(f"first_stage must be {small}, got {request.first_stage.shape}")
 
     def _conditioning(self, request: ChunkRequest) -> NDArray[np.float32]:
         """(1, C, T, h, w); C is 0 for a model without."""
@@ -176,11 +184,16 @@ class Rollout:
         spec = self._spec
         _, rows, columns = spec.patch_size
         fixed = self._context(state, len(request.texts)) | {"encoder_hidden_states": embeddings}
+        if self._has_view:
+            fixed |= self._view(request)
         doubled = spec.amplify_first_chunk and not state.continues
         sample = self._start_noise(state, len(request.texts))
         for stage, steps in enumerate(request.steps):
             # The reference counts the tokens that come in: past stage 0, those of the stage before.
             tokens = sample[0, 0].size // (rows * columns)
+            if stage == 0 and request.first_stage is not None:
+                sample = request.first_stage
+                continue
             if steps == 0:  # latents of the stage before, as they are: half as sharp, and nothing to run
                 sample = _enlarged(sample)
                 continue
@@ -218,6 +231,17 @@ class Rollout:
             "latents_history_short": history.short,
             "indices_hidden_states": self._indices(new=new).new,
         }
+
+    def _view(self, request: ChunkRequest) -> dict[str, NDArray[np.generic]]:
+        """The view in history, at the new frames' own places in time; no tokens of it where there is none."""
+        spec, frames = self._spec, len(request.texts)
+        shape = (1, spec.denoiser_channels, frames, spec.latent_height, spec.latent_width)
+        latents = np.zeros(shape, np.float32)
+        tokens = np.zeros(0, np.int64)
+        if request.view is not None:
+            latents[:, : spec.latent_channels] = request.view.latents
+            tokens = request.view.tokens
+        return {"latents_view": latents, "indices_view": self._indices(new=frames).new, "tokens_view": tokens}
 
     def _start_noise(self, state: RolloutState, frames: int) -> NDArray[np.float32]:
         spec = self._spec

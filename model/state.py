@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import ModelError
+from model.history import HistoryView
 from model.prompts import PromptMix
 from model.runners.base import Arrays
 
@@ -33,6 +34,10 @@ class ChunkRequest:
     features: the conditioner's inputs by name (frames on axis 2); or `conditioning` (1, C, T, h, w) float32, ready
     made; neither for a model without conditioning. guide: what a guided decoder takes beside latents and memory, by
     name (frames on axis 2); empty for one that is not guided.
+    made; neither for a model without conditioning.
+    view: a picture of where the camera will be, put into the history; only for a denoiser that has room for one.
+    first_stage: (1, 16, T, h / 2**(stages - 1), w / ...) float32 normalised latents that stand for what the first stage
+    would make; its step is not run then.
     cut: what was shown before is not to be continued: history and decoder memory start anew, the text goes on.
     """
 
@@ -41,6 +46,8 @@ class ChunkRequest:
     features: Arrays | None = None
     conditioning: NDArray[np.float32] | None = None
     guide: Arrays = field(default_factory=dict)
+    view: HistoryView | None = None
+    first_stage: NDArray[np.float32] | None = None
     cut: bool = False
 
 

@@ -109,16 +109,32 @@ class DenoiserGraph(nn.Module):
         latents_history_long: Tensor,
     ) -> Tensor:
         """Arguments are those of `HeliosTransformer3DModel.forward`, batch 1. Returns: (1, 16, T, h, w)."""
+        history, turn_history = self._history(
+            indices_latents_history_short,
+            indices_latents_history_mid,
+            indices_latents_history_long,
+            latents_history_short,
+            latents_history_mid,
+            latents_history_long,
+        )
+        return self._flow(hidden_states, timestep, encoder_hidden_states, indices_hidden_states, history, turn_history)
+
+    def _history(
+        self,
+        indices_latents_history_short: Tensor,
+        indices_latents_history_mid: Tensor,
+        indices_latents_history_long: Tensor,
+        latents_history_short: Tensor,
+        latents_history_mid: Tensor,
+        latents_history_long: Tensor,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """History as tokens (1, tokens, width), and their rotation."""
         model = self.model
-        new = model.patch_embedding(hidden_states.to(self.dtype))
-        frames, height, width = new.shape[2:]
         short = model.patch_short(latents_history_short.to(self.dtype))
         rows, columns = short.shape[3:]
         mid = model.patch_mid(padded(latents_history_mid, model.patch_mid.kernel_size).to(self.dtype))
         long = model.patch_long(padded(latents_history_long, model.patch_long.kernel_size).to(self.dtype))
         history = torch.cat([tokens_of(long), tokens_of(mid), tokens_of(short)], dim=1)
-        new = tokens_of(new)
-        turn_new = rotation(model.rope, indices_hidden_states, height, width, reduction=1)
         turn_history = history_rotation(
             model.rope,
             indices_latents_history_short,
@@ -127,6 +143,22 @@ class DenoiserGraph(nn.Module):
             rows,
             columns,
         )
+        return history, turn_history
+
+    def _flow(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        indices_hidden_states: Tensor,
+        history: Tensor,
+        turn_history: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        model = self.model
+        new = model.patch_embedding(hidden_states.to(self.dtype))
+        frames, height, width = new.shape[2:]
+        new = tokens_of(new)
+        turn_new = rotation(model.rope, indices_hidden_states, height, width, reduction=1)
         embedded, modulation = self._time(timestep)
         text = model.condition_embedder.text_embedder(encoder_hidden_states.to(self.dtype))
         tables = (self.tables + modulation).unbind(0)

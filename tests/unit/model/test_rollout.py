@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.errors import ModelError, RunnerError
+from model.history import HistoryView
 from model.rollout import Rollout
 from model.runners.base import Arrays, GraphSignature, TensorSignature
 from model.spec import Decode, ModelSpec
@@ -381,3 +382,44 @@ def test_beginning_and_waiting_is_the_chunk() -> None:
     assert begun.result() is begun.result()
     assert begun.state.to_arrays().keys() == wanted_state.to_arrays().keys()
     assert list(begun.result().stage_ms) == list(wanted.stage_ms)
+
+
+def test_a_given_first_stage_stands_for_the_networks_own() -> None:
+    runner = FakeRunner()
+    loop = rollout(runner)
+    given = np.full((1, 16, 2, LATENT[0] // 4, LATENT[1] // 4), 100.0, np.float32)
+    result, _ = loop.chunk(loop.open(1), replace(request("", ""), first_stage=given))
+    assert [inputs["hidden_states"].shape[3] for inputs in runner.inputs_of("denoiser")] == [LATENT[0] // 2, LATENT[0]]
+    assert result.latents.mean() > 20  # the flow is zero: it reaches the result through both upsamplings
+    with pytest.raises(ModelError, match=r"first_stage must be \(1, 16, 2, 2, 4\), got \(1, 16, 1, 2, 4\)"):
+        loop.chunk(loop.open(1), replace(request("", ""), first_stage=given[:, :, :1]))
+
+
+class RunnerWithView(FakeRunner):
+    """Its denoiser has room for a view."""
+
+    @property
+    def graphs(self) -> Mapping[str, GraphSignature]:
+        names = ("latents_view", "indices_view", "tokens_view")
+        return {**super().graphs, "denoiser": GraphSignature(dict.fromkeys(names, TensorSignature("float32", ())), {})}
+
+
+def test_a_view_enters_at_the_new_frames_places_and_without_conditioning() -> None:
+    runner = RunnerWithView()
+    loop = rollout(runner)
+    view = HistoryView(np.ones((1, 16, 2, *LATENT), np.float32), np.array([1, 5, 40]))
+    loop.chunk(loop.open(1), replace(request("", ""), view=view))
+    loop.chunk(loop.open(1), request("", ""))
+    with_view, without = runner.inputs_of("denoiser")[0], runner.inputs_of("denoiser")[3]
+    np.testing.assert_array_equal(with_view["indices_view"], with_view["indices_hidden_states"])
+    assert (with_view["latents_view"][:, :16] == 1).all()
+    assert not with_view["latents_view"][:, 16:].any()
+    assert with_view["tokens_view"].tolist() == [1, 5, 40]
+    assert without["tokens_view"].size == 0
+
+
+def test_a_view_is_refused_by_a_denoiser_without_room_for_one() -> None:
+    loop = rollout(FakeRunner())
+    view = HistoryView(np.ones((1, 16, 2, *LATENT), np.float32), np.array([1]))
+    with pytest.raises(ModelError, match="no room for a view"):
+        loop.chunk(loop.open(1), replace(request("", ""), view=view))

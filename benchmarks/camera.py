@@ -1,0 +1,196 @@
+"""What a camera method is worth: the demo model, its conditioning zeroed, steered by each method, against the truth.
+
+    python -m benchmarks.camera --report out/camera.json
+
+At places along a tour of a map that nobody trained on, the true past enters the history, one chunk is painted, and its
+frames are compared with the reference renderer's. Conditioning is zero throughout, so that what a method gains is the
+method's: the baseline knows nothing of the camera. The network was not trained for any of them. Needs the torch extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from demos.report import commit, psnr_db
+from model.autoencoder import TinyAutoencoder
+from model.camera_methods.layout import coarse_shading, first_stage
+from model.camera_methods.method import CameraMethod
+from model.camera_methods.steering import Encode, Hints, Steering, bent_views
+from model.camera_methods.warp import View, depth_of
+from model.conditioning import condition
+from model.demo.checkpoint import load_checkpoint, load_graphs
+from model.demo.data import FPS
+from model.demo.evaluation.tours import Tour, draw_tour
+from model.demo.renderer import render
+from model.history import appended
+from model.maps import DEFAULT_MAP, load_map
+from model.rollout import Rollout
+from model.runners.base import ModuleRunner
+from model.runners.torch import TorchGraph, TorchRunner
+from model.spec import Graph, ModelSpec
+from model.state import ChunkRequest, RolloutState
+from model.view_denoiser import view_denoiser_graph
+
+_LATENTS = 3
+Make = Callable[["Place"], Hints]
+
+
+class DemoEncoder(nn.Module):
+    """The demo encoder as the `encoder` graph: frames (4 T, H, W, 3) uint8 -> mean (1, 16, T, h, w), not normalised."""
+
+    def __init__(self, autoencoder: TinyAutoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, frames: Tensor) -> Tensor:
+        latents, _ = self.autoencoder.encode(frames.permute(0, 3, 1, 2)[None].float() / 255)
+        return latents.transpose(1, 2)
+
+
+class Place:
+    """One chunk of a tour: its cameras, its truth, and the true past before it."""
+
+    def __init__(self, tour: Tour, first: int, count: int, past: int) -> None:
+        self.parts = tour.parts
+        self.cameras = [tour.camera(first + i) for i in range(count)]
+        self.past = np.stack([_truth(tour, at) for at in range(first - past, first)])
+        self.truth = np.stack([_truth(tour, at) for at in range(first, first + count)])
+        before = tour.camera(first - 1)
+        self.last = View(frame=self.past[-1], camera=before, depth=depth_of(tour.parts, before))
+
+
+class Painter:
+    """The demo model on torch, with room for a view in its history."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        self.spec, graphs = load_graphs()
+        _, model = load_checkpoint()
+        graphs[Graph.DENOISER] = view_denoiser_graph(model.denoiser.transformer, self.spec)
+        example = torch.zeros(4 * _LATENTS, self.spec.frame_height, self.spec.frame_width, 3, dtype=torch.uint8)
+        graphs[Graph.ENCODER] = TorchGraph(
+            module=DemoEncoder(model.autoencoder), inputs={"frames": example}, outputs=("mean",),
+            dynamic_axes={"frames": {0: "frames"}},
+        )  # fmt: skip
+        runner = TorchRunner(graphs)
+        self.encode = encoder_of(self.spec, runner)
+        self._rollout = Rollout(self.spec, runner, clock=lambda: 0.0)
+
+    def paint(self, place: Place, hints: Hints, *, channels: bool, seed: int) -> NDArray[np.uint8]:
+        spec = self.spec
+        state = self._begun(place, seed)
+        request = ChunkRequest(
+            texts=("",) * _LATENTS, steps=spec.stage_steps, view=hints.view, first_stage=hints.first_stage,
+            conditioning=np.zeros(
+                (1, spec.conditioning_channels, _LATENTS, spec.latent_height, spec.latent_width), np.float32
+            ),
+        )  # fmt: skip
+        if channels:
+            seen = condition(place.parts, place.cameras)
+            request = replace(request, conditioning=None, features={"rays": seen.rays, "flow": seen.flow})
+        return self._rollout.chunk(state, request)[0].frames
+
+    def _begun(self, place: Place, seed: int) -> RolloutState:
+        state = self._rollout.open(seed)
+        return replace(state, history_latents=appended(state.history_latents, self.encode(place.past)), continues=True)
+
+
+def encoder_of(spec: ModelSpec, runner: ModuleRunner) -> Encode:
+    mean = np.array(spec.latents_mean, np.float32)[:, None, None, None]
+    inv_std = np.array(spec.latents_inv_std, np.float32)[:, None, None, None]
+
+    def encode(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        latents = np.asarray(runner.run(Graph.ENCODER, {"frames": frames})["mean"], np.float32)
+        return np.asarray((latents - mean) * inv_std, np.float32)
+
+    return encode
+
+
+def _rows(painter: Painter) -> dict[str, Make | None]:
+    """What is painted, by its name in the table; None is the model with its own channels."""
+    spec, encode = painter.spec, painter.encode
+    warp = Steering(CameraMethod.WARP_HISTORY, spec, encode)
+    layout = Steering(CameraMethod.LAYOUT, spec, encode)
+
+    def shading(place: Place) -> Hints:
+        drawn = np.stack([coarse_shading(place.parts, camera) for camera in place.cameras])
+        return Hints(first_stage=first_stage(encode(drawn), spec.stages))
+
+    return {
+        "none": lambda _: Hints(),
+        "warp-history": lambda place: warp.hints(place.parts, place.cameras, place.last),
+        "warp-history, no blockout": lambda place: warp.hints(None, place.cameras, place.last),
+        "layout, shading": shading,
+        "layout, warp over shading": lambda place: layout.hints(place.parts, place.cameras, place.last),
+        "channels (trained)": None,
+    }
+
+
+def measure(painter: Painter, places: list[Place]) -> dict[str, list[float]]:
+    """PSNR in dB of each place's chunk, by row; "held" and "warped" show the last picture, the second one bent."""
+    found: dict[str, list[float]] = {}
+    for seed, place in enumerate(places):
+        held = np.repeat(place.past[-1:], len(place.truth), axis=0)
+        bent = np.stack([view.frame for view in bent_views(place.last, place.parts, place.cameras)])
+        made = {"held picture": held, "bent picture": bent}
+        for name, make in _rows(painter).items():
+            hints = Hints() if make is None else make(place)
+            made[name] = painter.paint(place, hints, channels=make is None, seed=seed)
+        for name, frames in made.items():
+            found.setdefault(name, []).append(psnr_db(frames, place.truth))
+    return found
+
+
+def _truth(tour: Tour, at: int) -> NDArray[np.uint8]:
+    colour = render(np, tour.parts, tour.camera(at), tour.conditions(at).vector(), at / FPS).colour
+    frame: NDArray[np.uint8] = np.round(colour * 255).astype(np.uint8)
+    return frame
+
+
+def places_of(count: int, *, map_name: str, past: int) -> list[Place]:
+    frames = 4 * _LATENTS
+    every = 48
+    tour = draw_tour(load_map(map_name), frames=past + every * count + frames, seed=0, multiple=frames)
+    quiet = replace(tour, changes=())  # what is measured is the camera
+    return [Place(quiet, past + every * number, frames, past) for number in range(count)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--places", type=int, default=8)
+    parser.add_argument("--map", default=DEFAULT_MAP)
+    parser.add_argument("--report", type=Path)
+    options = parser.parse_args()
+    painter = Painter()
+    past = painter.spec.history_latents * painter.spec.temporal_stride
+    found = measure(painter, places_of(options.places, map_name=options.map, past=past))
+    rows = {name: {"mean_db": float(np.mean(dbs)), "least_gain_db": _least(dbs, found["none"])}
+            for name, dbs in found.items()}  # fmt: skip
+    print(f"PSNR against the reference renderer, {options.places} places of {options.map}, one chunk each")
+    print(f"{'camera':<28}{'mean dB':>9}{'gain':>8}{'won':>7}")
+    for name, dbs in found.items():
+        won = sum(a > b for a, b in zip(dbs, found["none"], strict=True))
+        gain = float(np.mean(dbs) - np.mean(found["none"]))
+        print(f"{name:<28}{np.mean(dbs):>9.2f}{gain:>+8.2f}{won:>4}/{len(dbs)}")
+    if options.report:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
+        document = {"commit": commit(), "places": options.places, "map": options.map, "rows": rows, "db": found}
+        options.report.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _least(dbs: list[float], baseline: list[float]) -> float:
+    return float(min(a - b for a, b in zip(dbs, baseline, strict=True)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,57 @@
+"""The camera methods by name, and which one a model gets: never one that would leave the pose without effect.
+
+channels: camera and blockout as input channels; exact, for a model that was trained with them.
+warp-history: the last view, bent along the camera's path, stands in the history where the new frames will be.
+layout: a coarse picture of the new view takes the place of the pyramid's first stage.
+prompt: the motion as words; weak, for a model that can do nothing else.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from model.errors import ModelError
+from model.runners.base import GraphSignature
+from model.spec import Graph, ModelSpec
+
+VIEW_INPUTS = ("latents_view", "indices_view", "tokens_view")
+"""What a denoiser takes that has room for a view in its history (`model.view_denoiser`)."""
+
+
+class CameraMethod(enum.StrEnum):
+    CHANNELS = "channels"
+    WARP_HISTORY = "warp-history"
+    LAYOUT = "layout"
+    PROMPT = "prompt"
+
+
+AUTO = "auto"
+CHOICES = (AUTO, *CameraMethod)
+
+
+def lacking(method: CameraMethod, spec: ModelSpec, graphs: Mapping[str, GraphSignature]) -> str:
+    """What a model lacks for a method, in words; "" if nothing."""
+    if method is CameraMethod.CHANNELS and not (spec.conditioning_channels and Graph.CONDITIONER in graphs):
+        return "a conditioner and input channels trained for camera and blockout"
+    if method is CameraMethod.WARP_HISTORY and not set(VIEW_INPUTS) <= set(graphs[Graph.DENOISER].inputs):
+        return f"a denoiser with the inputs {', '.join(VIEW_INPUTS)}"
+    if method in (CameraMethod.WARP_HISTORY, CameraMethod.LAYOUT) and Graph.ENCODER not in graphs:
+        return "the encoder graph"
+    return ""
+
+
+def choose(wanted: str, spec: ModelSpec, graphs: Mapping[str, GraphSignature]) -> CameraMethod:
+    """The method in force for `--camera wanted`; auto takes the strongest that the model can do.
+
+    Raises: ModelError: no such method, or the model lacks something for it.
+    """
+    if wanted == AUTO:
+        return next(method for method in CameraMethod if not lacking(method, spec, graphs))
+    if wanted not in CHOICES:
+        raise ModelError(f"camera: got {wanted!r}, expected one of {', '.join(CHOICES)}")
+    method = CameraMethod(wanted)
+    if missing := lacking(method, spec, graphs):
+        able = [other for other in CameraMethod if not lacking(other, spec, graphs)]
+        raise ModelError(f"camera: {wanted} needs {missing}; {spec.name} can do {', '.join(able)}")
+    return method

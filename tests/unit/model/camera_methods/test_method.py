@@ -1,0 +1,47 @@
+"""Which method a model gets: never one that leaves the pose without effect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from model.camera_methods.method import VIEW_INPUTS, CameraMethod, choose
+from model.errors import ModelError
+from model.runners.base import GraphSignature, TensorSignature
+from model.spec import Decode, ModelSpec
+
+PLAIN = ModelSpec(
+    name="plain", frame_height=64, frame_width=64, fps=24.0, decode=Decode.PER_CHUNK, chunk_latents=9,
+    latents_mean=(0.0,) * 16, latents_inv_std=(1.0,) * 16, text_tokens=4, text_dim=8,
+)  # fmt: skip
+TRAINED = replace(PLAIN, conditioning_channels=24)
+
+
+def graphs(*names: str, inputs: tuple[str, ...] = ()) -> dict[str, GraphSignature]:
+    tensor = TensorSignature("float32", (1,))
+    made = {name: GraphSignature({}, {}) for name in names}
+    return made | {"denoiser": GraphSignature(dict.fromkeys(inputs, tensor), {})}
+
+
+@pytest.mark.parametrize(
+    ("spec", "has", "method"),
+    [
+        (TRAINED, graphs("conditioner", "encoder"), CameraMethod.CHANNELS),
+        (PLAIN, graphs("encoder", inputs=VIEW_INPUTS), CameraMethod.WARP_HISTORY),
+        (PLAIN, graphs("encoder"), CameraMethod.LAYOUT),
+        (PLAIN, graphs(inputs=VIEW_INPUTS), CameraMethod.PROMPT),
+    ],
+)
+def test_auto_takes_the_strongest_that_the_model_can_do(
+    spec: ModelSpec, has: dict[str, GraphSignature], method: CameraMethod
+) -> None:
+    assert choose("auto", spec, has) is method
+    assert choose(method, spec, has) is method
+
+
+def test_refuses_what_the_model_cannot_do_and_says_what_it_can() -> None:
+    with pytest.raises(ModelError, match=r"channels needs a conditioner.*plain can do layout, prompt"):
+        choose("channels", PLAIN, graphs("encoder"))
+    with pytest.raises(ModelError, match="got 'drone', expected one of auto, channels"):
+        choose("drone", PLAIN, graphs())
