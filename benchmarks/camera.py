@@ -3,8 +3,9 @@
     python -m benchmarks.camera --report out/camera.json
 
 At places along a tour of a map that nobody trained on, the true past enters the history, one chunk is painted, and its
-frames are compared with the reference renderer's. Conditioning is zero throughout, so that what a method gains is the
-method's: the baseline knows nothing of the camera. The network was not trained for any of them. Needs the torch extra.
+frames are compared with the reference renderer's. Conditioning and the decoder's guide are zero throughout, so that
+what a method gains is the method's: the baseline knows nothing of the camera. The network was not trained for any of
+them. Needs the torch extra.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from model.camera_methods.layout import coarse_shading, first_stage
 from model.camera_methods.method import CameraMethod
 from model.camera_methods.steering import Encode, Hints, Steering, bent_views
 from model.camera_methods.warp import View, depth_of
-from model.conditioning import condition
+from model.conditioning import RAY_CHANNELS, RAYS_PER_LATENT_PX, condition
 from model.demo.checkpoint import load_checkpoint, load_graphs
 from model.demo.data import FPS
 from model.demo.evaluation.tours import Tour, draw_tour
@@ -83,6 +84,11 @@ class Painter:
         )  # fmt: skip
         runner = TorchRunner(graphs)
         self.encode = encoder_of(self.spec, runner)
+        grid = (self.spec.latent_height * RAYS_PER_LATENT_PX, self.spec.latent_width * RAYS_PER_LATENT_PX)
+        self._blind_guide = {
+            "rays": np.zeros((1, RAY_CHANNELS, _LATENTS, *grid), np.float32),
+            "lookup": np.zeros((1, 4, _LATENTS, *grid, 2), np.float32),
+        }
         self._rollout = Rollout(self.spec, runner, clock=lambda: 0.0)
 
     def paint(self, place: Place, hints: Hints, *, channels: bool, seed: int) -> NDArray[np.uint8]:
@@ -90,13 +96,18 @@ class Painter:
         state = self._begun(place, seed)
         request = ChunkRequest(
             texts=("",) * _LATENTS, steps=spec.stage_steps, view=hints.view, first_stage=hints.first_stage,
-            conditioning=np.zeros(
+            guide=self._blind_guide, conditioning=np.zeros(
                 (1, spec.conditioning_channels, _LATENTS, spec.latent_height, spec.latent_width), np.float32
             ),
         )  # fmt: skip
         if channels:
             seen = condition(place.parts, place.cameras)
-            request = replace(request, conditioning=None, features={"rays": seen.rays, "flow": seen.flow})
+            request = replace(
+                request,
+                conditioning=None,
+                features={"rays": seen.rays, "flow": seen.flow},
+                guide={"rays": seen.rays, "lookup": seen.lookup},
+            )
         return self._rollout.chunk(state, request)[0].frames
 
     def _begun(self, place: Place, seed: int) -> RolloutState:

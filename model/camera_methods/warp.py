@@ -70,7 +70,8 @@ def seen_share(seen: NDArray[np.bool_], rows: int, columns: int) -> NDArray[np.f
     """(H, W) -> (rows, columns), the share of each cell that was seen."""
     height, width = seen.shape
     cells = seen.reshape(rows, height // rows, columns, width // columns)
-    return cells.mean(axis=(1, 3)).astype(np.float32)
+    share: NDArray[np.float32] = cells.mean(axis=(1, 3)).astype(np.float32)
+    return share
 
 
 def _depth_at(
