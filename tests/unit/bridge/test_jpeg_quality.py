@@ -71,26 +71,26 @@ MBIT = 1e6 / 8
 
 def test_a_wide_link_keeps_the_best() -> None:
     link = Link(bytes_per_s=1000 * MBIT, delay_us=500)
-    link.run(20)
+    link.run(12)
     assert set(link.qualities) == {85}
 
 
 @pytest.mark.parametrize("delay_ms", [25, 60, 150])
 def test_a_long_wide_link_keeps_the_best_though_credit_runs_out(delay_ms: int) -> None:
     link = Link(bytes_per_s=1000 * MBIT, delay_us=delay_ms * 1000)
-    link.run(20)
-    assert link.answered < 20 * 60  # credit did run out
+    link.run(12)
+    assert link.answered < 12 * 60  # credit did run out
     assert sum(quality == 85 for quality in link.qualities) > 0.8 * len(link.qualities)  # the rest: trials
     assert min(link.qualities) >= 68
 
 
 @pytest.mark.parametrize(("mbit", "gain"), [(25, 1.4), (15, 2.0), (10, 2.0)])
 def test_a_narrow_link_gets_smaller_pictures_and_more_of_them(mbit: int, gain: float) -> None:
-    """gain: frames answered in half a minute, against those of a fixed quality of 85."""
+    """gain: frames answered in twelve seconds, against those of a fixed quality of 85."""
     link, fixed = (Link(bytes_per_s=mbit * MBIT, delay_us=1000) for _ in range(2))
     fixed.control.starved = lambda now_us: None  # type: ignore[method-assign]
-    link.run(30)
-    fixed.run(30)
+    link.run(12)
+    fixed.run(12)
     assert link.answered > gain * fixed.answered
     settled = link.qualities[len(link.qualities) // 2 :]
     assert sum(settled) / len(settled) < 70
@@ -98,17 +98,17 @@ def test_a_narrow_link_gets_smaller_pictures_and_more_of_them(mbit: int, gain: f
 
 def test_a_hopeless_link_gets_the_worst_and_no_less() -> None:
     link = Link(bytes_per_s=4 * MBIT, delay_us=5000)
-    link.run(20)
+    link.run(12)
     assert min(link.qualities) == WORST
     assert set(link.qualities[-100:]) <= set(range(WORST, WORST + 6))
 
 
 def test_it_comes_back_when_the_link_does() -> None:
     link = Link(bytes_per_s=10 * MBIT, delay_us=1000)
-    link.run(10)
+    link.run(4)
     assert link.qualities[-1] < 50
     link.bytes_per_s = 1000 * MBIT
-    link.run(30)
+    link.run(16)
     assert link.qualities[-1] == 85
 
 

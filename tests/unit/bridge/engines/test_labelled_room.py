@@ -51,10 +51,11 @@ def test_depth_is_that_of_the_nearest_wall() -> None:
 def test_letters_are_upright_and_not_mirrored(rotation: np.ndarray, name: str) -> None:
     """At 90 degrees from the middle a wall fills the picture: it must be the wall as it was written."""
     written = WALLS[[wall.name for wall in WALLS].index(name)]
-    texture = _texture(written).astype(int)
-    seen = paint_room(MIDDLE, rotation, 90.0, 512, 512)[0].astype(int)
+    sampled = np.floor((np.arange(73) + 0.5) / 73 * 512).astype(int)  # 73 does not divide 512: no ray meets an edge
+    texture = _texture(written)[np.ix_(sampled, sampled)].astype(int)
+    seen = paint_room(MIDDLE, rotation, 90.0, 73, 73)[0].astype(int)
     differs = [np.abs(seen - other).mean() for other in (texture, texture[:, ::-1], texture[::-1])]
-    assert 5 * differs[0] < min(differs[1:])
+    assert 3 * differs[0] < min(differs[1:])
 
 
 def test_every_wall_has_a_colour_of_its_own() -> None:
