@@ -20,6 +20,10 @@ class Blockout:
         self._parts: dict[int, Part] | None = None
 
     @property
+    def prompt(self) -> str:
+        return self._prompt
+
+    @property
     def has_parts(self) -> bool:
         return bool(self._parts)
 

@@ -64,10 +64,27 @@ class ChunkMade:
     parts: NDArray[np.uint32] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChunkGrowing:
+    """The first `made` frames of a chunk are there. `frames` and `depth` are those of `ChunkMade`, which follows, as
+    views of a slot that is not to be released before; or ChunkFailed or EngineDown follows, and they are gone. parts:
+    only with the first frames."""
+
+    world: int
+    slot: int
+    made: int
+    frames: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None
+    actions: tuple[str, ...]
+    parts: NDArray[np.uint32] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkFailed:
     world: int
     text: str
 
 
-EngineEvent = EngineUp | EngineDown | EngineGivenUp | WorldOpened | WorldRefused | ChunkMade | ChunkFailed
+EngineEvent = (
+    EngineUp | EngineDown | EngineGivenUp | WorldOpened | WorldRefused | ChunkGrowing | ChunkMade | ChunkFailed
+)

@@ -18,7 +18,7 @@ from bridge.codec import Buffer
 from bridge.config import ServeConfig
 from bridge.control import ClientClock, ControlTimeline, TimedControl
 from bridge.engine import ControlWindow, EngineInfo, Plan
-from bridge.engine_events import ChunkMade
+from bridge.engine_events import ChunkGrowing, ChunkMade
 from bridge.frames import FrameRef, FrameStore, StoredChunk, encode_pixels
 from bridge.margin import Cause, Punctuality
 from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Source, Stats
@@ -134,6 +134,8 @@ class Player:
         self._motion = PartMotion()
         self._shown: tuple[int, int] | None = None
         self._last: _Picture | None = None
+        self._first_us: int | None = None  # when the first frames of the chunk asked for came, before its last
+        self._told = ("", "")
         self._metrics = SessionMetrics()
 
     # -- what the player does --------------------------------------------------------------------------------------
@@ -172,6 +174,15 @@ class Player:
             # What a client can make us keep is bounded: one whole blockout stands for all that led to it.
             self.timeline.drop_scenes()
             self.timeline.push_scene(self.blockout.whole())
+
+    def newly_told(self) -> tuple[str, str] | None:
+        """Prompt and action in force, once after either changed: an engine can get ready for them."""
+        newest = self.timeline.newest
+        told = (self.blockout.prompt, "" if newest is None else newest.action)
+        if told == self._told or not self.opened:
+            return None
+        self._told = told
+        return told
 
     def wants_frames(self, now_us: int) -> bool:
         """True while the player plays and the engine can go on with the world."""
@@ -214,9 +225,39 @@ class Player:
         self._chunks_asked += 1
         return self.asked
 
+    def grow(self, growing: ChunkGrowing, now_us: int) -> None:
+        """Takes the first frames of the chunk asked for, or some more."""
+        asked = self.asked
+        if asked is None or asked.epoch != self.timeline.epoch:
+            return
+        parts = growing.parts
+        if self._first_us is None:
+            self._first_us = now_us
+        elif self.store.newest is not None:
+            parts = self.store.newest.parts
+        self.store.add(
+            StoredChunk(
+                number=asked.number,
+                start_us=asked.start.display_us,
+                fps=1e6 / asked.start.frame_us,
+                frames=growing.frames,
+                depth=growing.depth,
+                window=asked.window,
+                actions=growing.actions,
+                plan=asked.plan,
+                stage_ms={},
+                slot=growing.slot,
+                made=growing.made,
+                control_t_us=asked.control_t_us,
+                parts=parts,
+                places=asked.places,
+            )
+        )
+
     def deliver(self, made: ChunkMade, now_us: int) -> Delivered:
         """Takes the chunk asked for."""
         asked, self.asked = self.asked, None
+        first_us, self._first_us = now_us if self._first_us is None else self._first_us, None
         if asked is None or asked.epoch != self.timeline.epoch:
             return Delivered(useful=False)
         self._chunks_made += 1
@@ -236,6 +277,7 @@ class Player:
                 plan=asked.plan,
                 stage_ms=made.stage_ms,
                 slot=made.slot,
+                made=len(made.frames),
                 cuts=made.cuts,
                 control_t_us=asked.control_t_us,
                 parts=made.parts,
@@ -244,7 +286,7 @@ class Player:
         )
         if asked.follows_us is None:
             return Delivered(useful=True)
-        slack_us = asked.follows_us - now_us
+        slack_us = asked.follows_us - first_us
         underrun = self.punctuality.settle(now_us, slack_us=slack_us, frame_us=asked.start.frame_us, cause=asked.cause)
         return Delivered(useful=True, underrun=underrun)
 
@@ -265,6 +307,7 @@ class Player:
     def lose(self) -> None:
         """The chunk asked for will never come, through no fault of what it asked: it will be asked again."""
         asked, self.asked = self.asked, None
+        self._drop_growing()
         self._can_cut = False  # the states inside the newest chunk went with the process that made it
         if asked is not None:
             self.timeline.give_back(asked.window)
@@ -273,6 +316,7 @@ class Player:
         """The engine refused the chunk: its scene updates and events may be why and are not tried again, and nothing
         is for `wait_us`."""
         asked, self.asked = self.asked, None
+        self._drop_growing()
         self.not_before_us = now_us + wait_us
         self._can_cut = False
         if asked is not None:
@@ -283,9 +327,14 @@ class Player:
     def restart(self) -> list[int]:
         """The world begins anew. Returns: ring slots to be released."""
         self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
+        self._first_us = None
         self.timeline.drop_scenes()
         self._warper.forget()
         return self.store.clear()
+
+    def _drop_growing(self) -> None:
+        self.store.drop_growing()
+        self._first_us = None
 
     # -- answers ---------------------------------------------------------------------------------------------------
 

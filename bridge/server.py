@@ -21,6 +21,7 @@ from bridge.curve import load_server_keys
 from bridge.engine import EngineInfo
 from bridge.engine_events import (
     ChunkFailed,
+    ChunkGrowing,
     ChunkMade,
     EngineDown,
     EngineEvent,
@@ -270,6 +271,8 @@ class Server:
             self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
         if player.world is None and not player.refused:
             self._open_world(player)
+        elif player.world is not None and (told := player.newly_told()) is not None:
+            self._supervisor.hear(player.world, *told)
 
     # -- the engine ------------------------------------------------------------------------------------------------
 
@@ -323,6 +326,9 @@ class Server:
             case EngineGivenUp(error=error):
                 self._send_all(self._lobby.close(f"the engine failed: {error}"[:512]))
                 raise error
+            case ChunkGrowing(world=world):
+                if (growing := self._player_of(world)) is not None:
+                    growing.grow(event, now_us)
             case ChunkMade(world=world):
                 self._on_chunk(self._player_of(world), event, now_us)
             case WorldOpened(world=world):

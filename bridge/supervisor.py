@@ -11,10 +11,12 @@ import logging
 import queue
 from dataclasses import dataclass
 
+from bridge.chunk_ring import SharedFrameRing
 from bridge.clock import Clock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart, State
 from bridge.engine_events import (
     ChunkFailed,
+    ChunkGrowing,
     ChunkMade,
     EngineDown,
     EngineEvent,
@@ -24,7 +26,6 @@ from bridge.engine_events import (
     WorldRefused,
 )
 from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
-from bridge.frames import SharedFrameRing
 from bridge.link import Ended, EngineConfig, Inbox, Link, Wake
 from bridge.worker import (
     Adopt,
@@ -32,6 +33,8 @@ from bridge.worker import (
     Began,
     Failed,
     Forget,
+    Growing,
+    Hear,
     Made,
     Open,
     Ready,
@@ -134,6 +137,11 @@ class EngineSupervisor:
         self._link.send(Step(world=world, window=window, plan=plan, slot=slot, keep=keep))
         return True
 
+    def hear(self, world: int, prompt: str | None, action: str) -> None:
+        """A chunk of `world` will soon be told this; an engine that can gets ready for it meanwhile."""
+        if self._phase is _Phase.READY and world in self._worlds:
+            self._link.send(Hear(world=world, prompt=prompt, action=action))
+
     def release(self, slot: int) -> None:
         """The views of this slot are no longer used."""
         if self._ring is not None:
@@ -207,6 +215,8 @@ class EngineSupervisor:
                 return self._on_ready(word.info)
             case Began() | Refused():
                 return self._on_opened(word)
+            case Growing():
+                return self._on_growing(word)
             case Made():
                 return self._on_made(word)
             case Failed():
@@ -252,6 +262,23 @@ class EngineSupervisor:
             events = [WorldRefused(world=word.world, text=word.text)]
         self._open_next()
         return events
+
+    def _on_growing(self, growing: Growing) -> list[EngineEvent]:
+        assert self._ring is not None, "a step needs the ring"
+        if growing.world not in self._worlds:
+            return []
+        frames, depth = self._ring.view(growing.slot, growing.frames, with_depth=growing.with_depth)
+        return [
+            ChunkGrowing(
+                world=growing.world,
+                slot=growing.slot,
+                made=growing.made,
+                frames=frames,
+                depth=depth,
+                actions=growing.actions,
+                parts=growing.parts,
+            )
+        ]
 
     def _on_made(self, made: Made) -> list[EngineEvent]:
         assert self._ring is not None, "a step needs the ring"

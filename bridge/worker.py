@@ -20,9 +20,19 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.engine import ControlWindow, Engine, EngineInfo, Plan, SessionStart, State
+from bridge.chunk_ring import RingLayout, SharedFrameRing
+from bridge.engine import (
+    BegunStep,
+    ControlWindow,
+    Engine,
+    EngineInfo,
+    HearingEngine,
+    Plan,
+    SessionStart,
+    State,
+    StreamingEngine,
+)
 from bridge.errors import ConfigError, EngineError
-from bridge.frames import RingLayout, SharedFrameRing
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +75,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hear:
+    """A chunk of this world will soon be told `action`, under a new prompt or (None) the one it has. No answer."""
+
+    world: int
+    prompt: str | None
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forget:
     world: int
 
@@ -74,7 +93,7 @@ class Stop:
     """End cleanly."""
 
 
-Command = Attach | Open | Adopt | Step | Forget | Stop
+Command = Attach | Open | Adopt | Step | Hear | Forget | Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +138,19 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Growing:
+    """Of a chunk of `frames` frames the first `made` lie in the slot that `Step` named; `Made` or `Failed` follows."""
+
+    world: int
+    slot: int
+    frames: int
+    made: int
+    with_depth: bool
+    actions: tuple[str, ...]
+    parts: NDArray[np.uint32] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """`Step` was refused by the engine; the world is as before it."""
 
@@ -127,7 +159,7 @@ class Failed:
     text: str
 
 
-Report = Ready | Unusable | Began | Refused | Made | Failed
+Report = Ready | Unusable | Began | Refused | Growing | Made | Failed
 
 
 def load_factory(name: str) -> Callable[..., Engine]:
@@ -146,32 +178,54 @@ def run(connection: Connection, factory: str, settings: Mapping[str, object]) ->
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s engine %(name)s %(message)s")
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-    threading.Thread(target=_read_commands, args=(connection, commands), name="commands", daemon=True).start()
+    heard: queue.SimpleQueue[Hear] = queue.SimpleQueue()
+    threading.Thread(target=_read_commands, args=(connection, commands, heard), name="commands", daemon=True).start()
     try:
         engine = load_factory(factory)(**settings)
     except (EngineError, ConfigError) as exc:
         connection.send(Unusable(error=exc))
         return
     connection.send(Ready(info=engine.info))
+    states: dict[int, State] = {}
+    if isinstance(engine, HearingEngine):
+        threading.Thread(target=_listen, args=(engine, heard, states), name="listener", daemon=True).start()
     try:
-        _obey(engine, commands, connection.send)
+        _obey(engine, commands, connection.send, states)
     except BrokenPipeError:
         _log.warning("server.gone pid=%d", os.getpid())
     finally:
         engine.close()
 
 
-def _read_commands(connection: Connection, commands: queue.SimpleQueue[Command]) -> None:
+def _read_commands(
+    connection: Connection, commands: queue.SimpleQueue[Command], heard: queue.SimpleQueue[Hear]
+) -> None:
     while True:
         try:
-            commands.put(cast("Command", connection.recv()))
+            command = cast("Command", connection.recv())
+            if isinstance(command, Hear):
+                heard.put(command)  # past the chunk that is being made: that is what it is for
+            else:
+                commands.put(command)
         except (EOFError, OSError):
             # The server is gone. A step may be running for seconds; nobody will see it.
             os._exit(0)
 
 
-def _obey(engine: Engine, commands: queue.SimpleQueue[Command], report: Callable[[Report], None]) -> None:
-    states: dict[int, State] = {}
+def _listen(engine: HearingEngine, heard: queue.SimpleQueue[Hear], states: Mapping[int, State]) -> None:
+    while True:
+        told = heard.get()
+        state = states.get(told.world)
+        if state is not None:
+            engine.hear(state, told.prompt, told.action)
+
+
+def _obey(
+    engine: Engine,
+    commands: queue.SimpleQueue[Command],
+    report: Callable[[Report], None],
+    states: dict[int, State],
+) -> None:
     earlier: dict[int, Mapping[int, State]] = {}  # inside each world's newest chunk
     ring: SharedFrameRing | None = None
     while True:
@@ -189,10 +243,12 @@ def _obey(engine: Engine, commands: queue.SimpleQueue[Command], report: Callable
                 states[world] = state
             case Step() as step:
                 assert ring is not None, "Attach comes before the first Step"
-                report(make_chunk(engine, states, earlier, ring, step))
+                report(make_chunk(engine, states, earlier, ring, step, report))
             case Forget(world=world):
                 states.pop(world, None)
                 earlier.pop(world, None)
+            case Hear():
+                raise AssertionError("what is heard has a thread of its own")
             case Stop():
                 return
 
@@ -203,8 +259,12 @@ def make_chunk(
     earlier: dict[int, Mapping[int, State]],
     ring: SharedFrameRing,
     step: Step,
+    report: Callable[[Report], None] = lambda _: None,
 ) -> Made | Failed:
-    """Obeys a `Step`. states: each world's newest; earlier: those inside its newest chunk. Both are updated."""
+    """Obeys a `Step`. states: each world's newest; earlier: those inside its newest chunk. Both are updated.
+
+    report: is told of frames that are made before the chunk is, by an engine that hands them out.
+    """
     before = states[step.world]
     if step.keep is not None:
         known = earlier.get(step.world, {}).get(step.keep)
@@ -213,8 +273,13 @@ def make_chunk(
             return Failed(world=step.world, slot=step.slot, text=text)
         before = known
     try:
-        chunk, state = engine.step(before, step.window, step.plan)
-        ring.write(step.slot, chunk)
+        if isinstance(engine, StreamingEngine):
+            begun = engine.begin(before, step.window, step.plan)
+            _stream(begun, ring, step, report)
+            chunk, state = begun.finish()
+        else:
+            chunk, state = engine.step(before, step.window, step.plan)
+            ring.write(step.slot, chunk)
     except EngineError as exc:
         return Failed(world=step.world, slot=step.slot, text=str(exc))
     states[step.world] = state
@@ -230,3 +295,24 @@ def make_chunk(
         cuts=tuple(sorted(chunk.earlier)),
         parts=chunk.parts,
     )
+
+
+def _stream(begun: BegunStep, ring: SharedFrameRing, step: Step, report: Callable[[Report], None]) -> None:
+    """Writes a chunk's frames as they come, and tells of all but the last, which `Made` tells of."""
+    frames = step.plan.frames
+    ring.write_depth(step.slot, begun.depth, frames=frames)
+    for run in begun.runs():
+        ring.write_run(step.slot, run)
+        made = run.first + len(run.frames)
+        if made < frames:
+            report(
+                Growing(
+                    world=step.world,
+                    slot=step.slot,
+                    frames=frames,
+                    made=made,
+                    with_depth=begun.depth is not None,
+                    actions=begun.actions,
+                    parts=begun.parts if run.first == 0 else None,
+                )
+            )

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from bridge.chunk_ring import RingLayout
 from bridge.engine import ControlWindow, Engine, Plan, SessionStart, State
 from bridge.engines.helios import create as create_helios
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.errors import EngineError
-from bridge.frames import RingLayout
 from bridge.messages import Part, PartMove, SceneUpdate, Shape
 from bridge.reproject import NO_PART
 

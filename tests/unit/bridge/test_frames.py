@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from bridge.chunk_ring import RingLayout, SharedFrameRing
 from bridge.engine import ControlWindow, EngineInfo, FrameChunk, Plan
 from bridge.errors import EngineUnavailable, StepFailed
-from bridge.frames import FrameStore, RingLayout, SharedFrameRing, StoredChunk, encode_pixels
+from bridge.frames import FrameStore, StoredChunk, encode_pixels
 from bridge.messages import PixelFormat
 
 INFO = EngineInfo(
@@ -17,7 +18,7 @@ INFO = EngineInfo(
 )  # fmt: skip
 
 
-def chunk(number: int, start_us: int, frames: int = 3, fps: float = 24.0) -> StoredChunk:
+def chunk(number: int, start_us: int, frames: int = 3, fps: float = 24.0, made: int | None = None) -> StoredChunk:
     window = ControlWindow(
         positions=np.zeros((frames, 3)),
         rotations=np.tile([0.0, 0.0, 0.0, 1.0], (frames, 1)),
@@ -30,7 +31,7 @@ def chunk(number: int, start_us: int, frames: int = 3, fps: float = 24.0) -> Sto
     return StoredChunk(
         number=number, start_us=start_us, fps=fps, frames=np.zeros((frames, 6, 8, 3), np.uint8), depth=None,
         window=window, actions=window.actions, plan=Plan(frames=frames, steps=(1,), rung="full"), stage_ms={},
-        slot=number,
+        slot=number, made=frames if made is None else made,
     )  # fmt: skip
 
 
@@ -50,6 +51,33 @@ def test_every_moment_of_a_chunk_finds_the_frame_whose_slot_holds_it() -> None:
         assert ref is not None
         assert ref.due_us <= now_us < ref.until_us, now_us
     assert store.buffered_until_us == 126_000
+
+
+def test_of_a_chunk_that_grows_only_what_is_made_is_found() -> None:
+    store = FrameStore()
+    store.add(chunk(0, 1_000_000, made=1))
+    assert [key_at(store, now_us) for now_us in (0, 1_010_000, 1_050_000, 1_110_000)] == [(0, 0)] * 4
+    turned = store.nearest(np.array([0.0, 0.0, 0.0, 1.0]))
+    assert turned is not None
+    assert turned.index == 0  # the last of equals, were it there
+    store.add(chunk(0, 1_000_000, made=2))
+    assert key_at(store, 1_110_000) == (0, 1)
+    store.add(chunk(0, 1_000_000))
+    assert key_at(store, 1_110_000) == (0, 2)
+    assert store.clear() == [0]
+
+
+def test_a_chunk_that_will_never_be_whole_leaves_no_slot_behind() -> None:
+    store = FrameStore()
+    store.add(chunk(7, 0))
+    store.add(chunk(8, 1_000_000, made=2))
+    assert store.clear() == [7]  # the other is still being written
+    store.add(chunk(8, 0))
+    store.add(chunk(9, 1_000_000, made=1))
+    store.drop_growing()
+    store.drop_growing()
+    assert key_at(store, 1_010_000) == (8, 2)
+    assert store.clear() == [8]
 
 
 def test_before_the_first_and_after_the_last_frame_the_nearest_is_found() -> None:
@@ -141,7 +169,7 @@ def test_a_chunk_of_another_shape_is_refused(shape: tuple[int, ...], depth_shape
 
 
 def test_too_little_shared_memory_is_said_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.frames._free_shared_bytes", lambda: 100)
+    monkeypatch.setattr("bridge.chunk_ring._free_shared_bytes", lambda: 100)
     with pytest.raises(EngineUnavailable, match="shm-size"):
         SharedFrameRing.create(INFO, 2)
 

@@ -32,7 +32,7 @@ def frame(index: int = 1) -> FrameRef:
     )
     chunk = StoredChunk(
         number=3, start_us=1_000_000, fps=25.0, frames=np.zeros((3, 2, 2, 3), np.uint8), depth=None, window=window,
-        actions=window.actions, plan=Plan(frames=3, steps=(1,), rung="full"), stage_ms={}, slot=0,
+        actions=window.actions, plan=Plan(frames=3, steps=(1,), rung="full"), stage_ms={}, slot=0, made=3,
     )  # fmt: skip
     return FrameRef(chunk=chunk, index=index)
 

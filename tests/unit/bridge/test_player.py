@@ -13,7 +13,7 @@ from bridge.blockout import Blockout
 from bridge.clock import FakeClock
 from bridge.config import ServeConfig
 from bridge.engine import EngineInfo, Plan
-from bridge.engine_events import ChunkMade
+from bridge.engine_events import ChunkGrowing, ChunkMade
 from bridge.messages import (
     Control,
     Event,
@@ -109,6 +109,68 @@ def test_a_frame_is_generated_once_in_its_slot_and_bent_afterwards(game: Game) -
     stats = game.player.fill_stats(Stats(), game.clock.now_us())
     assert stats.chunks == 1
     assert stats.generated_fps == pytest.approx(2 / 0.12)
+
+
+def grow(game: Game, made: int, *, value: int = 60) -> None:
+    """`made` frames of the chunk that was asked for are there."""
+    game.player.grow(
+        ChunkGrowing(
+            world=0, slot=3, made=made, frames=np.full((3, 24, 32, 3), value, np.uint8), depth=None, actions=("",) * 3,
+        ),
+        game.clock.now_us(),
+    )  # fmt: skip
+
+
+def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
+    game.tick()
+    game.ask()
+    grow(game, 1)
+    header = game.tick()
+    assert (header.source, header.chunk, header.index) == (Source.GENERATED, 0, 0)
+    game.clock.advance_us(90 * MS)
+    assert game.tick().index == 0  # the others are not there
+    grow(game, 2)
+    assert game.tick().index == 1
+    assert game.player.asked is not None  # and no other chunk is wanted yet
+    assert not game.player.wants_frames(game.clock.now_us())
+    asked = game.player.asked
+    made = ChunkMade(
+        world=0, slot=3, frames=np.full((3, 24, 32, 3), 60, np.uint8), depth=None, actions=asked.window.actions,
+        stage_ms={"denoise": 5.0},
+    )  # fmt: skip
+    assert game.player.deliver(made, game.clock.now_us()).useful
+    header = game.tick()
+    assert (header.chunk, header.index, header.stage_ms["denoise"]) == (0, 2, 5.0)
+
+
+def test_a_chunk_is_in_time_when_its_first_frames_are(game: Game) -> None:
+    game.tick()
+    game.chunk()
+    game.ask(at_us=game.clock.now_us() + 120 * MS)
+    game.clock.advance_us(100 * MS)
+    grow(game, 1)
+    game.clock.advance_us(60 * MS)
+    assert game.player.asked is not None
+    made = ChunkMade(
+        world=0, slot=3, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
+    )
+    assert game.player.deliver(made, game.clock.now_us()).underrun is False
+
+
+def test_what_was_growing_goes_with_its_engine_or_its_place(game: Game) -> None:
+    game.tick()
+    game.chunk(value=50, slot=4)
+    for end in (game.player.lose, lambda: game.player.fail(game.clock.now_us(), wait_us=0)):
+        game.ask()
+        grow(game, 1)
+        assert game.tick().chunk > 0
+        end()
+        assert game.tick().chunk == 0
+    game.ask()
+    grow(game, 1)
+    assert game.player.push(game.control(x=100.0, teleport=True)) == [4]  # not the slot that is being written
+    grow(game, 2)
+    assert game.tick(x=100.0).source is Source.HELD
 
 
 def test_a_bent_frame_shows_the_newest_camera_as_far_as_depth_is_known(game: Game) -> None:

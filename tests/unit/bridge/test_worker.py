@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from bridge.engine import ControlWindow, Plan, SessionStart, State
+from bridge.chunk_ring import SharedFrameRing
+from bridge.engine import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
-from bridge.frames import SharedFrameRing
-from bridge.worker import Failed, Made, Step, make_chunk
+from bridge.errors import StepFailed
+from bridge.worker import Failed, Growing, Made, Step, make_chunk
 
 FRAMES = 9
 PLAN = Plan(frames=FRAMES, steps=(1, 1, 1), rung="full")
@@ -62,3 +63,63 @@ def test_a_cut_inside_a_chunk_that_this_process_did_not_make_fails_and_changes_n
     assert "4 frames" in failed.text
     assert int(process.states[0]["chunks"]) == 1
     assert isinstance(process.step(), Made)
+
+
+class StreamingEngine(SyntheticEngine):
+    """Hands its frames out four at a time, and looks at what is in the ring by then."""
+
+    def begin(self, state: State, window: ControlWindow, plan: Plan) -> Begun:
+        return Begun(*self.step(state, window, plan))
+
+
+class Begun:
+    def __init__(self, chunk: FrameChunk, state: State) -> None:
+        self.chunk, self.state = chunk, state
+        self.depth, self.parts, self.actions = chunk.depth, chunk.parts, chunk.actions
+        self.fails_at = -1
+
+    def runs(self) -> Iterator[FrameRun]:
+        for first in range(0, FRAMES, 4):
+            if first == self.fails_at:
+                raise StepFailed("no more")
+            yield FrameRun(first=first, frames=self.chunk.frames[first : first + 4])
+
+    def finish(self) -> tuple[FrameChunk, State]:
+        return self.chunk, self.state
+
+
+def test_frames_are_told_of_as_they_lie_in_the_ring(process: Process) -> None:
+    engine = StreamingEngine(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,)))
+    told: list[tuple[int, bool]] = []
+
+    def report(word: object) -> None:
+        assert isinstance(word, Growing)
+        frames, depth = process.ring.view(0, FRAMES, with_depth=True)
+        assert depth is not None
+        wanted = engine.step(process.states[0], WINDOW, PLAN)[0]
+        np.testing.assert_array_equal(frames[: word.made], wanted.frames[: word.made])
+        np.testing.assert_array_equal(depth, wanted.depth)
+        told.append((word.made, word.frames == FRAMES and word.with_depth))
+
+    step = Step(world=0, window=WINDOW, plan=PLAN, slot=0)
+    made = make_chunk(engine, process.states, process.earlier, process.ring, step, report)
+    assert isinstance(made, Made)
+    assert told == [(4, True), (8, True)]
+    assert made.frames == FRAMES
+    assert int(process.states[0]["chunks"]) == 1
+
+
+def test_a_chunk_that_fails_half_way_leaves_its_world_as_it_was(process: Process) -> None:
+    class Failing(StreamingEngine):
+        def begin(self, state: State, window: ControlWindow, plan: Plan) -> Begun:
+            begun = super().begin(state, window, plan)
+            begun.fails_at = 4
+            return begun
+
+    engine = Failing(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,)))
+    step = Step(world=0, window=WINDOW, plan=PLAN, slot=0)
+    told: list[object] = []
+    failed = make_chunk(engine, process.states, process.earlier, process.ring, step, told.append)
+    assert isinstance(failed, Failed)
+    assert len(told) == 1
+    assert int(process.states[0]["chunks"]) == 0

@@ -1,0 +1,35 @@
+"""The test pattern, handed out four frames at a time with a wait after each, as by a slow decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import sleep
+
+from bridge.engine import BegunStep, ControlWindow, FrameChunk, FrameRun, Plan, State
+from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
+
+WAIT_S = 0.4
+
+
+class Begun:
+    def __init__(self, chunk: FrameChunk, state: State) -> None:
+        self.chunk, self.state = chunk, state
+        self.depth, self.parts, self.actions = chunk.depth, chunk.parts, chunk.actions
+
+    def runs(self) -> Iterator[FrameRun]:
+        for first in range(0, len(self.chunk.frames), 4):
+            yield FrameRun(first=first, frames=self.chunk.frames[first : first + 4])
+            sleep(WAIT_S)
+
+    def finish(self) -> tuple[FrameChunk, State]:
+        return self.chunk, self.state
+
+
+class StreamingEngine(SyntheticEngine):
+    def begin(self, state: State, window: ControlWindow, plan: Plan) -> BegunStep:
+        return Begun(*self.step(state, window, plan))
+
+
+def create(**settings: object) -> StreamingEngine:
+    """The factory that the engine process calls."""
+    return StreamingEngine(SyntheticConfig(**settings))  # type: ignore[arg-type]  # a test's values
