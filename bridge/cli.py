@@ -1,4 +1,4 @@
-"""The command line: `helios-bridge serve | play | bench | conform | keys | doctor`.
+"""The command line: `helios-bridge serve | play | bench | conform | blockout | keys | doctor`.
 
 Here arguments become settings, and errors one clear line. What a command does lives in its own module; the game is
 reached by name, because nothing in bridge/ imports demos/.
@@ -43,6 +43,8 @@ _EXAMPLES = {
     "conform": "helios-bridge conform client -- python my_client.py {address}\n"
     "  helios-bridge conform server tcp://127.0.0.1:5599\n"
     "  helios-bridge conform client --bind tcp://127.0.0.1:5599 --junit conform.xml",
+    "blockout": "helios-bridge blockout from-gltf level.glb\n"
+    "  helios-bridge blockout from-gltf level.glb --axes unity --material Wood.Floor=planks --out level.scene",
     "keys": "helios-bridge keys new --client alice --client bob\n"
     "  helios-bridge serve --bind tcp://*:5599 --curve keys\n"
     "  helios-bridge play --connect tcp://server:5599 --curve keys/alice",
@@ -182,6 +184,15 @@ def _conform_server(options: argparse.Namespace) -> int:
     )
 
 
+def _blockout(options: argparse.Namespace) -> int:
+    from bridge.blockout_command import from_gltf
+
+    return from_gltf(
+        options.file, options.out, axes=options.axes, units_per_metre=options.units_per_metre,
+        materials=options.material, boxes=options.boxes,
+    )  # fmt: skip
+
+
 def _keys(options: argparse.Namespace) -> int:
     from bridge.curve import new_keys
     from bridge.transport import new_curve_pair
@@ -207,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="helios-bridge", description="A game engine's neural renderer: serve a model, play its world, measure it."
     )
-    commands = parser.add_subparsers(metavar="serve | play | bench | conform | keys | doctor", required=True)
+    commands = parser.add_subparsers(metavar="serve | play | bench | conform | blockout | keys | doctor", required=True)
 
     serve = _command(commands, "serve", _serve, "serve a model to game engines")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to listen on (default: %(default)s, loopback)")
@@ -242,6 +253,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_service(bench, fps=_GAME_FPS)
 
     _add_conform(commands)
+
+    blockout = _command(commands, "blockout", _blockout, "turn a level's file into the messages that hand it over")
+    blockout.add_argument("what", choices=["from-gltf"])
+    blockout.add_argument("file", type=Path, metavar="FILE", help=".glb or .gltf")
+    blockout.add_argument("--out", type=Path, metavar="FILE.scene", help="default: beside the file")
+    blockout.add_argument("--axes", default="opengl", choices=["opengl", "opencv", "unity", "unreal", "godot"])
+    blockout.add_argument("--units-per-metre", type=float, default=1.0, help="of the client (Unreal: 100)")
+    blockout.add_argument("--material", action="append", default=[], metavar="NAME=OTHER", help="rename a material")
+    blockout.add_argument("--boxes", action="store_true", help="boxes around the meshes instead of their triangles")
 
     keys = _command(commands, "keys", _keys, "make keys for encrypted connections")
     keys.add_argument("what", choices=["new"])

@@ -23,7 +23,7 @@ def run(*arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
-@pytest.mark.parametrize("command", ["serve", "play", "bench", "conform", "keys", "doctor"])
+@pytest.mark.parametrize("command", ["serve", "play", "bench", "conform", "blockout", "keys", "doctor"])
 def test_every_command_has_help_with_examples(command):
     told = run(command, "--help")
     assert told.returncode == 0
@@ -41,6 +41,8 @@ def test_every_command_has_help_with_examples(command):
         (["play", "--headless", "--model", "/no/such/folder"], "expected 'demo', a Diffusers folder"),
         (["play", "--connect", "tcp://127.0.0.1:9", "--headless", "--seconds", "-1"], "seconds: got -1"),
         (["doctor", "--runner", "abacus"], "invalid choice"),
+        (["blockout", "from-gltf", "/no/such/level.glb"], "no such file"),
+        (["blockout", "from-gltf", "level.glb", "--material", "brick"], "expected NAME-IN-THE-FILE=NAME-IN-THE-MODEL"),
     ],
 )
 def test_a_mistake_is_one_clear_line(arguments, expected):
