@@ -47,9 +47,6 @@ class EngineClient:
     modules: tuple[str, ...] = ()
     shared_memory: bool = False
     curve: bool = False
-    install: str = ""
-    tested: str = ""
-    untested: str = ""
 
     @property
     def missing(self) -> list[str]:
@@ -117,7 +114,6 @@ CLIENTS: Final = (
         sources=("panda3d/blockout.py", "panda3d/card.py", "panda3d/game.py"),
         modules=("panda3d",),
         walk=lambda folder: [sys.executable, "-m", "demos.engines.panda3d"],
-        install="pip install helios-bridge[panda3d]",
     ),
     EngineClient(
         name="plain-python",
@@ -125,7 +121,6 @@ CLIENTS: Final = (
         sources=("../../unity_plugin_protocol.md",),
         modules=("zmq", "msgpack"),
         walk=lambda folder: [sys.executable, "-m", "demos.engines.plain_python"],
-        install="pip install pyzmq msgpack",
     ),
     EngineClient(
         name="unity",
@@ -135,7 +130,6 @@ CLIENTS: Final = (
         programs=("mcs", "mono"),
         build=_unity,
         walk=lambda folder: ["mono", str(folder / "Walk.exe")],
-        install="Unity package manager: add the folder",
     ),
     EngineClient(
         name="c",
@@ -146,7 +140,6 @@ CLIENTS: Final = (
         programs=("cmake", "gcc", "pkg-config"),
         build=_c,
         walk=lambda folder: [str(folder / "walk")],
-        install="libzmq, msgpack-c, CMake",
     ),
     EngineClient(
         name="godot",
@@ -154,7 +147,6 @@ CLIENTS: Final = (
         sources=("godot/helios_bridge.gd",),
         programs=("godot3-server",),
         walk=_godot,
-        install="copy one file",
     ),
     EngineClient(
         name="javascript",
@@ -164,7 +156,6 @@ CLIENTS: Final = (
         programs=("node", "npm"),
         build=_javascript,
         walk=lambda folder: ["node", str(folder / "walk.mjs")],
-        install="npm install",
     ),
 )
 BY_NAME: Final = {client.name: client for client in CLIENTS}

@@ -184,8 +184,8 @@ def test_walks_the_one_walk_whatever_its_axes(client: EngineClient, walk: Walk, 
         np.testing.assert_allclose(control.rotation, rotation, atol=2e-5)
         assert control.vertical_fov_deg == pytest.approx(60.0)
         assert control.action == "walk around the pillar"
-    # Every frame was read and named: the last control names one of the four before it.
-    assert controls[-1].frame_received_seq >= controls[-1].seq - 4
+    # Every frame was read and named: the last control names one of the eight before it.
+    assert controls[-1].frame_received_seq >= controls[-1].seq - 8
     assert recorder.pongs == len(controls)
     first, *moves = recorder.scenes
     assert first.replace
@@ -216,7 +216,7 @@ def answered(report: dict[str, int]) -> int:
 def check_answers(report: dict[str, int]) -> None:
     assert report["controls"] >= 60
     assert report.get("refused", 0) == 0
-    # A machine that stalls for longer than the credit of four ticks may cost controls; a client that loses any without
+    # A machine that stalls for longer than the credit of eight ticks may cost controls; a client that loses any without
     # a stall loses a steady share.
     assert answered(report) >= 0.9 * report["controls"]
 

@@ -49,7 +49,7 @@ int main(int argc, char **argv)
         return 2;
     }
     hb_options options = {
-        .address = argv[1], .name = "c walk", .credit = 4, .shared_memory = getenv("HELIOS_NO_SHARED_MEMORY") == NULL,
+        .address = argv[1], .name = "c walk", .credit = 8, .shared_memory = getenv("HELIOS_NO_SHARED_MEMORY") == NULL,
         .curve_server_key = getenv("HELIOS_SERVER_KEY"),
         .curve_public_key = getenv("HELIOS_PUBLIC_KEY"),
         .curve_secret_key = getenv("HELIOS_SECRET_KEY"),

@@ -26,7 +26,7 @@ func _init():
 		printerr("usage: walk.gd --address=tcp://HOST:PORT --seconds=SECONDS")
 		quit(2)
 		return
-	bridge = HeliosBridge.new(place[0], int(place[1]), {"client": "godot walk"})
+	bridge = HeliosBridge.new(place[0], int(place[1]), {"client": "godot walk", "credit": 8})
 	bridge.connect("opened", self, "_opened")
 	bridge.connect("frame_arrived", self, "_show")
 	for name in ["refused", "busy", "lost", "closed"]:

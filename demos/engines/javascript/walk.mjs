@@ -36,7 +36,7 @@ if (!address || !(seconds > 0)) {
 }
 const { HELIOS_SERVER_KEY: serverKey, HELIOS_PUBLIC_KEY: publicKey, HELIOS_SECRET_KEY: secretKey } = process.env;
 const curve = serverKey && publicKey && secretKey ? { serverKey, publicKey, secretKey } : undefined;
-const bridge = new HeliosBridge(address, { client: "javascript walk", credit: 4, curve });
+const bridge = new HeliosBridge(address, { client: "javascript walk", credit: 8, curve });
 /** @type {number[]} */
 const trips = [];
 let quad = Buffer.alloc(0);

@@ -73,7 +73,7 @@ class Game:
         self.moved: list[bridge.PartMove] = []  # in this tick
         self._untold: dict[int, bridge.PartMove] = {}
         self.shown = Shown()
-        self.client = bridge.Client(options.address, name="panda3d", credit=4, clock=clock)
+        self.client = bridge.Client(options.address, name="panda3d", credit=8, clock=clock)
         welcome = self.client.welcome
         self.card = FrameCard(welcome.frame_width, welcome.frame_height)
         self._exact: ExactView | None = None

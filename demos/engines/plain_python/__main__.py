@@ -49,7 +49,7 @@ def camera_at(tick: int) -> dict[str, Any]:
 def main(address: str, seconds: float) -> int:
     code = plain_client()
     now_us, scene = code["now_us"], code["SCENE"]
-    client = code["PlainClient"](address, client="plain python walk", credit=4)
+    client = code["PlainClient"](address, client="plain python walk", credit=8)
     tick, sent, end_us = 0, 0, now_us() + round(seconds * 1e6)
     next_us = now_us()
     while now_us() < end_us and not client.is_over:

@@ -40,7 +40,7 @@ static class Walk
             return 2;
         }
         bool shared = Environment.GetEnvironmentVariable("HELIOS_NO_SHARED_MEMORY") == null;
-        using (HeliosClient client = new HeliosClient(new HeliosOptions { Host = address.Host, Port = address.Port, Name = "unity walk", SharedMemory = shared }))
+        using (HeliosClient client = new HeliosClient(new HeliosOptions { Host = address.Host, Port = address.Port, Name = "unity walk", Credit = 8, SharedMemory = shared }))
             return Play(client, seconds);
     }
 

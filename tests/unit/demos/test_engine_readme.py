@@ -1,0 +1,28 @@
+"""The table of demos/engines/README.md against the clients that it lists."""
+
+from __future__ import annotations
+
+import pytest
+
+from demos.engines.clients import CLIENTS, HERE, EngineClient
+
+TABLE = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (HERE / "README.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("| [")
+]
+ROWS = {row[0].split("](")[1].rstrip(")").replace("_", "-"): row for row in TABLE}
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_every_client_has_a_row_and_its_count_of_lines(client: EngineClient) -> None:
+    assert int(ROWS[client.name][2]) == client.lines
+    assert "kit" in ROWS[client.name][3]
+
+
+@pytest.mark.parametrize("folder", sorted(ROWS))
+def test_every_folder_says_how_to_run_it_and_what_is_not_tested(folder: str) -> None:
+    text = (HERE / folder.replace("-", "_") / "README.md").read_text(encoding="utf-8")
+    assert "**Run.**" in text
+    assert "**Tested here**" in text
+    assert "**Not " in text
