@@ -1,22 +1,28 @@
-"""The table of demos/engines/README.md against the clients that it lists."""
+"""The tables of README.md and demos/engines/README.md against the clients that it lists."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from demos.engines.clients import CLIENTS, HERE, EngineClient
+from demos.engines.clients import CLIENTS, HERE, ROOT, EngineClient
 
-TABLE = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in (HERE / "README.md").read_text(encoding="utf-8").splitlines()
-    if line.startswith("| [")
-]
-ROWS = {row[0].split("](")[1].rstrip(")").replace("_", "-"): row for row in TABLE}
+
+def rows(path: Path) -> dict[str, list[str]]:
+    """The table's cells by the folder that a row's first cell links to, as clients are named."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| [")]
+    return {row[0].split("](")[1].rstrip(")").split("/")[-1].replace("_", "-"): row for row in table}
+
+
+ROWS = rows(HERE / "README.md")
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_every_client_has_a_row_and_its_count_of_lines(client: EngineClient) -> None:
     assert int(ROWS[client.name][2]) == client.lines
+    assert int(rows(ROOT / "README.md")[client.name][2]) == client.lines
     assert "kit" in ROWS[client.name][3]
 
 
