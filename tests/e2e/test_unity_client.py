@@ -92,7 +92,7 @@ def test_colliders_become_the_parts_that_unity_would_collide_with(program: list[
         {"shape": "sphere", "position": [10, 2, -2], "rotation": lying, "size": [1, 1, 1], **log},
         {"shape": "sphere", "position": [10, 2, 2], "rotation": lying, "size": [1, 1, 1], **log},
         # A mirrored mesh: its vertices are mirrored, and its triangles wound the other way round.
-        {"shape": "mesh", "material": "plaster", "position": [10, 0, 0], "rotation": right, "size": [1, 1, 2],
+        {"shape": "mesh", "material": "tiles", "position": [10, 0, 0], "rotation": right, "size": [1, 1, 2],
          "colour": [1, 1, 1], "vertices": [[0, 0, 0], [0, 0, 1], [-1, 0, 0]], "triangles": [0, 2, 1]},
     ]  # fmt: skip
     assert [part.pop("id") for part in parts] == [1, 2, 3, 4, 5, 6]
@@ -103,6 +103,12 @@ def test_colliders_become_the_parts_that_unity_would_collide_with(program: list[
                 assert part[key] == value
             else:
                 assert part[key] == pytest.approx(value, abs=1e-5), key
+
+
+def test_what_is_drawn_becomes_meshes_instead_when_asked(program: list[str]) -> None:
+    (part,) = lines(program, "drawn")
+    assert (part["shape"], part["material"], part["triangles"]) == ("mesh", "tiles", [0, 2, 1])
+    assert part["position"] == pytest.approx([10, 0, 0], abs=1e-5)
 
 
 def test_the_package_names_what_is_there() -> None:

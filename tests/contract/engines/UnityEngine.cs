@@ -158,7 +158,8 @@ namespace UnityEngine
     public sealed class TerrainCollider : Collider { }
     public sealed class Mesh : Object { public Vector3[] vertices; public int[] triangles; public int vertexCount { get { return vertices.Length; } } }
     public class Material : Object { public Texture mainTexture; }
-    public class Renderer : Component { public Material sharedMaterial; public Material material { get { return sharedMaterial; } } }
+    public sealed class MeshFilter : Component { public Mesh sharedMesh; }
+    public class Renderer : Component { public bool enabled = true; public Material sharedMaterial; public Material material { get { return sharedMaterial; } } }
     public class Texture : Object { public int width, height; }
     public enum TextureFormat { RGB24 = 3 }
     public sealed class Texture2D : Texture

@@ -1,5 +1,5 @@
 // UnityTests WHAT [ADDRESS]: what test_engine_unity.py wants to know of the Unity client and its sample.
-//   collect             the parts that HeliosLevel makes of some colliders, as JSON
+//   collect, drawn      the parts that HeliosLevel makes of some colliders, or of what is drawn, as JSON
 //   quad ADDRESS        the sample component played for a second: the last texture and the frame's first pixels
 //   allocation ADDRESS  garbage collections during a thousand ticks after warm-up (start it with a small nursery)
 //   reload ADDRESS      an application domain with a session in it, unloaded while frames come
@@ -15,7 +15,8 @@ static class UnityTests
 {
     static int Main(string[] arguments)
     {
-        if (arguments[0] == "collect") Collect();
+        if (arguments[0] == "collect") Collect(false);
+        else if (arguments[0] == "drawn") Collect(true);
         else if (arguments[0] == "quad") Quad(new Uri(arguments[1]));
         else if (arguments[0] == "allocation") Allocation(new Uri(arguments[1]));
         else Reload(arguments[1]);
@@ -72,17 +73,22 @@ static class UnityTests
         if (!withMesh) return level; // not every engine behind a service casts meshes
         GameObject mirrored = new GameObject("ramp", root.transform);
         mirrored.transform.localScale = new Vector3(-1, 1, 2);
-        mirrored.AddComponent<MeshCollider>().sharedMesh = new UnityEngine.Mesh
+        UnityEngine.Mesh mesh = new UnityEngine.Mesh
         {
             vertices = new[] { new Vector3(0, 0, 0), new Vector3(0, 0, 1), new Vector3(1, 0, 0) }, triangles = new[] { 0, 1, 2 },
         };
+        mirrored.AddComponent<MeshCollider>().sharedMesh = mesh;
+        mirrored.AddComponent<MeshFilter>().sharedMesh = mesh;
+        mirrored.AddComponent<Renderer>().sharedMaterial = new Material { name = "Tiles" };
         return level;
     }
 
-    static void Collect()
+    static void Collect(bool drawn)
     {
         GameObject door;
-        foreach (HeliosPart part in Level(true, out door).Collect())
+        HeliosLevel level = Level(true, out door);
+        Field(level, "fromRenderers", drawn);
+        foreach (HeliosPart part in level.Collect())
         {
             HeliosVector p = part.Position, s = part.Size, c = part.Colour;
             HeliosRotation q = part.Rotation;

@@ -1,11 +1,12 @@
-// HeliosLevel.cs: put it on the root of a level. It turns the colliders below it into a blockout, and tells of those
-// that move. A HeliosMaterial on an object (or on a parent) names its material; otherwise the renderer's material does.
+// HeliosLevel.cs: put it on the root of a level. It turns the colliders below it (or what is drawn, as meshes) into a
+// blockout, and tells of those that move. A HeliosMaterial on an object (or on a parent) names its material; otherwise the renderer's material does.
 using System.Collections.Generic;
 using HeliosBridge;
 using UnityEngine;
 
 public sealed class HeliosLevel : MonoBehaviour
 {
+    [SerializeField, Tooltip("Hand over what is drawn, as meshes, instead of colliders")] bool fromRenderers = false;
     [SerializeField, Tooltip("Also hand over triggers")] bool withTriggers = false;
     [SerializeField, Tooltip("Material of what names none")] string otherwise = "plaster";
 
@@ -28,13 +29,22 @@ public sealed class HeliosLevel : MonoBehaviour
     {
         parts.Clear();
         moving.Clear();
+        if (fromRenderers)
+        {
+            foreach (MeshFilter one in GetComponentsInChildren<MeshFilter>())
+            {
+                Renderer drawn = one.GetComponent<Renderer>();
+                if (drawn != null && drawn.enabled) Mesh(one, one.sharedMesh);
+            }
+            return parts;
+        }
         foreach (Collider one in GetComponentsInChildren<Collider>())
         {
             if (!one.enabled || (one.isTrigger && !withTriggers)) continue;
             if (one is BoxCollider) Box((BoxCollider)one);
             else if (one is SphereCollider) Sphere((SphereCollider)one);
             else if (one is CapsuleCollider) Capsule((CapsuleCollider)one);
-            else if (one is MeshCollider) Mesh((MeshCollider)one);
+            else if (one is MeshCollider) Mesh(one, ((MeshCollider)one).sharedMesh);
             else Debug.LogWarning("helios-bridge: " + one.name + ": a " + one.GetType().Name + " is not handed over");
         }
         return parts;
@@ -89,14 +99,16 @@ public sealed class HeliosLevel : MonoBehaviour
     }
 
     // A scale that turns within itself (a rotated child of a stretched parent) has no exact size; Unity's own estimate is used.
-    void Mesh(MeshCollider collider)
+    void Mesh(Component of, Mesh mesh)
     {
-        Mesh mesh = collider.sharedMesh;
-        if (mesh == null || mesh.vertexCount > 65536) return;
-        HeliosPart part = Add(collider, HeliosShape.Mesh, Vector3.zero, Quaternion.identity, collider.transform.lossyScale);
+        if (mesh == null || mesh.vertexCount > 65536)
+        {
+            Debug.LogWarning("helios-bridge: " + of.name + ": no mesh, or one of more than 65536 vertices");
+            return;
+        }
+        HeliosPart part = Add(of, HeliosShape.Mesh, Vector3.zero, Quaternion.identity, Size(of.transform));
         Vector3[] vertices = mesh.vertices;
-        Vector3 scale = collider.transform.lossyScale; // sizes are not negative on the wire: a mirrored axis is put here
-        part.Size = Helios.Vector(Size(collider.transform));
+        Vector3 scale = of.transform.lossyScale; // sizes are not negative on the wire: a mirrored axis goes into the vertices
         part.Vertices = new HeliosVector[vertices.Length];
         Vector3 sign = new Vector3(Mathf.Sign(scale.x), Mathf.Sign(scale.y), Mathf.Sign(scale.z));
         for (int i = 0; i < vertices.Length; i++) part.Vertices[i] = Helios.Vector(Vector3.Scale(vertices[i], sign));
@@ -110,7 +122,7 @@ public sealed class HeliosLevel : MonoBehaviour
         }
     }
 
-    HeliosPart Add(Collider of, HeliosShape shape, Vector3 centre, Quaternion turn, Vector3 size)
+    HeliosPart Add(Component of, HeliosShape shape, Vector3 centre, Quaternion turn, Vector3 size)
     {
         Transform where = of.transform;
         Moving one = new Moving
@@ -129,7 +141,7 @@ public sealed class HeliosLevel : MonoBehaviour
         return part;
     }
 
-    void Name(Collider of, HeliosPart part)
+    void Name(Component of, HeliosPart part)
     {
         HeliosMaterial named = of.GetComponentInParent<HeliosMaterial>();
         Renderer drawn = of.GetComponent<Renderer>();
