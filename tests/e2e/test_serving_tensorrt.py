@@ -97,7 +97,11 @@ def as_export(folder: Path) -> Path:
             )
             for p in stage_profiles(SPEC)
         ),
-        "decoder": frames(latents=(1, SPEC.latent_channels, 0, height, width)),
+        "decoder": frames(
+            latents=(1, SPEC.latent_channels, 0, height, width),
+            rays=(1, channels(folder, "rays"), 0, height * 4, width * 4),
+            lookup=(1, 4, 0, height * 4, width * 4, 2),
+        ),
     }
     graphs = {
         name: GraphExport(
