@@ -101,8 +101,8 @@ class GuideReader(nn.Module):
         # a latent frame's frames one below the other
         places = guide.lookup.transpose(1, 2).reshape(n * t, frames * h, w, 2)
         carried = functional.grid_sample(
-            seen, places.to(seen.dtype), mode="bilinear", padding_mode="border", align_corners=False
-        )
+            seen.float(), places.float(), mode="bilinear", padding_mode="border", align_corners=False
+        ).to(seen.dtype)
         split = carried.reshape(n, t, -1, frames, h, w).transpose(2, 3).reshape(n, t * frames, -1, h, w)
         scale, offset = split.chunk(2, 2)
         return scale, offset
