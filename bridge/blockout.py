@@ -5,9 +5,11 @@ Values only, in our axes; ids were checked by `session.py`. What the parts look 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
-from bridge.engine import SessionStart
+from bridge.engine import Pictures, SessionStart
 from bridge.messages import Part, Reset, SceneUpdate
 
 
@@ -64,7 +66,7 @@ class Blockout:
             return SceneUpdate(prompt=prompt, seed=self._seed)
         return SceneUpdate(prompt=prompt, seed=self._seed, replace=True, add=tuple(self._parts.values()))
 
-    def start(self) -> SessionStart:
-        """A world that begins with all of this."""
+    def start(self, *, pictures: Pictures | None = None, restore: Path | None = None) -> SessionStart:
+        """A world that begins with all of this, and with pictures; or one that was saved."""
         scene = None if self._parts is None else self.whole()
-        return SessionStart(seed=self._seed, prompt=self._prompt, scene=scene)
+        return SessionStart(seed=self._seed, prompt=self._prompt, scene=scene, pictures=pictures, restore=restore)

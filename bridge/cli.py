@@ -118,6 +118,7 @@ def _serve_config(options: argparse.Namespace, *, bind: str) -> ServeConfig:
         fps=options.fps,
         max_sessions=options.max_sessions, seed=options.seed, quality=options.quality,
         curve=getattr(options, "curve_keys", None), insecure=getattr(options, "insecure", False),
+        states=getattr(options, "states", None),
     )  # fmt: skip
 
 
@@ -228,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_service(serve, fps=24.0)
     serve.add_argument("--curve", dest="curve_keys", type=Path, metavar="FOLDER", help="encrypt: keys of `keys new`")
+    serve.add_argument("--states", type=Path, metavar="FOLDER", help="let clients save and restore sessions there")
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without keys")
 
     play = _command(commands, "play", _play, "walk through the demo world")

@@ -16,7 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.client_core import Answer, Camera, ClientCore, Counts, Frame
+from bridge.client_pictures import reset_with
 from bridge.clock import Clock, MonotonicClock
 from bridge.codec import decode, encode, encode_checked
 from bridge.config import DEFAULT_ADDRESS, is_this_machine
@@ -43,6 +47,7 @@ from bridge.messages import (
     PartMove,
     PixelFormat,
     Reset,
+    Save,
     SceneUpdate,
     Stats,
     StatsRequest,
@@ -203,10 +208,38 @@ class Client:
         self._check_open()
         self._send(SceneUpdate(prompt=prompt, add=tuple(add), move=tuple(move), remove=tuple(remove)))
 
-    def reset(self, seed: int | None = None, prompt: str | None = None) -> None:
-        """Starts the video anew in the same blockout."""
+    def reset(
+        self,
+        seed: int | None = None,
+        prompt: str | None = None,
+        *,
+        pictures: NDArray[np.uint8] | None = None,
+        restore: str = "",
+    ) -> None:
+        """Starts the video anew in the same blockout.
+
+        pictures: what it continues, (H, W, 3) RGB for an image or (N, H, W, 3) for a clip, oldest first, of any size;
+        WELCOME's capabilities say `pictures` where a server takes them. restore: the name of a state that `save` kept.
+        """
         self._check_open()
-        self._send(Reset(seed=seed, prompt=prompt))
+        if pictures is None:
+            self._send(Reset(seed=seed, prompt=prompt, restore=restore))
+        else:
+            self._send(reset_with(pictures, seed=seed, prompt=prompt))
+
+    def save(self, name: str, timeout_s: float = 5.0) -> int:
+        """Keeps the session's state in one file on the server, as it is after its newest chunk; waits for it.
+
+        Returns: the file's bytes. Raises: RemoteProtocolError: the server does not keep states, or could not.
+        """
+        self._check_open()
+        self._core.saved = None
+        self._send(Save(name=name))
+        deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
+        while self._core.saved is None:
+            self._wait(deadline_us, f"no SAVED within {timeout_s:g} s")
+            self._drain()
+        return self._core.saved.size_bytes
 
     def stats(self, timeout_s: float = 1.0) -> Stats:
         """The server's ledger of this session; waits for it. Frames that arrive meanwhile are kept for `poll`."""

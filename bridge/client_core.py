@@ -30,6 +30,7 @@ from bridge.messages import (
     PixelFormat,
     Pong,
     Quat,
+    Saved,
     Source,
     Stats,
     Vec3,
@@ -125,6 +126,7 @@ class ClientCore:
     ) -> None:
         self.welcome: Welcome | None = None
         self.stats: Stats | None = None
+        self.saved: Saved | None = None
         self.counts = Counts()
         self.errors: deque[ErrorMessage] = deque(maxlen=64)
         self._hello = hello
@@ -188,6 +190,8 @@ class ClientCore:
                 return [Pong(t_us=message.t_us)]
             case Welcome():
                 self._on_welcome(message)
+            case Saved():
+                self.saved = message
             case Stats():
                 self.stats = message
             case ErrorMessage():
@@ -279,7 +283,7 @@ class ClientCore:
             self._resumed_from_seq = self._next_seq
             log.info("client.resume session=%s", self.welcome.session_id)
             return [self.hello()]
-        if error.fatal or error.in_reply_to in ("HELLO", "SCENE", "RESET"):
+        if error.fatal or error.in_reply_to in ("HELLO", "SCENE", "RESET", "SAVE"):
             raise RemoteProtocolError(
                 error.code, error.text, seq=error.seq, in_reply_to=error.in_reply_to, fatal=error.fatal
             )

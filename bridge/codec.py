@@ -20,6 +20,7 @@ from bridge.meaning import check_meaning
 from bridge.messages import (
     MAX_FRAME_SIDE_PX,
     MAX_PARTS,
+    MAX_PICTURES_BYTES,
     MAX_TEXT_BYTES,
     PROTOCOL_MAGIC,
     STRUCT_OF_TYPE,
@@ -45,7 +46,7 @@ MAX_BODY_BYTES: Final[dict[MessageType, int]] = {
     MessageType.CONTROL: 64 * _KIB,
     MessageType.FRAME: 16 * _KIB,
     MessageType.SCENE: MAX_SCENE_BYTES,
-    MessageType.RESET: 8 * _KIB,
+    MessageType.RESET: MAX_PICTURES_BYTES + 8 * _KIB,
     MessageType.STATS_REQUEST: _KIB,
     MessageType.STATS: 16 * _KIB,
     MessageType.ERROR: 8 * _KIB,
@@ -53,6 +54,8 @@ MAX_BODY_BYTES: Final[dict[MessageType, int]] = {
     MessageType.BYE: 8 * _KIB,
     MessageType.PING: _KIB,
     MessageType.PONG: _KIB,
+    MessageType.SAVE: _KIB,
+    MessageType.SAVED: _KIB,
 }
 _TYPE_BYTE: Final = {kind: bytes([kind]) for kind in MessageType}
 _TYPE_OF_BYTE: Final = {byte: kind for kind, byte in _TYPE_BYTE.items()}

@@ -89,6 +89,7 @@ class ServeConfig:
     how long a lost client's session is kept. max_credit: the most frames under way to one client. quality: "auto", or
     the rung of the engine's quality ladder to stay on. curve: folder of the service's keys; connections are encrypted
     then, and only clients named there may connect. insecure: without keys on an address that other machines reach.
+    states: folder that clients may save their sessions' states in; None: they may not.
     """
 
     bind: str = DEFAULT_ADDRESS
@@ -108,6 +109,7 @@ class ServeConfig:
     quality: str = "auto"
     curve: Path | None = None
     insecure: bool = False
+    states: Path | None = None
 
     def __post_init__(self) -> None:
         check_address(self.bind, name="bind")

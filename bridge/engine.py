@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.messages import SceneUpdate
+from bridge.messages import PixelFormat, SceneUpdate
 
 State = Mapping[str, NDArray[np.generic]]
 """An engine's whole memory of one session: named host arrays, safe to pickle, never changed in place."""
@@ -42,7 +43,8 @@ class EngineInfo:
 
     `frames_per_chunk` lists every chunk length (in frames) a Plan may ask for, ascending.
     `camera_method` is "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
-    `rungs`: the quality levels it can make, best first, each cheaper than the one before.
+    `rungs`: the quality levels it can make, best first, each cheaper than the one before. `takes_pictures`: a session
+    can begin with an image or a clip.
     """
 
     model: str
@@ -55,15 +57,29 @@ class EngineInfo:
     camera_method: str
     default_map: str
     rungs: tuple[Rung, ...] = (FULL,)
+    takes_pictures: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """An image (one) or a clip (several, oldest first), as a client sent them: `width` by `height` pixels each."""
+
+    data: tuple[bytes, ...]
+    pixel_format: PixelFormat
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStart:
-    """What a session begins with. `scene` None means the engine's own default map (named in `EngineInfo`)."""
+    """What a session begins with. `scene` None means the engine's own default map (named in `EngineInfo`). pictures:
+    what its video continues. restore: a file written by statefile.py, whose state is taken instead of an opened one."""
 
     seed: int
     prompt: str
     scene: SceneUpdate | None
+    pictures: Pictures | None = None
+    restore: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,16 @@ class WorldRefused:
     """The engine cannot show this world, or keeps dying over it; it is forgotten."""
 
     world: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldSaved:
+    """What became of `save`. text: why it failed, "" when it did not."""
+
+    world: int
+    path: Path
+    size_bytes: int
     text: str
 
 
@@ -86,5 +97,13 @@ class ChunkFailed:
 
 
 EngineEvent = (
-    EngineUp | EngineDown | EngineGivenUp | WorldOpened | WorldRefused | ChunkGrowing | ChunkMade | ChunkFailed
+    EngineUp
+    | EngineDown
+    | EngineGivenUp
+    | WorldOpened
+    | WorldRefused
+    | WorldSaved
+    | ChunkGrowing
+    | ChunkMade
+    | ChunkFailed
 )

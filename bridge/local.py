@@ -29,6 +29,8 @@ class LocalService:
             "--seed", str(config.seed), "--quality", config.quality, "--precision", config.precision,
         ]  # fmt: skip
         command += arguments_of(config.form)
+        if config.states is not None:
+            command += ["--states", str(config.states)]
         if config.curve is not None:
             command += ["--curve", str(config.curve)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

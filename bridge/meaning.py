@@ -7,6 +7,7 @@ session.py's matter.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,12 +23,21 @@ from bridge.messages import (
     Message,
     Part,
     PartMove,
+    PixelFormat,
     Quat,
+    Reset,
+    Save,
     SceneUpdate,
     Shape,
 )
 
 QUATERNION_TOLERANCE: Final = 1e-2
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
+
+def is_name(name: str) -> bool:
+    """Whether a saved state may be called so: letters, digits, dots, dashes, underscores; no leading dot."""
+    return _NAME.fullmatch(name) is not None
 
 
 def check_meaning(message: Message) -> Message:
@@ -41,6 +51,10 @@ def check_meaning(message: Message) -> Message:
             return msgspec.structs.replace(message, rotation=rotation)
     elif isinstance(message, SceneUpdate):
         return _check_scene(message)
+    elif isinstance(message, Reset):
+        _check_reset(message)
+    elif isinstance(message, Save):
+        _check_name(message.name, "name")
     return message
 
 
@@ -54,6 +68,30 @@ def _unit(q: Quat, name: str) -> Quat:
         text = f"{name}: a quaternion of length {norm:.4g}, expected 1 (order x, y, z, w)"
         raise RemoteProtocolError(ErrorCode.BAD_ROTATION, text)
     return (q[0] / norm, q[1] / norm, q[2] / norm, q[3] / norm)
+
+
+def _check_reset(reset: Reset) -> None:
+    if reset.restore:
+        _check_name(reset.restore, "restore")
+        if reset.pictures or reset.seed is not None or reset.prompt is not None:
+            text = "RESET: restore stands alone, a saved state has its own seed, prompt and history"
+            raise RemoteProtocolError(ErrorCode.INVALID_FIELD, text)
+    width, height = reset.picture_width, reset.picture_height
+    if reset.pictures and not (width and height):
+        text = f"RESET: got pictures of {width} x {height} pixels, expected picture_width and picture_height"
+        raise RemoteProtocolError(ErrorCode.INVALID_FIELD, text)
+    for index, data in enumerate(reset.pictures):
+        if reset.picture_format is PixelFormat.RGB8 and len(data) != 3 * width * height:
+            text = f"picture {index}: got {len(data)} bytes, expected {3 * width * height} for {width} x {height}"
+            raise RemoteProtocolError(ErrorCode.INVALID_FIELD, text)
+        if reset.picture_format is PixelFormat.JPEG and data[:2] != b"\xff\xd8":
+            raise RemoteProtocolError(ErrorCode.INVALID_FIELD, f"picture {index}: the data is not a JPEG")
+
+
+def _check_name(name: str, field: str) -> None:
+    if not is_name(name):
+        text = f"{field}: got {name!r}, expected letters, digits, dots, dashes and underscores, no dot first"
+        raise RemoteProtocolError(ErrorCode.INVALID_FIELD, text)
 
 
 def _check_scene(update: SceneUpdate) -> SceneUpdate:

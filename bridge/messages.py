@@ -25,6 +25,8 @@ MAX_EVENTS: Final = 16
 MAX_PARTS: Final = 4096
 MAX_MESH_VERTICES: Final = 65536
 MAX_MESH_TRIANGLES: Final = 131072
+MAX_PICTURES: Final = 128
+MAX_PICTURES_BYTES: Final = 4 * 2**20
 MAX_SESSION_MESH_BYTES: Final = 32 * 2**20
 MAX_FRAME_SIDE_PX: Final = 4096
 MAX_CREDIT: Final = 8
@@ -45,6 +47,7 @@ Rate: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e6)]
 Name: TypeAlias = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]
 Blob: TypeAlias = bytes
+Picture: TypeAlias = Annotated[bytes, Meta(max_length=MAX_PICTURES_BYTES)]
 
 # On the wire lengths are in the client's units; after conversion session.py checks MAX_POSITION_M.
 _Coordinate: TypeAlias = Annotated[
@@ -78,6 +81,8 @@ class MessageType(enum.IntEnum):
     BYE = 0x0B
     PING = 0x0C
     PONG = 0x0D
+    SAVE = 0x0E
+    SAVED = 0x0F
 
 
 class Axes(enum.Enum):
@@ -280,10 +285,33 @@ class SceneUpdate(Struct, frozen=True, kw_only=True):
 
 
 class Reset(Struct, frozen=True, kw_only=True):
-    """Client: forget the video so far and begin again in the same blockout. None means unchanged."""
+    """Client: forget the video so far and begin again in the same blockout. None means unchanged.
+
+    pictures: what the video continues: one is an image, the frames of the longest chunk or more are a clip, oldest
+    first; all are `picture_width` by `picture_height` pixels in `picture_format`. restore: the name of a state saved
+    by SAVE, which is gone on with instead; it stands alone.
+    """
 
     seed: Seed | None = None
     prompt: Text | None = None
+    pictures: Annotated[tuple[Picture, ...], Meta(max_length=MAX_PICTURES)] = ()
+    picture_format: PixelFormat = PixelFormat.RGB8
+    picture_width: Annotated[int, Meta(ge=0, le=MAX_FRAME_SIDE_PX)] = 0
+    picture_height: Annotated[int, Meta(ge=0, le=MAX_FRAME_SIDE_PX)] = 0
+    restore: Name = ""
+
+
+class Save(Struct, frozen=True, kw_only=True):
+    """Client: keep the session's state as it is after its newest chunk, under a name, in one file on the server."""
+
+    name: Name
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """Server: the state of SAVE is kept."""
+
+    name: Name
+    size_bytes: Count
 
 
 class StatsRequest(Struct, frozen=True, kw_only=True):
@@ -394,6 +422,8 @@ Message: TypeAlias = (
     | Bye
     | Ping
     | Pong
+    | Save
+    | Saved
 )
 
 STRUCT_OF_TYPE: Final[dict[MessageType, type[Message]]] = {
@@ -410,5 +440,7 @@ STRUCT_OF_TYPE: Final[dict[MessageType, type[Message]]] = {
     MessageType.BYE: Bye,
     MessageType.PING: Ping,
     MessageType.PONG: Pong,
+    MessageType.SAVE: Save,
+    MessageType.SAVED: Saved,
 }
 TYPE_OF_STRUCT: Final[dict[type[Message], MessageType]] = {struct: kind for kind, struct in STRUCT_OF_TYPE.items()}

@@ -67,6 +67,13 @@ class ResetAccepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaveAsked:
+    """Keep the world's state under this name; answer with Send(message=Saved) or an ERROR."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatsAsked:
     """Answer with Send(message=Stats), whose first fields `Session.ledger` knows."""
 
@@ -85,4 +92,6 @@ class Closed:
     reason: str
 
 
-Output: TypeAlias = Send | Opened | ControlAccepted | SceneAccepted | ResetAccepted | StatsAsked | Lost | Closed
+Output: TypeAlias = (
+    Send | Opened | ControlAccepted | SceneAccepted | ResetAccepted | SaveAsked | StatsAsked | Lost | Closed
+)

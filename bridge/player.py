@@ -91,7 +91,8 @@ class Player:
     """One session's state on the server.
 
     world: the engine's name for it, None while there is none. opened: the engine can go on with it. refused: the
-    engine would not have it, and nothing is tried until the client changes something.
+    engine would not have it, and nothing is tried until the client changes something. begun_with: the message whose
+    pictures or saved state the world begins with, "" for none.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Player:
         self.world: int | None = None
         self.opened = False
         self.refused = False
+        self.begun_with = ""
         self.blockout = Blockout(seed=config.seed, prompt=config.prompt)
         self.timeline = ControlTimeline(limits=limits)
         self.punctuality = Punctuality()

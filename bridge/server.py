@@ -18,7 +18,7 @@ from bridge.codec import Buffer, decode, encode
 from bridge.conductor import Conductor, ConductorConfig
 from bridge.config import ServeConfig
 from bridge.curve import load_server_keys
-from bridge.engine import EngineInfo
+from bridge.engine import EngineInfo, Pictures
 from bridge.engine_events import (
     ChunkFailed,
     ChunkGrowing,
@@ -29,18 +29,20 @@ from bridge.engine_events import (
     EngineUp,
     WorldOpened,
     WorldRefused,
+    WorldSaved,
 )
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.intake import Admission, Intake
 from bridge.link import EngineConfig
 from bridge.lobby import Addressed, Lobby
-from bridge.messages import FrameHeader, Hello
+from bridge.messages import FrameHeader, Hello, MessageType, Reset, Saved
 from bridge.outputs import (
     Closed,
     ControlAccepted,
     Lost,
     Opened,
     ResetAccepted,
+    SaveAsked,
     SceneAccepted,
     Send,
     ServerOffer,
@@ -51,6 +53,7 @@ from bridge.prediction import MotionLimits
 from bridge.rings import Rings
 from bridge.scheduler import Start
 from bridge.session import Session, SessionState
+from bridge.statefile import name_of, path_of
 from bridge.supervisor import EngineSupervisor
 from bridge.transport import Poller, RouterSocket, SendResult
 
@@ -142,7 +145,7 @@ class Server:
             frame_height=info.frame_height,
             fps=self._config.fps,
             frames_per_chunk=info.frames_per_chunk,
-            capabilities=CAPABILITIES,
+            capabilities=_capabilities(info, self._config),
         )
         self._conductor = Conductor(
             ConductorConfig(fps=self._config.fps, quality=self._config.quality), info, self._clock.now_us()
@@ -244,7 +247,9 @@ class Server:
             case ResetAccepted(reset=reset):
                 player.blockout.apply_reset(reset)
                 self._close_world(player)
-                self._open_world(player)
+                self._open_world(player, reset)
+            case SaveAsked(name=name):
+                self._on_save(session, player, name)
             case StatsAsked():
                 stats = player.fill_stats(session.ledger, self._clock.now_us())
                 stats = msgspec.structs.replace(
@@ -276,9 +281,40 @@ class Server:
 
     # -- the engine ------------------------------------------------------------------------------------------------
 
-    def _open_world(self, player: Player) -> None:
+    def _open_world(self, player: Player, reset: Reset | None = None) -> None:
+        """reset: what the client asked to begin with, if it did."""
+        pictures, restore = None, None
+        if reset is not None and reset.pictures:
+            size = (reset.picture_width, reset.picture_height)
+            pictures = Pictures(data=reset.pictures, pixel_format=reset.picture_format, width=size[0], height=size[1])
+        if reset is not None and reset.restore:
+            assert self._config.states is not None, "the session checks what is offered"
+            restore = path_of(self._config.states, reset.restore)
         player.refused = False
-        player.world = self._supervisor.open(player.blockout.start())
+        player.begun_with = "" if pictures is None and restore is None else MessageType.RESET.name
+        player.world = self._supervisor.open(player.blockout.start(pictures=pictures, restore=restore))
+
+    def _on_save(self, session: Session, player: Player, name: str) -> None:
+        assert self._config.states is not None, "the session checks what is offered"
+        if player.world is None:
+            self._tell(session, ErrorCode.ENGINE_FAILED, "there is nothing to save yet", in_reply_to="SAVE")
+            return
+        self._supervisor.save(player.world, path_of(self._config.states, name))
+
+    def _on_saved(self, saved: WorldSaved) -> None:
+        for session in self._lobby:
+            player = self._players.get(session.session_id)
+            if player is None or player.world != saved.world or session.state is not SessionState.ACTIVE:
+                continue
+            if saved.text:
+                self._tell(session, ErrorCode.ENGINE_FAILED, saved.text[:512], in_reply_to="SAVE")
+                continue
+            told = Saved(name=name_of(saved.path), size_bytes=saved.size_bytes)
+            self._send(self._lobby.peer_of(session), session, Send(message=told))
+
+    def _tell(self, session: Session, code: ErrorCode, text: str, *, in_reply_to: str) -> None:
+        outputs = session.report(code, text, in_reply_to=in_reply_to)
+        self._send_all(self._lobby.settle(session, outputs))
 
     def _close_world(self, player: Player) -> None:
         if player.world is not None:
@@ -334,6 +370,8 @@ class Server:
             case WorldOpened(world=world):
                 if (found := self._player_of(world)) is not None:
                     found.opened = True
+            case WorldSaved():
+                self._on_saved(event)
             case WorldRefused(world=world, text=text) | ChunkFailed(world=world, text=text):
                 self._on_refused(world, text, now_us, over=isinstance(event, WorldRefused))
 
@@ -355,13 +393,13 @@ class Server:
                 continue
             asked = player.asked
             scene = bool(asked.window.scene_updates) if asked is not None else player.blockout.has_parts
+            blamed = player.begun_with if over and asked is None else ""
             if over:
                 self._release(player.restart())
                 player.refused = True
             else:
                 player.fail(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
-            outputs = session.report(ErrorCode.ENGINE_FAILED, text[:512], in_reply_to="SCENE" if scene else "")
-            self._send_all(self._lobby.settle(session, outputs))
+            self._tell(session, ErrorCode.ENGINE_FAILED, text[:512], in_reply_to=blamed or ("SCENE" if scene else ""))
 
     def _player_of(self, world: int) -> Player | None:
         return next((player for player in self._players.values() if player.world == world), None)
@@ -373,4 +411,13 @@ def _limits_of(hello: Hello) -> MotionLimits:
     return MotionLimits(
         speed_m_per_s=hello.max_speed / hello.units_per_metre or ours.speed_m_per_s,
         turn_rate_deg_per_s=hello.max_turn_deg_per_s or ours.turn_rate_deg_per_s,
+    )
+
+
+def _capabilities(info: EngineInfo, config: ServeConfig) -> tuple[str, ...]:
+    """What WELCOME says that this server can do."""
+    return (
+        *CAPABILITIES,
+        *(("pictures",) if info.takes_pictures else ()),
+        *(("save",) if config.states is not None else ()),
     )

@@ -35,6 +35,7 @@ from bridge.messages import (
     PixelFormat,
     Pong,
     Reset,
+    Save,
     SceneUpdate,
     Stats,
     Welcome,
@@ -46,6 +47,7 @@ from bridge.outputs import (
     Opened,
     Output,
     ResetAccepted,
+    SaveAsked,
     SceneAccepted,
     Send,
     ServerOffer,
@@ -74,6 +76,7 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[MessageType, SessionState]]] = 
         MessageType.SCENE: SessionState.ACTIVE,
         MessageType.RESET: SessionState.ACTIVE,
         MessageType.STATS_REQUEST: SessionState.ACTIVE,
+        MessageType.SAVE: SessionState.ACTIVE,
         MessageType.PING: SessionState.ACTIVE,
         MessageType.PONG: SessionState.ACTIVE,
         MessageType.BYE: SessionState.CLOSED,
@@ -235,7 +238,10 @@ class Session:
             case SceneUpdate():
                 return self._on_scene(message)
             case Reset():
-                return [ResetAccepted(reset=message)]
+                return self._on_reset(message)
+            case Save():
+                self._check_offered("save", "SAVE", "start it with --states FOLDER")
+                return [SaveAsked(name=message.name)]
             case Ping():
                 return [Send(message=Pong(t_us=message.t_us))]
             case Pong():
@@ -311,6 +317,19 @@ class Session:
         ours = self._to_ours.scene(update)
         self._parts.admit(ours)
         return [SceneAccepted(update=ours)]
+
+    def _on_reset(self, reset: Reset) -> list[Output]:
+        if reset.pictures:
+            self._check_offered("pictures", "pictures", "its model begins with text alone")
+        if reset.restore:
+            self._check_offered("save", "restore", "start it with --states FOLDER")
+        return [ResetAccepted(reset=reset)]
+
+    def _check_offered(self, capability: str, what: str, remedy: str) -> None:
+        """Raises: RemoteProtocolError: this server cannot do it."""
+        if capability not in self._offer.capabilities:
+            text = f"{what}: this server lacks the capability {capability!r}; {remedy}"
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, text)
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import enum
 import logging
 import queue
 from dataclasses import dataclass
+from pathlib import Path
 
 from bridge.chunk_ring import SharedFrameRing
 from bridge.clock import Clock
@@ -24,6 +25,7 @@ from bridge.engine_events import (
     EngineUp,
     WorldOpened,
     WorldRefused,
+    WorldSaved,
 )
 from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
 from bridge.link import Ended, EngineConfig, Inbox, Link, Wake
@@ -40,6 +42,8 @@ from bridge.worker import (
     Ready,
     Refused,
     Report,
+    Save,
+    SaveDone,
     Step,
     Unusable,
 )
@@ -88,6 +92,8 @@ class EngineSupervisor:
         self._info: EngineInfo | None = None
         self._in_flight: _InFlight | None = None
         self._opening: _Opening | None = None
+        self._saving: list[tuple[int, Path]] = []  # sent, not answered
+        self._unsaved: list[tuple[int, Path]] = []  # could not be sent
         self._kill_reason = ""
         self._failed_starts = 0
         self._backoff_us = config.first_backoff_us
@@ -137,6 +143,15 @@ class EngineSupervisor:
         self._link.send(Step(world=world, window=window, plan=plan, slot=slot, keep=keep))
         return True
 
+    def save(self, world: int, path: Path) -> None:
+        """Writes a world's state, as it is after its newest chunk, to `path`. WorldSaved follows."""
+        if self._phase is _Phase.READY and world in self._worlds:
+            self._saving.append((world, path))
+            self._link.send(Save(world=world, path=path))
+        else:
+            self._unsaved.append((world, path))
+            self._wake.set()
+
     def hear(self, world: int, prompt: str | None, action: str) -> None:
         """A chunk of `world` will soon be told this; an engine that can gets ready for it meanwhile."""
         if self._phase is _Phase.READY and world in self._worlds:
@@ -172,6 +187,7 @@ class EngineSupervisor:
                 break
             if link is self._link and self._phase is not _Phase.ENDED:
                 events += self._on_word(word)
+        events += self._lost_saves(self._unsaved)
         timeout_us, now_us = self.next_timeout_us, self._clock.now_us()
         if timeout_us is not None and now_us >= timeout_us:
             if self._phase is _Phase.WAITING:
@@ -215,6 +231,9 @@ class EngineSupervisor:
                 return self._on_ready(word.info)
             case Began() | Refused():
                 return self._on_opened(word)
+            case SaveDone():
+                self._saving.remove((word.world, word.path))
+                return [WorldSaved(world=word.world, path=word.path, size_bytes=word.size_bytes, text=word.text)]
             case Growing():
                 return self._on_growing(word)
             case Made():
@@ -261,6 +280,14 @@ class EngineSupervisor:
             del self._worlds[word.world]
             events = [WorldRefused(world=word.world, text=word.text)]
         self._open_next()
+        return events
+
+    def _lost_saves(self, lost: list[tuple[int, Path]]) -> list[EngineEvent]:
+        text = "the engine process is being replaced; try again"
+        events: list[EngineEvent] = [
+            WorldSaved(world=world, path=path, size_bytes=0, text=text) for world, path in lost
+        ]
+        lost.clear()
         return events
 
     def _on_growing(self, growing: Growing) -> list[EngineEvent]:
@@ -320,7 +347,7 @@ class EngineSupervisor:
         self._again_us = self._clock.now_us() + self._backoff_us
         _log.warning("engine.down reason=%s again_ms=%d", reason, self._backoff_us // 1000)
         self._backoff_us = min(2 * self._backoff_us, self._config.longest_backoff_us)
-        events: list[EngineEvent] = [EngineDown(reason=reason)]
+        events: list[EngineEvent] = [EngineDown(reason=reason), *self._lost_saves(self._saving)]
         # Whoever was being worked on may be the reason; after a few times it is, and the others shall live.
         for world in [busy.world for busy in (stepping, opening) if busy is not None]:
             known = self._worlds.get(world)

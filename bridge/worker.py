@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -33,6 +34,7 @@ from bridge.engine import (
     StreamingEngine,
 )
 from bridge.errors import ConfigError, EngineError
+from bridge.statefile import read_state, write_state
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +86,14 @@ class Hear:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Save:
+    """Write a world's state to a file."""
+
+    world: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forget:
     world: int
 
@@ -93,7 +103,7 @@ class Stop:
     """End cleanly."""
 
 
-Command = Attach | Open | Adopt | Step | Hear | Forget | Stop
+Command = Attach | Open | Adopt | Step | Hear | Save | Forget | Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +148,16 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaveDone:
+    """`Save` was obeyed; text: why not, "" when it was."""
+
+    world: int
+    path: Path
+    size_bytes: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Growing:
     """Of a chunk of `frames` frames the first `made` lie in the slot that `Step` named; `Made` or `Failed` follows."""
 
@@ -159,7 +179,7 @@ class Failed:
     text: str
 
 
-Report = Ready | Unusable | Began | Refused | Growing | Made | Failed
+Report = Ready | Unusable | Began | Refused | SaveDone | Growing | Made | Failed
 
 
 def load_factory(name: str) -> Callable[..., Engine]:
@@ -234,7 +254,8 @@ def _obey(
                 ring = SharedFrameRing.attach(layout)
             case Open(world=world, start=start):
                 try:
-                    states[world] = engine.open(start)
+                    restore = start.restore
+                    states[world] = engine.open(start) if restore is None else read_state(restore, engine.info)
                 except EngineError as exc:
                     report(Refused(world=world, text=str(exc)))
                 else:
@@ -244,6 +265,8 @@ def _obey(
             case Step() as step:
                 assert ring is not None, "Attach comes before the first Step"
                 report(make_chunk(engine, states, earlier, ring, step, report))
+            case Save(world=world, path=path):
+                report(_saved(engine.info, states, world, path))
             case Forget(world=world):
                 states.pop(world, None)
                 earlier.pop(world, None)
@@ -251,6 +274,16 @@ def _obey(
                 raise AssertionError("what is heard has a thread of its own")
             case Stop():
                 return
+
+
+def _saved(info: EngineInfo, states: Mapping[int, State], world: int, path: Path) -> SaveDone:
+    if world not in states:
+        return SaveDone(world=world, path=path, size_bytes=0, text="there is nothing to save yet")
+    try:
+        size_bytes = write_state(path, states[world], info)
+    except EngineError as exc:
+        return SaveDone(world=world, path=path, size_bytes=0, text=str(exc))
+    return SaveDone(world=world, path=path, size_bytes=size_bytes, text="")
 
 
 def make_chunk(

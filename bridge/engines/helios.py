@@ -18,13 +18,14 @@ from bridge.engine import BegunStep, ControlWindow, EngineInfo, FrameChunk, Fram
 from bridge.engines.loading import ModelOptions, load_model
 from bridge.engines.worlds import World, Worlds
 from bridge.errors import EngineError, EngineIncompatible, StepFailed
+from bridge.pictures import frames_from_pictures
 from model.begun import BegunChunk
 from model.camera import Camera
 from model.conditioning import Conditioning, condition
 from model.errors import ModelError
 from model.loaded import LoadedModel
 from model.maps import DEFAULT_MAP, load_map
-from model.spec import ModelSpec
+from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, RolloutState
 
 _PROMPT = "prompt_utf8"
@@ -66,6 +67,7 @@ class HeliosEngine:
             camera_method="channels" if self._steered else "none",
             default_map=DEFAULT_MAP,
             rungs=rungs_of(spec.stage_steps),
+            takes_pictures=_takes_pictures(loaded),
         )
 
     def warm_up(self) -> None:
@@ -89,8 +91,11 @@ class HeliosEngine:
 
     def open(self, start: SessionStart) -> State:
         world = self._worlds.open(start.scene)
+        pictures = None
+        if start.pictures is not None:
+            pictures = frames_from_pictures(start.pictures, self._spec.frame_width, self._spec.frame_height)
         try:
-            state = self._rollout.open(start.seed, start.prompt)
+            state = self._rollout.open(start.seed, start.prompt, pictures)
         except ModelError as exc:
             raise EngineError(f"the session cannot be opened: {exc}") from exc
         return state.to_arrays() | world.to_arrays() | _prompt_array(start.prompt)
@@ -243,6 +248,12 @@ def create(*, blend_chunks: int = 1, **settings: Any) -> HeliosEngine:
     engine = HeliosEngine(loaded, chunk_latents, blend_chunks=blend_chunks)
     engine.warm_up()
     return engine
+
+
+def _takes_pictures(loaded: LoadedModel) -> bool:
+    """Whether there is an encoder that takes an image as well as a clip."""
+    encoder = loaded.runner.graphs.get(Graph.ENCODER)
+    return encoder is not None and encoder.inputs["frames"].shape[0] is None
 
 
 def _told(prompt: str, action: str) -> str:

@@ -154,6 +154,13 @@ SCENE_FULL = {
     "move": [{"id": 1, "position": [1.0, 0.5, -4.0], "rotation": [0.0, 1.0, 0.0, 0.0]}],
     "remove": [9],
 }
+RESET_DEFAULTS = {
+    "pictures": [],
+    "picture_format": "rgb8",
+    "picture_width": 0,
+    "picture_height": 0,
+    "restore": "",
+}
 STATS = {
     "controls": 100,
     "answered": 97,
@@ -223,6 +230,8 @@ TYPES = {
     "BYE": 0x0B,
     "PING": 0x0C,
     "PONG": 0x0D,
+    "SAVE": 0x0E,
+    "SAVED": 0x0F,
 }
 
 # name: direction, message, what is sent, what must be found (defaults filled in), pixels or nothing, note
@@ -285,8 +294,34 @@ VALID: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], bytes | None, s
     ),
     "scene_minimal": (TO_SERVER, "SCENE", {}, SCENE_DEFAULTS, None, "changes nothing"),
     "scene_full": (TO_SERVER, "SCENE", SCENE_FULL, {}, None, "a first blockout: a box and a mesh"),
-    "reset_minimal": (TO_SERVER, "RESET", {}, {"seed": None, "prompt": None}, None, ""),
-    "reset_full": (TO_SERVER, "RESET", {"seed": 3, "prompt": "again"}, {}, None, ""),
+    "reset_minimal": (TO_SERVER, "RESET", {}, {"seed": None, "prompt": None, **RESET_DEFAULTS}, None, ""),
+    "reset_full": (TO_SERVER, "RESET", {"seed": 3, "prompt": "again"}, RESET_DEFAULTS, None, "as 1.0 has it"),
+    "reset_image": (
+        TO_SERVER,
+        "RESET",
+        {"pictures": [PIXELS], "picture_format": "rgb8", "picture_width": 2, "picture_height": 1},
+        {"seed": None, "prompt": None, "restore": ""},
+        None,
+        "begins with an image (1.1)",
+    ),
+    "reset_clip": (
+        TO_SERVER,
+        "RESET",
+        {"seed": 5, "pictures": [JPEG, JPEG], "picture_format": "jpeg", "picture_width": 2, "picture_height": 1},
+        {"prompt": None, "restore": ""},
+        None,
+        "begins with a clip (1.1)",
+    ),
+    "reset_restore": (
+        TO_SERVER,
+        "RESET",
+        {"restore": "slot-1"},
+        {"seed": None, "prompt": None, **{key: RESET_DEFAULTS[key] for key in RESET_DEFAULTS if key != "restore"}},
+        None,
+        "goes on with a saved state (1.1)",
+    ),
+    "save": (TO_SERVER, "SAVE", {"name": "slot-1"}, {}, None, "1.1"),
+    "saved": (TO_CLIENT, "SAVED", {"name": "slot-1", "size_bytes": 5_100_000}, {}, None, "1.1"),
     "stats_request": (TO_SERVER, "STATS_REQUEST", {}, {}, None, ""),
     "stats": (TO_CLIENT, "STATS", STATS, STATS_DEFAULTS, None, ""),
     "stats_accounts": (TO_CLIENT, "STATS", STATS_1_1, {}, None, "with every account and cause (1.1)"),
@@ -359,6 +394,16 @@ INVALID: dict[str, tuple[str, list[bytes], str, str]] = {
     "bad_hello_units": ("HELLO", parts("HELLO", {**HELLO, "units_per_metre": 0.0}), "invalid_field", ""),
     "bad_welcome_size": ("WELCOME", parts("WELCOME", {**WELCOME, "frame_width": 0}), "invalid_field", ""),
     "bad_reset_seed": ("RESET", parts("RESET", {"seed": -1}), "invalid_field", ""),
+    "bad_reset_picture_bytes": (
+        "RESET",
+        parts("RESET", {"pictures": [PIXELS], "picture_width": 3, "picture_height": 1}),
+        "invalid_field",
+        "6 bytes for 3 pixels",
+    ),
+    "bad_reset_picture_size": ("RESET", parts("RESET", {"pictures": [PIXELS]}), "invalid_field", "no width, no height"),
+    "bad_reset_restore_and_seed": ("RESET", parts("RESET", {"restore": "a", "seed": 1}), "invalid_field", ""),
+    "bad_save_name": ("SAVE", parts("SAVE", {"name": "../elsewhere"}), "invalid_field", "a path is no name"),
+    "bad_saved_size": ("SAVED", parts("SAVED", {"name": "a", "size_bytes": -1}), "invalid_field", ""),
     "bad_stats_request_body": ("STATS_REQUEST", parts("STATS_REQUEST", b"\x90"), "malformed", "a list, not a map"),
     "bad_stats_count": ("STATS", parts("STATS", {**STATS, "controls": 1.5}), "invalid_field", ""),
     "bad_error_code": ("ERROR", parts("ERROR", {"code": "oops", "text": ""}), "invalid_field", "an unknown code"),

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bridge import Camera, Client
 from bridge.cli_model import arguments_of
 from bridge.config import ModelForm
 from bridge.engine import ControlWindow, Plan, SessionStart, State
-from bridge.errors import BridgeError, ConfigError, EngineUnavailable, StepFailed
-from bridge.messages import SceneUpdate
+from bridge.errors import (
+    BridgeError,
+    ConfigError,
+    EngineUnavailable,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StepFailed,
+)
+from bridge.messages import SceneUpdate, Source
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -155,3 +164,70 @@ def test_doctor_plans_the_full_size_where_it_cannot_run(tmp_path: Path):
     assert "28.68 GB: 14.312 B parameters" in told.stdout
     assert "NO: " in told.stdout
     assert "one frame" not in told.stdout
+
+
+@pytest.fixture(scope="module")
+def service(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    from bridge.config import ServeConfig
+    from bridge.local import FREE_PORT, LocalService
+
+    states = tmp_path_factory.mktemp("states")
+    config = ServeConfig(bind=FREE_PORT, model=str(helios_folder), form=SMALL, states=states)
+    with LocalService(config) as running:
+        yield running, states
+
+
+def played(client, *, chunks: int = 1) -> list:
+    """Frames of the network until `chunks` whole chunks more were shown."""
+    seen: dict[tuple[int, int], object] = {}
+    for _ in range(600):
+        frame = client.step(Camera(position=(0.0, 1.6, 5.0)), timeout_s=10.0)
+        if frame.header.chunk >= 0 and frame.header.source is Source.GENERATED:
+            seen[frame.header.chunk, frame.header.index] = frame.pixels.copy()
+        if len({chunk for chunk, _ in seen}) > chunks:
+            return list(seen.values())
+        time.sleep(0.02)
+    raise AssertionError(f"only {len(seen)} frames came")
+
+
+def test_a_session_begins_with_an_image_or_a_clip_over_the_wire(service):
+    running, _ = service
+    generator = np.random.default_rng(1)
+    with Client(running.address) as client:
+        assert {"pictures", "save"} <= set(client.welcome.capabilities)
+        played(client)
+        client.reset(seed=3, prompt="a castle", pictures=generator.integers(0, 256, (96, 160, 3), np.uint8))
+        assert played(client)
+        client.reset(pictures=generator.integers(0, 256, (9, 64, 128, 3), np.uint8))
+        assert played(client)
+        client.reset(pictures=generator.integers(0, 256, (3, 64, 128, 3), np.uint8))
+        with pytest.raises(RemoteProtocolError, match="a clip of 9 or more, got 3"):
+            played(client)
+
+
+def test_a_session_is_saved_to_one_file_and_gone_on_with_by_another(service):
+    running, states = service
+    with Client(running.address) as client:
+        played(client)
+        size = client.save("slot-1")
+    (file,) = states.iterdir()
+    assert (file.name, file.stat().st_size) == ("slot-1.state.npz", size)
+    with Client(running.address) as client:
+        client.reset(restore="slot-1")
+        assert played(client)
+        client.reset(restore="slot-2")
+        with pytest.raises(RemoteProtocolError, match="no saved state 'slot-2'"):
+            played(client)
+        with pytest.raises(LocalProtocolError, match="no dot first"):
+            client.save("../elsewhere")
+
+
+def test_a_restored_session_makes_the_frames_that_the_saved_one_would_have_made(engine, tmp_path: Path):
+    from bridge.statefile import read_state, write_state
+
+    _, state = engine.step(opened(engine), window(5, "rain"), plan(5))
+    write_state(tmp_path / "a.state.npz", state, engine.info)
+    restored = read_state(tmp_path / "a.state.npz", engine.info)
+    straight, _ = engine.step(state, window(5, "rain"), plan(5))
+    again, _ = engine.step(restored, window(5, "rain"), plan(5))
+    np.testing.assert_array_equal(straight.frames, again.frames)

@@ -12,7 +12,7 @@ import { Dealer } from "zeromq";
 
 export const TYPES = Object.freeze({
   HELLO: 1, WELCOME: 2, CONTROL: 3, FRAME: 4, SCENE: 5, RESET: 6, STATS_REQUEST: 7, STATS: 8, ERROR: 9, BUSY: 10,
-  BYE: 11, PING: 12, PONG: 13,
+  BYE: 11, PING: 12, PONG: 13, SAVE: 14, SAVED: 15,
 });
 const MAGIC = Buffer.from("HLB1");
 const MAX_BODY_BYTES = 16 * 1024;

@@ -22,9 +22,16 @@ from bridge.errors import ErrorCode
 FILE: Final = Path(__file__).with_name("messages.d.ts")
 _TO_SERVER: Final = (
     messages.Hello, messages.Control, messages.Event, messages.Part, messages.PartMove, messages.SceneUpdate,
-    messages.Reset, messages.Bye, messages.Ping, messages.Pong,
+    messages.Reset, messages.Save, messages.Bye, messages.Ping, messages.Pong,
 )  # fmt: skip
-_TO_CLIENT: Final = (messages.Welcome, messages.FrameHeader, messages.Stats, messages.ErrorMessage, messages.Busy)
+_TO_CLIENT: Final = (
+    messages.Welcome,
+    messages.FrameHeader,
+    messages.Stats,
+    messages.ErrorMessage,
+    messages.Busy,
+    messages.Saved,
+)
 _ENUMS: Final = (messages.Axes, messages.PixelFormat, messages.Source, messages.Shape, ErrorCode)
 _HEAD: Final = """\
 // The messages of the helios-bridge protocol {major}.{minor}. Written by make_types.py: do not edit. Their

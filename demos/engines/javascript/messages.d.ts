@@ -93,6 +93,16 @@ export interface SceneUpdate {
 export interface Reset {
   seed?: Integer | null;
   prompt?: string | null;
+  pictures?: Uint8Array[];
+  picture_format?: PixelFormat;
+  picture_width?: Integer;
+  picture_height?: Integer;
+  restore?: string;
+}
+
+/** Client: keep the session's state as it is after its newest chunk, under a name, in one file on the server. */
+export interface Save {
+  name: string;
 }
 
 /** Either side: the session is over. */
@@ -213,4 +223,10 @@ export interface ErrorMessage {
 export interface Busy {
   text: string;
   retry_after_us: Integer;
+}
+
+/** Server: the state of SAVE is kept. */
+export interface Saved {
+  name: string;
+  size_bytes: Integer;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import pathlib
 import re
 import socket
@@ -104,7 +105,7 @@ def default_of(field: msgspec.inspect.Field) -> str:
     if isinstance(default, bool):  # before the look-up: 0 and 1 equal them
         return "true" if default else "false"
     default = {None: "nil", "": '""', b"": "empty", (): "[]"}.get(default, default)
-    if isinstance(default, Axes):
+    if isinstance(default, enum.Enum):
         return default.value
     if isinstance(default, tuple):
         return f"[{', '.join(f'{item:g}' if isinstance(item, float) else item for item in default)}]"
@@ -158,6 +159,8 @@ def test_limits_are_the_codes() -> None:
         "depth of lists and maps": f"{codec.MAX_DEPTH}",
         "bytes of a SCENE body": f"{codec.MAX_SCENE_BYTES}",
         "bytes of a FRAME's pixels": f"{codec.MAX_PIXELS_BYTES}",
+        "pictures of a RESET": f"{messages.MAX_PICTURES}",
+        "bytes of a RESET's pictures, together": f"{messages.MAX_PICTURES_BYTES}",
         "parts of a session": f"{messages.MAX_PARTS}",
         "vertices of a mesh": f"{messages.MAX_MESH_VERTICES}",
         "triangles of a mesh": f"{messages.MAX_MESH_TRIANGLES}",

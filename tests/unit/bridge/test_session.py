@@ -1,3 +1,4 @@
+import dataclasses
 import struct
 from typing import Any
 
@@ -24,6 +25,8 @@ from bridge.messages import (
     PixelFormat,
     Pong,
     Reset,
+    Save,
+    Saved,
     SceneUpdate,
     Shape,
     Source,
@@ -37,6 +40,7 @@ from bridge.outputs import (
     Opened,
     Output,
     ResetAccepted,
+    SaveAsked,
     SceneAccepted,
     Send,
     ServerOffer,
@@ -54,6 +58,7 @@ OFFER = ServerOffer(
     frame_height=1,
     fps=24.0,
     frames_per_chunk=(9,),
+    capabilities=("pictures", "save"),
     pixel_formats=(PixelFormat.RGB8,),
 )
 HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
@@ -113,6 +118,8 @@ MESSAGES: dict[MessageType, Message] = {
     MessageType.BYE: Bye(),
     MessageType.PING: Ping(t_us=4),
     MessageType.PONG: Pong(t_us=4),
+    MessageType.SAVE: Save(name="slot"),
+    MessageType.SAVED: Saved(name="slot", size_bytes=1),
 }
 
 
@@ -150,6 +157,7 @@ ALLOWED = {
         "SCENE": "active",
         "RESET": "active",
         "STATS_REQUEST": "active",
+        "SAVE": "active",
         "PING": "active",
         "PONG": "active",
         "BYE": "closed",
@@ -189,6 +197,25 @@ def test_hello_is_answered_by_welcome() -> None:
     assert (welcome.session_id, welcome.resume_token, welcome.resumed) == ("id", "secret", False)
     assert (welcome.credit, welcome.axes, welcome.last_seq) == (4, Axes.UNITY, -1)
     assert outputs[1:] == [Opened(hello=msgspec.structs.replace(HELLO, credit=8, axes=Axes.UNITY), resumed=False)]
+
+
+IMAGE = Reset(pictures=(bytes(3),), picture_width=1, picture_height=1)
+
+
+@pytest.mark.parametrize("message", [IMAGE, Reset(restore="slot"), Save(name="slot")])
+def test_what_the_server_does_not_offer_is_refused_and_the_session_goes_on(message: Message) -> None:
+    able = active_session()
+    assert able.receive(message, 1) == [
+        SaveAsked(name="slot") if isinstance(message, Save) else ResetAccepted(reset=message)  # type: ignore[arg-type]
+    ]
+    session = Session(
+        offer=dataclasses.replace(OFFER, capabilities=()), config=CONFIG, session_id="id", resume_token="", now_us=0
+    )
+    session.receive(HELLO, 0)
+    error = the_error(session.receive(message, 1))
+    assert (error.code, error.fatal) == (ErrorCode.UNSUPPORTED, False)
+    assert "capability" in error.text
+    assert session.state is SessionState.ACTIVE
 
 
 def test_another_major_version_is_refused_by_name() -> None:

@@ -511,7 +511,8 @@ namespace HeliosBridge
 
     enum MessageType : byte
     {
-        Hello = 1, Welcome, Control, Frame, Scene, Reset, StatsRequest, Stats, Error, Busy, Bye, Ping, Pong
+        Hello = 1, Welcome, Control, Frame, Scene, Reset, StatsRequest, Stats, Error, Busy, Bye, Ping, Pong, Save,
+        Saved
     }
 
     /// <summary>Reads FRAMEs into a HeliosFrame without allocating: the header's texts are kept while they stay the same.</summary>
