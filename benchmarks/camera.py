@@ -85,10 +85,7 @@ class Painter:
         runner = TorchRunner(graphs)
         self.encode = encoder_of(self.spec, runner)
         grid = (self.spec.latent_height * RAYS_PER_LATENT_PX, self.spec.latent_width * RAYS_PER_LATENT_PX)
-        self._blind_guide = {
-            "rays": np.zeros((1, RAY_CHANNELS, _LATENTS, *grid), np.float32),
-            "lookup": np.zeros((1, 4, _LATENTS, *grid, 2), np.float32),
-        }
+        self._blind_guide = {"frame_rays": np.zeros((1, 4, _LATENTS, RAY_CHANNELS, *grid), np.float32)}
         self._rollout = Rollout(self.spec, runner, clock=lambda: 0.0)
 
     def paint(self, place: Place, hints: Hints, *, channels: bool, seed: int) -> NDArray[np.uint8]:
@@ -106,7 +103,7 @@ class Painter:
                 request,
                 conditioning=None,
                 features={"rays": seen.rays, "flow": seen.flow},
-                guide={"rays": seen.rays, "lookup": seen.lookup},
+                guide={"frame_rays": seen.frame_rays},
             )
         return self._rollout.chunk(state, request)[0].frames
 

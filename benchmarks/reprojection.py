@@ -28,7 +28,7 @@ from demos.tour import LOOP_S, tour
 from demos.world import ReferenceRenderer, World
 from model.blockout import Blockout, Part, Shape
 from model.camera import Camera
-from model.conditioning import RAY_STEP_PX, surface_seen_from
+from model.conditioning import RAY_STEP_PX, coarse_surfaces
 from model.demo.conditions import Conditions
 from model.raycast import cast
 
@@ -89,7 +89,7 @@ class Stage:
             position=pose.position, rotation=pose.rotation, vertical_fov_deg=_FOV_DEG, height=height, width=width
         )
         hits = cast(np, blockout.pack(), camera, step_px=RAY_STEP_PX)
-        depth, part = surface_seen_from(hits, camera, camera)
+        depth, part = coarse_surfaces(hits)
         in_order = sorted(blockout.parts.values(), key=lambda one: (one.shape is Shape.MESH, one.id))
         ids = np.array([*(one.id for one in in_order), NO_PART], np.uint32)
         return depth, ids[part]

@@ -24,7 +24,7 @@ class AutoencoderConfig:
 
     decoder_leak: the slope of the decoder's ReLUs below zero. Without one, training killed whole MemBlocks.
     guide_channels: how much a guided decoder is told of what each ray of a grid met; 0 for one that is not guided.
-    guide_hidden: the widths of the layers that read it; shading_width: of the one that follows the guide.
+    guide_widths: of the gated layers that read it; shading_width: of the layer that follows the guide.
     pixel_mean, pixel_std: the networks see (pixel - mean) / std; public checkpoints take pixels as they are.
     """
 
@@ -40,8 +40,8 @@ class AutoencoderConfig:
     decoder_leak: float = 0.0
     patch_size: int = 1
     guide_channels: int = 0
-    guide_hidden: tuple[int, int] = (128, 64)
-    shading_width: int = 32
+    guide_widths: tuple[int, ...] = (48, 48)
+    shading_width: int = 40
     pixel_mean: float = 0.0
     pixel_std: float = 1.0
 
@@ -50,7 +50,7 @@ _SHADING_LAYERS = 4  # ReLU, 1x1 convolution, ReLU, convolution: what works on f
 TAEW2_1 = AutoencoderConfig()
 DEMO = AutoencoderConfig(
     encoder_width=48, encoder_blocks=(0, 1, 2), encoder_space=(1, 2, 2),
-    decoder_widths=(80, 40, 24, 24), decoder_blocks=(2, 1, 0), decoder_space=(2, 2, 1), decoder_leak=0.1,
+    decoder_widths=(80, 40, 24, 32), decoder_blocks=(2, 1, 0), decoder_space=(2, 2, 1), decoder_leak=0.1,
     patch_size=2, guide_channels=RAY_CHANNELS, pixel_mean=0.45, pixel_std=0.25,
 )  # fmt: skip
 
@@ -70,41 +70,31 @@ class Clamp(nn.Module):
         return torch.tanh(x / 3) * 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guide:
-    """What a guided decoder is told of the world that it paints.
+class Gated(nn.Module):
+    """A 1x1 layer whose output is a product of two (ReGLU, arXiv 2002.05202): textures are products of waves, and light
+    is one of what gives it and what takes it."""
 
-    rays: (N, guide_channels, T, h, w), the grid of rays of each latent frame (`model.conditioning`), as fine as the
-    decoder's last features. lookup: (N, 4, T, h, w, 2), where each frame finds its surfaces in its latent frame's grid.
-    """
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.both = nn.Conv2d(channels_in, 2 * channels_out, 1)
 
-    rays: Tensor
-    lookup: Tensor
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.both(x).chunk(2, 1)
+        product: Tensor = value * functional.relu(gate)
+        return product
 
 
 class GuideReader(nn.Module):
-    """Reads every ray by itself, and carries what it read to where each frame sees it: a scale and an offset for each
-    of the decoder's last features."""
+    """Reads every ray by itself: a scale and an offset for each of the decoder's last features."""
 
-    def __init__(self, channels: int, hidden: tuple[int, int], width: int) -> None:
+    def __init__(self, channels: int, widths: tuple[int, ...], features: int) -> None:
         super().__init__()
-        self.read = nn.Sequential(
-            nn.Conv2d(channels, hidden[0], 1), nn.SiLU(), nn.Conv2d(hidden[0], hidden[1], 1), nn.SiLU(),
-            nn.Conv2d(hidden[1], 2 * width, 1),
-        )  # fmt: skip
+        layers: list[nn.Module] = [Gated(before, after) for before, after in pairwise((channels, *widths))]
+        self.read = nn.Sequential(*layers, nn.Conv2d(widths[-1], 2 * features, 1))
 
-    def forward(self, guide: Guide) -> tuple[Tensor, Tensor]:
-        """Returns scale and offset, each (N, 4 T, width, h, w)."""
-        n, _, t, h, w = guide.rays.shape
-        seen = self.read(guide.rays.transpose(1, 2).flatten(0, 1))  # (N T, 2 width, h, w)
-        frames = guide.lookup.shape[1]
-        # a latent frame's frames one below the other
-        places = guide.lookup.transpose(1, 2).reshape(n * t, frames * h, w, 2)
-        carried = functional.grid_sample(
-            seen.float(), places.float(), mode="bilinear", padding_mode="border", align_corners=False
-        ).to(seen.dtype)
-        split = carried.reshape(n, t, -1, frames, h, w).transpose(2, 3).reshape(n, t * frames, -1, h, w)
-        scale, offset = split.chunk(2, 2)
+    def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """rays: (N, channels, h, w). Returns scale and offset, each (N, features, h, w)."""
+        scale, offset = self.read(rays).chunk(2, 1)
         return scale, offset
 
 
@@ -220,7 +210,7 @@ class TinyAutoencoder(nn.Module):
         self.guide = None
         last = widths[3]
         if config.guide_channels:
-            self.guide = GuideReader(config.guide_channels, config.guide_hidden, widths[3])
+            self.guide = GuideReader(config.guide_channels, config.guide_widths, widths[3])
             last = config.shading_width
             decoder += [_relu(leak), nn.Conv2d(widths[3], last, 1)]
         decoder += [_relu(leak), _conv(last, 3 * patch**2)]
@@ -235,7 +225,7 @@ class TinyAutoencoder(nn.Module):
         if self.guide is not None:
             to_modulation = self.guide.read[-1]
             assert isinstance(to_modulation, nn.Conv2d)
-            nn.init.normal_(to_modulation.weight, std=0.3 / config.guide_hidden[1] ** 0.5)
+            nn.init.normal_(to_modulation.weight, std=0.3 / config.guide_widths[-1] ** 0.5)
 
     def encode(self, frames: Tensor, memory: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Raises: ValueError: T is no multiple of 4, H or W no multiple of 8."""
@@ -247,9 +237,11 @@ class TinyAutoencoder(nn.Module):
         return _run(self.encoder, frames, memory)
 
     def decode(
-        self, latents: Tensor, memory: list[Tensor] | None = None, guide: Guide | None = None
+        self, latents: Tensor, memory: list[Tensor] | None = None, guide: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Returns frames (N, 4 T, 3, H, W), not clipped, and the memory that continues them.
+
+        guide: (N, 4 T, guide_channels, H/2, W/2), what the rays of each frame met (`model.conditioning`).
 
         Raises: ValueError: a guided decoder got no guide, or one that is not guided got one.
         """
@@ -261,8 +253,9 @@ class TinyAutoencoder(nn.Module):
         else:
             layers = list(self.decoder)
             features, after = _run(layers[:-_SHADING_LAYERS], latents, memory)
-            scale, offset = self.guide(guide)
-            frames, _ = _run(layers[-_SHADING_LAYERS:], features * (1 + scale) + offset, None)
+            scale, offset = self.guide(guide.flatten(0, 1))
+            modulated = features.flatten(0, 1) * (1 + scale) + offset
+            frames, _ = _run(layers[-_SHADING_LAYERS:], modulated.unflatten(0, features.shape[:2]), None)
         if self.config.patch_size > 1:
             frames = functional.pixel_shuffle(frames, self.config.patch_size)
         return frames * self.config.pixel_std + self.config.pixel_mean, after

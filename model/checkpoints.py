@@ -32,10 +32,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
     Raises: CheckpointError: no such file, or its names or shapes are not the module's.
     """
-    try:
-        given = _read(path)
-    except (OSError, safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError) as exc:
-        raise CheckpointError(f"cannot read weights from {path}: {exc}") from exc
+    given = read_weights(path)
     wanted = module.state_dict()
     problems = [f"lacks {_some(wanted.keys() - given.keys())}"] if wanted.keys() - given.keys() else []
     if given.keys() - wanted.keys():
@@ -52,12 +49,16 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(given)
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors or `.pth` file. Raises: CheckpointError: it cannot be read."""
     loaded: dict[str, torch.Tensor]
-    if path.suffix == ".pth":
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    else:
-        loaded = safetensors.torch.load_file(path)
+    try:
+        if path.suffix == ".pth":
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            loaded = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError) as exc:
+        raise CheckpointError(f"cannot read weights from {path}: {exc}") from exc
     return loaded
 
 

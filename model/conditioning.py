@@ -1,9 +1,9 @@
 """From camera and blockout to what the demo network is told about every pixel.
 
-For each latent frame one grid of rays, 4x4 a latent pixel, is cast from the camera of its reference frame; what each
-ray met becomes `RAY_CHANNELS` plain numbers. How the picture moves inside the latent frame enters as `flow`. A small
-learned encoder (the `conditioner` graph) folds both to the denoiser's conditioning channels. The decoder is guided by
-the same rays: `lookup` says for each of the four frames where among them its surfaces are found.
+For each frame a grid of rays, 4x4 a latent pixel, is cast from its camera; what each ray met becomes `RAY_CHANNELS`
+plain numbers. All of them guide the decoder. The rays of one frame of a latent frame's four, and how the picture moves
+from its first to its last (`flow`), are folded by a small learned encoder (the `conditioner` graph) to the denoiser's
+conditioning channels.
 """
 
 from __future__ import annotations
@@ -17,109 +17,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.blockout import MATERIALS, PackedParts
-from model.camera import Array, Camera, project, ray_directions
-from model.raycast import NEAR_M, RayHits, cast, dot
+from model.camera import Array, Camera, project
+from model.raycast import RayHits, cast, dot
 
 RAYS_PER_LATENT_PX = 4
 LATENT_PX = 8
 RAY_STEP_PX = LATENT_PX / RAYS_PER_LATENT_PX
 REFERENCE_FRAME = 2
-"""Which of a latent frame's four frames the rays are cast for: the middle, so that little is uncovered either way."""
+"""Whose rays of a latent frame's four frames the denoiser is told: the middle, so that little differs either way."""
 
 LONGEST_PERIOD_M, OCTAVES = 2.4, 4
 RAY_CHANNELS = 1 + 2 + 3 + 3 + len(MATERIALS) + 4 * OCTAVES + 3 + 3
 FLOW_CHANNELS = 4
 _LAMP, _LAMP_REACH_M, _FAR_M = MATERIALS.index("lamp"), 2.6, 1000.0
-_LOOKUP_ROUNDS = 3  # from pixel to surface to pixel again, until parallax within a latent frame is found
-_DEPTH_STRIDE = 2  # depth for reprojection: one ray in two of the grid, a value every 4 px
+_STEEPEST = 0.15  # the least cosine between a ray and a normal that a ray's footprint is told apart at
+_BLUR_PX = 1.0  # standard deviation of the pixel's footprint that sines of surface position are averaged over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
-    """rays (1, RAY_CHANNELS, T, 4h, 4w), flow (1, 4, T, h, w), lookup (1, 4, T, 4h, 4w, 2), and depth (4T, 2h, 2w) in
-    view-axis metres; all float32.
+    """T latent frames of four frames each; all arrays are float32 but `part`.
 
-    part: (4T, 2h, 2w) int64, the packed part at each depth, -1 for the sky.
+    frame_rays: (1, 4, T, RAY_CHANNELS, 4h, 4w), each frame's rays. rays: (1, RAY_CHANNELS, T, 4h, 4w), those of the
+    reference frames. flow: (1, 4, T, h, w). depth: (4T, 2h, 2w), view-axis metres of every other ray, inf for the sky;
+    part: (4T, 2h, 2w) int64, the packed part there, -1 for the sky.
     """
 
+    frame_rays: NDArray[np.float32]
     rays: NDArray[np.float32]
     flow: NDArray[np.float32]
-    lookup: NDArray[np.float32]
     depth: NDArray[np.float32]
     part: NDArray[np.int64]
 
 
 def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
     """Conditioning for the frames of `cameras` (a multiple of four: four a latent frame)."""
-    rays, flows, lookups, surfaces = [], [], [], []
-    for first in range(0, len(cameras), 4):
-        group = cameras[first : first + 4]
-        hits = cast(np, parts, group[REFERENCE_FRAME], step_px=RAY_STEP_PX)
-        rays.append(ray_features(np, parts, hits))
-        flows.append(flow(np, hits, group))
-        lookups.append(lookup(hits, group))
-        surfaces += [surface_seen_from(hits, group[REFERENCE_FRAME], camera) for camera in group]
+    seen = [cast(np, parts, camera, step_px=RAY_STEP_PX) for camera in cameras]
+    latents = range(len(cameras) // 4)
+    told = [ray_features(np, parts, hits, camera.focal_px) for hits, camera in zip(seen, cameras, strict=True)]
+    references = [4 * latent + REFERENCE_FRAME for latent in latents]
+    surfaces = [coarse_surfaces(hits) for hits in seen]
     return Conditioning(
-        rays=np.stack(rays, 1)[None],
-        flow=np.stack(flows, 1)[None],
-        lookup=np.stack(lookups, 1)[None],
-        depth=np.stack([depth for depth, _ in surfaces]).astype(np.float32),
+        frame_rays=np.stack([np.stack(told[frame::4]) for frame in range(4)])[None],
+        rays=np.stack([told[at] for at in references], 1)[None],
+        flow=np.stack([flow(np, seen[at], cameras[4 * i : 4 * i + 4]) for i, at in enumerate(references)], 1)[None],
+        depth=np.stack([depth for depth, _ in surfaces]),
         part=np.stack([part for _, part in surfaces]),
     )
 
 
-def lookup(hits: RayHits, group: Sequence[Camera]) -> NDArray[np.float32]:
-    """(4, rows, cols, 2) float32: where each ray of each frame's grid finds its surface among the rays that the
-    reference frame has cast: across and down, from -1 at the grid's outer edge to 1 (torch's `grid_sample`, corners
-    not aligned).
-
-    A ray's surface is looked for where its direction points, then where the surface found there would be seen, again
-    and again. What the reference frame does not see is found beside it.
-    """
-    reference = group[REFERENCE_FRAME]
-    rows, cols = hits.depth.shape
-    top, left = reference.window[:2] if reference.window else (0, 0)
-    surface = np.where(hits.hit[..., None], hits.position, hits.origin + hits.directions * np.float32(_FAR_M))
-    ys, xs = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(cols) + 0.5) / cols, indexing="ij")
-    own = np.stack([xs, ys], -1).astype(np.float32)
-    found = np.empty((len(group), rows, cols, 2), dtype=np.float32)
-    for index, camera in enumerate(group):
-        if index == REFERENCE_FRAME:
-            found[index] = own
-            continue
-        directions = ray_directions(camera, RAY_STEP_PX)
-        points = reference.position.astype(np.float32) + directions
-        for _ in range(_LOOKUP_ROUNDS):
-            x, y, _ = project(np, reference, points)
-            x, y = (x - left) / RAY_STEP_PX, (y - top) / RAY_STEP_PX
-            column = np.clip(x, 0, cols - 1).astype(np.intp)
-            row = np.clip(y, 0, rows - 1).astype(np.intp)
-            _, _, ahead = project(np, camera, surface[row, column])
-            points = camera.position.astype(np.float32) + np.maximum(ahead, NEAR_M)[..., None] * directions
-        x, y, _ = project(np, reference, points)
-        found[index, ..., 0] = (x - left) / RAY_STEP_PX / cols
-        found[index, ..., 1] = (y - top) / RAY_STEP_PX / rows
-    placed: NDArray[np.float32] = np.clip(found * 2 - 1, -1.5, 1.5)
-    return placed
-
-
-def surface_seen_from(
-    hits: RayHits, reference: Camera, camera: Camera
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(2h, 2w) view-axis depth for `camera` and the part there, from what one at most a latent frame away has cast.
-
-    Exact but for parallax at edges: each pixel takes the surface that the reference sees in its direction, and that
-    surface's depth from where `camera` is. That saves nine casts in a chunk of twelve frames.
-    """
-    directions = ray_directions(camera, RAY_STEP_PX * _DEPTH_STRIDE)
-    x, y, ahead = project(np, reference, reference.position.astype(np.float32) + directions)
-    rows, cols = hits.depth.shape
-    column = np.clip(x / RAY_STEP_PX, 0, cols - 1).astype(np.intp)
-    row = np.clip(y / RAY_STEP_PX, 0, rows - 1).astype(np.intp)
-    _, _, depth = project(np, camera, hits.position[row, column])
-    seen = hits.hit[row, column] & (ahead > 0)
-    depth = np.where(seen, np.maximum(depth, NEAR_M), np.inf).astype(np.float32)
-    return depth, np.where(seen, hits.part[row, column], -1)
+def coarse_surfaces(hits: RayHits) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(2h, 2w) view-axis depth, inf for the sky, and the part there: a value every 4 px, of the ray in its middle."""
+    return hits.depth[1::2, 1::2].astype(np.float32), hits.part[1::2, 1::2]
 
 
 def lamp_glow(xp: ModuleType, parts: PackedParts, hits: RayHits) -> Array:
@@ -133,26 +82,36 @@ def lamp_glow(xp: ModuleType, parts: PackedParts, hits: RayHits) -> Array:
     return xp.where(hits.hit, glow, xp.zeros_like(glow))
 
 
-def ray_features(xp: ModuleType, parts: PackedParts, hits: RayHits) -> Array:
-    """(RAY_CHANNELS, rows, cols): hit, depths, normal, colour, material, sines of surface position, ray, light."""
+def ray_features(xp: ModuleType, parts: PackedParts, hits: RayHits, focal_px: float) -> Array:
+    """(RAY_CHANNELS, rows, cols): hit, depths, normal, colour, material, sines of surface position, ray, light.
+
+    A sine is averaged over what its pixel covers of the surface (integrated positional encoding, arXiv 2103.13415): it
+    fades where it is too fine to be seen, as textures do.
+    """
     one, zero = xp.ones_like(hits.depth), xp.zeros_like(hits.depth)
     seen = xp.where(hits.hit, one, zero)
     depth = xp.where(hits.hit, hits.depth, one)
     lengths = xp.sqrt(dot(hits.directions, hits.directions))
     towards = hits.directions / lengths[..., None]
+    facing = -dot(hits.normal, towards)
     channels = [seen, seen / (1 + depth / 4), seen * xp.log(1 + depth) / 4]
     channels += [hits.normal[..., i] for i in range(3)]
     channels += [hits.colour[..., i] for i in range(3)]
     channels += [xp.where(hits.material == index, seen, zero) for index in range(len(MATERIALS))]
+    footprint_m = _BLUR_PX * seen * depth / focal_px / xp.clip(facing, _STEEPEST, 1)
+    fade = xp.exp(-0.5 * (2 * math.pi / LONGEST_PERIOD_M * footprint_m) ** 2)
+    fades = [fade]
+    for _ in range(OCTAVES - 1):
+        fades.append((fades[-1] * fades[-1]) ** 2)  # twice the frequency: the fourth power
     for axis in range(2):
         angle = hits.uv[..., axis] * (2 * math.pi / LONGEST_PERIOD_M)
         sine, cosine = xp.sin(angle), xp.cos(angle)
-        for _ in range(OCTAVES):  # double angles: one pair of sines serves all octaves
-            channels += [sine, cosine]
+        for octave in range(OCTAVES):  # double angles: one pair of sines serves all octaves
+            channels += [sine * fades[octave], cosine * fades[octave]]
             sine, cosine = 2 * sine * cosine, cosine * cosine - sine * sine
     channels += [towards[..., i] for i in range(3)]
     channels.append(lamp_glow(xp, parts, hits))
-    channels.append(-dot(hits.normal, towards))
+    channels.append(facing)
     channels.append(seen * xp.clip(hits.position[..., 1] / 4, -1, 2))
     return xp.stack(channels, 0)
 

@@ -119,7 +119,7 @@ class HeliosEngine:
         guide: dict[str, NDArray[np.generic]] = {}
         if seen is not None:
             features = {"rays": seen.rays, "flow": seen.flow}
-            guide = {"rays": seen.rays, "lookup": seen.lookup}
+            guide = {"frame_rays": seen.frame_rays}
         request = ChunkRequest(texts=texts, steps=plan.steps, features=features, guide=guide, cut=window.cut)
         try:
             before = RolloutState.from_arrays(state)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model.autoencoder import DEMO, TinyAutoencoder
-from model.checkpoints import load_weights, save_weights
+from model.checkpoints import load_weights, read_weights, save_weights
 from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
 from model.demo.conditions import STATE_SIZE, Conditions
 from model.demo.data import FPS, FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT
@@ -90,9 +90,26 @@ def load_checkpoint(folder: Path | None = None) -> tuple[ModelSpec, DemoModel]:
     return spec, model.eval().requires_grad_(requires_grad=False)
 
 
+def fill_from(folder: Path, prefix: str, module: nn.Module) -> list[str]:
+    """Takes what a checkpoint has of `module` under `prefix`, where shapes agree. Returns the names that it has not.
+
+    Raises: CheckpointError: the file cannot be read.
+    """
+    given = read_weights(folder / WEIGHTS_FILE)
+    own = module.state_dict()
+    kept = {name: given[prefix + name] for name in own if prefix + name in given}
+    module.load_state_dict(own | {name: value for name, value in kept.items() if value.shape == own[name].shape})
+    return [name for name in own if name not in kept or kept[name].shape != own[name].shape]
+
+
 def load_graphs(folder: Path | None = None) -> tuple[ModelSpec, dict[str, TorchGraph]]:
     """A checkpoint's graphs as they are exported and run. Raises: SpecError, CheckpointError, as `load_checkpoint`."""
     spec, model = load_checkpoint(folder)
+    return spec, graphs_of(model, spec)
+
+
+def graphs_of(model: DemoModel, spec: ModelSpec) -> dict[str, TorchGraph]:
+    """A model's graphs as they are exported and run."""
     height, width, frames = spec.latent_height, spec.latent_width, 3
     grid = (height * RAYS_PER_LATENT_PX, width * RAYS_PER_LATENT_PX)
     memory = {
@@ -120,15 +137,14 @@ def load_graphs(folder: Path | None = None) -> tuple[ModelSpec, dict[str, TorchG
             module=Decoder(model.autoencoder),
             inputs={
                 "latents": torch.randn(1, LATENT_CHANNELS, frames, height, width),
-                "rays": torch.randn(1, RAY_CHANNELS, frames, *grid),
-                "lookup": torch.rand(1, FRAMES_PER_LATENT, frames, *grid, 2) * 2 - 1,
+                "frame_rays": torch.randn(1, FRAMES_PER_LATENT, frames, RAY_CHANNELS, *grid),
                 **memory,
             },
             outputs=("frames", *(f"next_{name}" for name in memory)),
-            dynamic_axes={"latents": {2: "frames"}, "rays": {2: "frames"}, "lookup": {2: "frames"}},
+            dynamic_axes={"latents": {2: "frames"}, "frame_rays": {2: "frames"}},
         ),
     }
-    return spec, {str(name): graph for name, graph in graphs.items()}
+    return {str(name): graph for name, graph in graphs.items()}
 
 
 def create_torch_runner(folder: Path, *, threads: int, precision: str | None = None) -> ModuleRunner:

@@ -10,7 +10,7 @@ from diffusers import HeliosTransformer3DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.autoencoder import Guide, TinyAutoencoder
+from model.autoencoder import TinyAutoencoder
 from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
 from model.demo.conditions import SLOTS, STATE_SIZE
 
@@ -113,10 +113,11 @@ class Decoder(nn.Module):
         super().__init__()
         self.autoencoder = autoencoder
 
-    def forward(self, latents: Tensor, rays: Tensor, lookup: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
-        """latents (1, 16, T, h, w), rays (1, RAY_CHANNELS, T, 4h, 4w), lookup (1, 4, T, 4h, 4w, 2) -> frames
-        (4T, 8h, 8w, 3) uint8, then one next memory for each memory."""
-        frames, after = self.autoencoder.decode(latents.transpose(1, 2), list(memory), Guide(rays=rays, lookup=lookup))
+    def forward(self, latents: Tensor, frame_rays: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        """latents (1, 16, T, h, w), frame_rays (1, 4, T, RAY_CHANNELS, 4h, 4w) -> frames (4T, 8h, 8w, 3) uint8, then
+        one next memory for each memory."""
+        guide = frame_rays.transpose(1, 2).flatten(1, 2)
+        frames, after = self.autoencoder.decode(latents.transpose(1, 2), list(memory), guide)
         pixels = (frames[0].float().clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8)
         return (pixels, *after)
 

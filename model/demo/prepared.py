@@ -1,4 +1,5 @@
-"""Clips as the networks are trained on them, on disk: what rays met, and once the autoencoder is trained, latents."""
+"""Clips as the networks are trained on them, on disk: what rays met; once the autoencoder is trained, latents; once the
+denoiser is, the latents that it paints instead."""
 
 from __future__ import annotations
 
@@ -17,12 +18,11 @@ from model.demo.data import FRAMES_PER_LATENT, Clip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """What a clip of N latent frames shows, whatever it looks like: rays (RAY_CHANNELS, N, 4h, 4w), flow (4, N, h, w),
-    lookup (4, N, 4h, 4w, 2), all float16; weights (N, STATE_SIZE) float32, its conditions."""
+    """What the denoiser is told of a clip of N latent frames: rays (RAY_CHANNELS, N, 4h, 4w) and flow (4, N, h, w),
+    both float16; weights (N, STATE_SIZE) float32, its conditions."""
 
     rays: NDArray[np.float16]
     flow: NDArray[np.float16]
-    lookup: NDArray[np.float16]
     weights: NDArray[np.float32]
 
 
@@ -31,7 +31,7 @@ def geometry_of(clip: Clip) -> Geometry:
     seen = condition(clip.parts, [clip.camera(frame) for frame in range(len(clip.frames))])
     return Geometry(
         rays=seen.rays[0].astype(np.float16), flow=seen.flow[0].astype(np.float16),
-        lookup=seen.lookup[0].astype(np.float16), weights=clip.weights[::FRAMES_PER_LATENT],
+        weights=clip.weights[::FRAMES_PER_LATENT],
     )  # fmt: skip
 
 
@@ -48,14 +48,17 @@ class PreparedFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.name = folder.name
         self.names: list[str] = []
         self.encoded: list[str] = []
+        self.painted: list[str] = []
         self.refresh()
 
     def refresh(self) -> None:
-        """Looks again which clips there are: `names` have geometry, `encoded` latents as well."""
+        """Looks again which clips there are: `names` have geometry, `encoded` latents too, `painted` a denoiser's."""
         self.names = self._with("weights")
         self.encoded = sorted(set(self.names) & set(self._with("latents")))
+        self.painted = self._with("painted")
 
     def write(self, name: str, geometry: Geometry) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +74,16 @@ class PreparedFolder:
     def read_latents(self, name: str) -> NDArray[np.float16]:
         latents: NDArray[np.float16] = self._load(name, "latents")
         return latents
+
+    def write_painted(self, name: str, latents: NDArray[np.float16]) -> None:
+        """latents: (M, 16, N, h, w), a denoiser's M attempts at the clip, not normalised."""
+        self._save(name, "painted", latents)
+
+    def read_painted(self, name: str, rng: np.random.Generator) -> NDArray[np.float16]:
+        """One of the attempts, (16, N, h, w)."""
+        attempts = self._load(name, "painted")
+        chosen: NDArray[np.float16] = attempts[int(rng.integers(len(attempts)))]
+        return chosen
 
     def _with(self, field: str) -> list[str]:
         return sorted(path.name.removesuffix(f".{field}.npy") for path in self._folder.glob(f"clip_*.{field}.npy"))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SHARES = {"autoencoder": 0.30, "text": 0.04, "denoiser": 0.56, "decoder": 0.10}
+SHARES = {"autoencoder": 0.20, "text": 0.04, "denoiser": 0.46, "decoder": 0.30}
 """How the minutes for training are divided. Text is soon learned; the denoiser never is."""
 
 
@@ -28,7 +28,7 @@ class RecipeConfig:
     folder: Path
     minutes: float
     crops: int = 1000
-    full: int = 180
+    full: int = 240
     processes: int = 2
     device: str = "cpu"
 
@@ -53,6 +53,7 @@ def stages(config: RecipeConfig) -> list[tuple[str, list[Command]]]:
         ("encode", drawn("encode")),
         ("text", [_training(config, "text")]),
         ("denoiser", [_training(config, "denoiser")]),
+        ("paint", drawn("paint")),
         ("decoder", [_training(config, "decoder")]),
         ("checkpoint", [_command(config, "checkpoint")]),
     ]
@@ -100,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", default="runs/demo", metavar="DIR", help="the run's folder; goes on where it is")
     parser.add_argument("--minutes", type=float, default=90.0, help="training in all")
     parser.add_argument("--crops", type=int, default=1000, help="clips of a quarter of the picture")
-    parser.add_argument("--full", type=int, default=180, help="clips of the whole picture")
+    parser.add_argument("--full", type=int, default=240, help="clips of the whole picture")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args(arguments)

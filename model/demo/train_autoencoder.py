@@ -1,9 +1,9 @@
-"""Trains the demo's video autoencoder on rendered clips."""
+"""Trains the demo's video autoencoder on rendered clips, and its guided decoder on what a denoiser makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.autoencoder import DEMO, Guide, TinyAutoencoder
-from model.conditioning import LATENT_PX, RAY_STEP_PX
+from model.autoencoder import DEMO, TinyAutoencoder
+from model.conditioning import LATENT_PX, RAY_STEP_PX, ray_features
 from model.demo.data import FRAMES_PER_LATENT, Clip
-from model.demo.prepared import Geometry, PreparedFolder
+from model.demo.prepared import PreparedFolder
 from model.demo.samples import reconstructions
-from model.demo.training import LossFunction, TrainConfig, load_ema, own_share, train
+from model.demo.training import LossFunction, TrainConfig, own_share, train
+from model.raycast import cast
 
 CROP, FRAMES, BATCH = 64, 8, 10
-DECODER_CROP, DECODER_BATCH = (64, 80), 8
-BLURRED = 0.5  # the share of the decoder's steps that know the latents at half their size: the guide must give edges
+DECODER_CROP, DECODER_FRAMES, DECODER_BATCH = (64, 96), 8, 8
+BLURRED = 0.5  # the share of the decoder's true latents that are known at half their size: the guide must give edges
 LATENT_NOISE = 0.3  # at most: the denoiser's errors must not become visible, and the guide is to be trusted for edges
+PAINTED = 0.6  # the share of the decoder's samples whose latents the denoiser has made, once it has made any
 
 
 class TrainedAutoencoder(TinyAutoencoder):
@@ -37,41 +39,65 @@ class TrainedAutoencoder(TinyAutoencoder):
         self.tone = nn.Conv2d(DEMO.latent_channels, 3, 1)
 
 
-def train_autoencoder(clips: Path, prepared: PreparedFolder, config: TrainConfig, device: str) -> None:
-    """Raises: FileNotFoundError: there are no clips with what their rays met."""
-    model = TrainedAutoencoder().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    train(config, model, reconstruction_loss(clips, prepared, device), samples=reconstructions)
+def train_autoencoder(clips: Path, model: TrainedAutoencoder, config: TrainConfig, device: str) -> None:
+    """Raises: FileNotFoundError: there are no clips."""
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train(config, model, reconstruction_loss(clips, device), samples=reconstructions)
 
 
-def train_decoder(clips: Path, prepared: PreparedFolder, autoencoder: Path, config: TrainConfig, device: str) -> None:
-    """Goes on with the decoder and its guide alone, on the latents that the denoiser was trained on."""
-    model = TrainedAutoencoder()
-    load_ema(autoencoder, model)
+def train_decoder(
+    clips: Path, prepared: Sequence[PreparedFolder], model: TrainedAutoencoder, config: TrainConfig, device: str
+) -> None:
+    """Goes on with the decoder and its guide alone, on the latents that the denoiser is trained on and on those that it
+    makes. prepared: folders of `clips` (`crops`, `full`) by their own name."""
+    model.requires_grad_(requires_grad=False)
     for part in (model.decoder, model.guide):
         assert part is not None
-        for parameter in part.parameters():
-            parameter.requires_grad = True
+        part.requires_grad_(requires_grad=True)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sources = [(clips / folder.name, folder) for folder in prepared]
 
     def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
         assert isinstance(model, TrainedAutoencoder)
+        if rng.random() < 0.02:
+            for folder in prepared:
+                folder.refresh()
         rng = own_share(rng)
-        samples = []
-        for name in rng.choice(prepared.encoded, DECODER_BATCH):
-            pixels = Clip.load(clips / f"{name}.npz").frames
-            window = _draw_window(pixels.shape[:3], rng, DECODER_CROP, every_px=LATENT_PX)
-            kept = window.latents_of(prepared.read_latents(name))
-            samples.append((window.frames(pixels), kept, *window.guide(prepared.read(name))))
-        wanted, given, rays, lookup = (_batch(samples, index, device) for index in range(4))
-        given = given.transpose(1, 2)
-        noise = torch.from_numpy(rng.standard_normal(given.shape, dtype=np.float32)).to(device)
-        if rng.random() < BLURRED:
-            given = functional.interpolate(functional.avg_pool3d(given, (1, 2, 2)), scale_factor=(1, 2, 2))
-        noisy = given + noise * float(rng.uniform(0, LATENT_NOISE))
-        out, _ = model.decode(noisy, None, Guide(rays=rays, lookup=lookup))
+        samples = [_decoder_sample(sources, rng) for _ in range(DECODER_BATCH)]
+        wanted, given, rays = (_batch(samples, index, device) for index in range(3))
+        out, _ = model.decode(given.transpose(1, 2), None, rays)
         return picture_loss(out, wanted.permute(0, 1, 4, 2, 3) / 255)
 
     train(config, model, loss_of, samples=reconstructions)
+
+
+def _decoder_sample(
+    sources: Sequence[tuple[Path, PreparedFolder]], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.float32]]:
+    """Frames, latents and rays of a window; the latents are a denoiser's, or true ones that are disturbed."""
+    painted = [(clips, folder, name) for clips, folder in sources for name in folder.painted]
+    if painted and rng.random() < PAINTED:
+        clips, folder, name = painted[int(rng.integers(len(painted)))]
+        latents = folder.read_painted(name, rng)
+    else:
+        encoded = [(clips, folder, name) for clips, folder in sources for name in folder.encoded]
+        clips, folder, name = encoded[int(rng.integers(len(encoded)))]
+        latents = _disturbed(folder.read_latents(name), rng)
+    clip = Clip.load(clips / f"{name}.npz")
+    window = _draw_window(clip, rng, DECODER_CROP, DECODER_FRAMES, every_px=LATENT_PX)
+    return window.frames(clip), window.latents_of(latents), window.rays(clip)
+
+
+def _disturbed(latents: NDArray[np.float16], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Often no more than half-size latents could say, and always a little noise."""
+    given = latents.astype(np.float32)
+    if rng.random() < BLURRED:
+        channels, count, rows, cols = given.shape
+        means = given.reshape(channels, count, rows // 2, 2, cols // 2, 2).mean((3, 5))
+        given = means.repeat(2, 2).repeat(2, 3)
+    noise = rng.standard_normal(given.shape, dtype=np.float32)
+    disturbed: NDArray[np.float32] = given + np.float32(rng.uniform(0, LATENT_NOISE)) * noise
+    return disturbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +111,31 @@ class _Window:
     rows: int
     cols: int
 
-    def frames(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(4 latents, rows, cols, 3)."""
-        start, count = self.first * FRAMES_PER_LATENT, self.latents * FRAMES_PER_LATENT
-        inside = (slice(self.top, self.top + self.rows), slice(self.left, self.left + self.cols))
-        return np.ascontiguousarray(pixels[start : start + count, inside[0], inside[1]])
+    @property
+    def _own_frames(self) -> range:
+        return range(self.first * FRAMES_PER_LATENT, (self.first + self.latents) * FRAMES_PER_LATENT)
 
-    def latents_of(self, latents: NDArray[np.float16]) -> NDArray[np.float16]:
+    def frames(self, clip: Clip) -> NDArray[np.uint8]:
+        """(4 latents, rows, cols, 3)."""
+        inside = (slice(self.top, self.top + self.rows), slice(self.left, self.left + self.cols))
+        own = self._own_frames
+        return np.ascontiguousarray(clip.frames[own.start : own.stop, inside[0], inside[1]])
+
+    def latents_of(self, latents: NDArray[np.floating]) -> NDArray[np.floating]:
         """(16, latents, rows / 8, cols / 8)."""
         top, left, rows, cols = (value // LATENT_PX for value in (self.top, self.left, self.rows, self.cols))
         return latents[:, self.first : self.first + self.latents, top : top + rows, left : left + cols]
 
-    def guide(self, geometry: Geometry) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Rays (C, latents, rows / 2, cols / 2), and their lookup in the window's own terms."""
-        step = int(RAY_STEP_PX)
-        top, left, rows, cols = (value // step for value in (self.top, self.left, self.rows, self.cols))
-        inside = (slice(top, top + rows), slice(left, left + cols))
-        rays = np.array(geometry.rays[:, self.first : self.first + self.latents, inside[0], inside[1]], np.float32)
-        lookup = np.array(geometry.lookup[:, self.first : self.first + self.latents, inside[0], inside[1]], np.float32)
-        height, width = geometry.rays.shape[2:]
-        whole, own = np.array([width, height], np.float32), np.array([cols, rows], np.float32)
-        at = (lookup + 1) / 2 * whole - np.array([left, top], np.float32)
-        return rays, (at / own * 2 - 1).astype(np.float32)
+    def rays(self, clip: Clip) -> NDArray[np.float32]:
+        """(4 latents, RAY_CHANNELS, rows / 2, cols / 2): cast here, they are not worth keeping."""
+        seen = []
+        for frame in self._own_frames:
+            whole = clip.camera(frame)
+            top, left = clip.window[0] + self.top, clip.window[1] + self.left
+            camera = replace(whole, window=(top, left, self.rows, self.cols))
+            hits = cast(np, clip.parts, camera, step_px=RAY_STEP_PX)
+            seen.append(ray_features(np, clip.parts, hits, camera.focal_px))
+        return np.stack(seen)
 
 
 def _batch(samples: Sequence[Sequence[NDArray[np.generic]]], index: int, device: str) -> Tensor:
@@ -124,31 +153,29 @@ def picture_loss(out: Tensor, wanted: Tensor) -> dict[str, Tensor]:
     return {"loss": loss, "psnr": -10 * torch.log10(error.square().mean().detach())}
 
 
-def reconstruction_loss(clips: Path, prepared: PreparedFolder, device: str) -> LossFunction:
+def reconstruction_loss(clips: Path, device: str) -> LossFunction:
     """`picture_loss` and the tone head's error, over random crops of clips."""
-    if not prepared.names:
-        raise FileNotFoundError(
-            f"no prepared clips of {clips}: run `python -m model.demo.train data` and `prepare` first"
-        )
-    names = prepared.names
-    rare = _share_of_rare_colours([clips / f"{name}.npz" for name in names])
+    paths = sorted(clips.glob("clip_*.npz"))
+    if not paths:
+        raise FileNotFoundError(f"no clips in {clips}: run `python -m model.demo.train data` first")
+    rare = _share_of_rare_colours(paths)
 
     def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
         assert isinstance(model, TrainedAutoencoder)
         rng = own_share(rng)
-        chosen = [*rng.integers(len(names), size=BATCH // 2), *rng.choice(len(names), size=BATCH // 2, p=rare)]
+        chosen = [*rng.integers(len(paths), size=BATCH // 2), *rng.choice(len(paths), size=BATCH // 2, p=rare)]
         samples = []
         for index in chosen:
-            pixels = Clip.load(clips / f"{names[int(index)]}.npz").frames
-            window = _draw_window(pixels.shape[:3], rng, (CROP, CROP), every_px=2)
-            samples.append((window.frames(pixels), *window.guide(prepared.read(names[int(index)]))))
-        pixels_, rays, lookup = (_batch(samples, index, device) for index in range(3))
-        frames = pixels_.permute(0, 1, 4, 2, 3) / 255
+            clip = Clip.load(paths[int(index)])
+            window = _draw_window(clip, rng, (CROP, CROP), FRAMES, every_px=2)
+            samples.append((window.frames(clip), window.rays(clip)))
+        pixels, rays = (_batch(samples, index, device) for index in range(2))
+        frames = pixels.permute(0, 1, 4, 2, 3) / 255
         latents, _ = model.encode(frames)
         strength = (LATENT_NOISE * rng.random((BATCH, 1, 1, 1, 1))).astype(np.float32)
         noise = strength * rng.standard_normal(latents.shape, dtype=np.float32)
         noisy = latents + torch.from_numpy(noise).to(device)
-        out, _ = model.decode(noisy, None, Guide(rays=rays, lookup=lookup))
+        out, _ = model.decode(noisy, None, rays)
         tones = functional.avg_pool3d(frames.transpose(1, 2), (4, 8, 8)).transpose(1, 2).flatten(0, 1)
         tone_error = functional.l1_loss(model.tone(noisy.flatten(0, 1)), tones)
         losses = picture_loss(out, frames)
@@ -157,10 +184,10 @@ def reconstruction_loss(clips: Path, prepared: PreparedFolder, device: str) -> L
     return loss_of
 
 
-def _draw_window(shape: tuple[int, ...], rng: np.random.Generator, crop: tuple[int, int], *, every_px: int) -> _Window:
-    """A window of FRAMES frames and crop (rows, cols), at a multiple of `every_px`."""
-    count, rows, cols = shape
-    latents = FRAMES // FRAMES_PER_LATENT
+def _draw_window(clip: Clip, rng: np.random.Generator, crop: tuple[int, int], frames: int, *, every_px: int) -> _Window:
+    """A window of so many frames and crop (rows, cols), at a multiple of `every_px`."""
+    count, rows, cols = clip.frames.shape[:3]
+    latents = frames // FRAMES_PER_LATENT
     top, left = (every_px * int(rng.integers(0, (whole - own) // every_px + 1)) for whole, own in
                  zip((rows, cols), crop, strict=True))  # fmt: skip
     first = int(rng.integers(0, count // FRAMES_PER_LATENT - latents + 1))

@@ -45,9 +45,9 @@ class DenoiserData:
 
 
 def train_denoiser(
-    data: DenoiserData, config: TrainConfig, device: str, samples: SampleSheet | None = None
+    data: DenoiserData, model: DemoDenoiser, config: TrainConfig, device: str, samples: SampleSheet | None = None
 ) -> nn.Module:
-    return train(config, DemoDenoiser().to(device), flow_loss(data, device), samples=samples)
+    return train(config, model.to(device), flow_loss(data, device), samples=samples)
 
 
 def flow_loss(data: DenoiserData, device: str) -> LossFunction:

@@ -99,8 +99,7 @@ def as_export(folder: Path) -> Path:
         ),
         "decoder": frames(
             latents=(1, SPEC.latent_channels, 0, height, width),
-            rays=(1, channels(folder, "rays"), 0, height * 4, width * 4),
-            lookup=(1, 4, 0, height * 4, width * 4, 2),
+            frame_rays=(1, 4, 0, channels(folder, "rays"), height * 4, width * 4),
         ),
     }
     graphs = {

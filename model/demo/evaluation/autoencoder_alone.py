@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.autoencoder import Guide, TinyAutoencoder
+from model.autoencoder import TinyAutoencoder
 from model.conditioning import condition
 from model.demo.data import FPS, FRAMES_PER_LATENT
 from model.demo.evaluation.tours import Tour
@@ -37,7 +37,7 @@ def reconstruct(autoencoder: TinyAutoencoder, tour: Tour, first: int) -> Reconst
     ]).astype(np.uint8)  # fmt: skip
     weight = next(autoencoder.parameters())
     seen = condition(tour.parts, [tour.camera(at) for at in range(first, first + CLIP_FRAMES)])
-    guide = Guide(rays=torch.from_numpy(seen.rays).to(weight), lookup=torch.from_numpy(seen.lookup).to(weight))
+    guide = torch.from_numpy(seen.frame_rays).to(weight).transpose(1, 2).flatten(1, 2)
     with torch.no_grad():
         given = torch.from_numpy(frames).permute(0, 3, 1, 2)[None].to(weight) / 255
         made, _ = autoencoder.decode(autoencoder.encode(given)[0], None, guide)

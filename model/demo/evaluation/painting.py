@@ -54,7 +54,7 @@ class Painter:
             began_s = time.monotonic()
             seen = condition(tour.parts, [tour.camera(start + i) for i in range(count)])
             features: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "flow": seen.flow}
-            guide: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "lookup": seen.lookup}
+            guide: dict[str, NDArray[np.generic]] = {"frame_rays": seen.frame_rays}
             request = ChunkRequest(
                 texts=(tour.text(start),) * self._latents, steps=self._spec.stage_steps, features=features, guide=guide,
                 cut=afresh is not None and start == first,

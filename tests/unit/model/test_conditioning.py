@@ -10,7 +10,7 @@ import pytest
 
 from model.blockout import MATERIALS, Blockout, Part, Shape
 from model.camera import Camera, quaternion_from_yaw_pitch
-from model.conditioning import RAY_CHANNELS, RAY_STEP_PX, REFERENCE_FRAME, condition, lamp_glow, lookup, ray_features
+from model.conditioning import RAY_CHANNELS, REFERENCE_FRAME, condition, lamp_glow, ray_features
 from model.raycast import cast
 
 WALL = Part(id=1, shape=Shape.BOX, position=(0, 0, -10.5), size=(60, 60, 1), material="tiles", colour=(0.5, 0.6, 0.7))
@@ -24,10 +24,11 @@ def camera(yaw_rad: float = 0.0, x: float = 0.0) -> Camera:
 
 def test_shapes_and_finiteness_with_sky():
     seen = condition(Blockout().add([LAMP]).pack(), [camera()] * 8)
+    assert seen.frame_rays.shape == (1, 4, 2, RAY_CHANNELS, 32, 48)
     assert seen.rays.shape == (1, RAY_CHANNELS, 2, 32, 48)
     assert seen.flow.shape == (1, 4, 2, 8, 12)
     assert seen.depth.shape == (8, 16, 24)
-    assert np.isfinite(seen.rays).all()
+    assert np.isfinite(seen.frame_rays).all()
     assert np.isinf(seen.depth).any()
 
 
@@ -58,18 +59,51 @@ def test_each_frame_has_its_own_depth():
     np.testing.assert_allclose(depth[:, 8, 12], [10.0, 9.5, 9.0, 8.5], rtol=1e-4)
 
 
+def test_every_frame_has_rays_of_its_own_and_the_denoiser_those_of_one():
+    """A post before a wall, passed at arm's length: no frame's grid shows it where another's does."""
+    post = Part(id=3, shape=Shape.CYLINDER, position=(0, 0, -3), size=(0.6, 9, 0.6), material="stone")
+    parts = Blockout().add([WALL, post]).pack()
+    cameras = [camera(x=0.15 * i) for i in range(8)]
+    seen = condition(parts, cameras)
+    stone = 9 + MATERIALS.index("stone")
+    for index, one in enumerate(cameras):
+        hits = cast(np, parts, one, step_px=2)
+        own = seen.frame_rays[0, index % 4, index // 4]
+        np.testing.assert_array_equal(own, ray_features(np, parts, hits, one.focal_px))
+        assert own[stone].sum() > 0
+        np.testing.assert_array_equal(seen.depth[index], hits.depth[1::2, 1::2])
+        np.testing.assert_array_equal(seen.part[index], hits.part[1::2, 1::2])
+    assert (seen.frame_rays[0, 0, 0, stone] != seen.frame_rays[0, 1, 0, stone]).any()
+    np.testing.assert_array_equal(seen.rays[0, :, 1], seen.frame_rays[0, REFERENCE_FRAME, 1])
+
+
+def told_of(at: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """What rays met, and what the network is told of it."""
+    parts = Blockout().add([WALL]).pack()
+    hits = cast(np, parts, at, step_px=2)
+    return hits.uv, ray_features(np, parts, hits, at.focal_px)
+
+
 def test_channels_name_material_and_place():
-    hits = cast(np, Blockout().add([WALL]).pack(), camera(), step_px=2)
-    features = ray_features(np, Blockout().add([WALL]).pack(), hits)
+    _, features = told_of(camera())
     material = features[9 : 9 + len(MATERIALS), 16, 24]
     assert material.argmax() == MATERIALS.index("tiles")
     assert material.sum() == 1
     np.testing.assert_allclose(features[3:6, 16, 24], (0, 0, 1), atol=1e-5)
     np.testing.assert_allclose(features[6:9, 16, 24], WALL.colour, atol=1e-5)
-    # the sines of the last octave really have a period of 0.3 m
-    u = hits.uv[16, 24, 0]
-    last_sine = features[9 + len(MATERIALS) + 6, 16, 24]
-    assert last_sine == pytest.approx(math.sin(2 * math.pi * u / 0.3), abs=1e-3)
+
+
+def test_sines_double_their_frequency_and_fade_with_the_footprint_of_a_pixel():
+    near = replace(camera(), position=np.array([0.0, 0.0, -9.0]))  # a metre before the wall: 1.8 cm a pixel
+    uv, features = told_of(near)
+    sines = features[9 + len(MATERIALS) :: 2][:4, 16, 24]
+    for octave, sine in enumerate(sines):
+        turns = 2**octave / 2.4
+        fade = math.exp(-0.5 * (2 * math.pi * turns / near.focal_px) ** 2)
+        assert sine == pytest.approx(fade * math.sin(2 * math.pi * turns * uv[16, 24, 0]), abs=2e-3)
+    far = replace(camera(), position=np.array([0.0, 0.0, 60.0]))  # 70 m before it: 1.3 m a pixel
+    _, features = told_of(far)
+    assert np.abs(features[9 + len(MATERIALS) + 2 : 9 + len(MATERIALS) + 8, 12:20, 20:28]).max() < 1e-3
 
 
 def test_glow_falls_with_distance():
@@ -77,32 +111,3 @@ def test_glow_falls_with_distance():
     hits = cast(np, parts, camera(), step_px=2)
     glow = lamp_glow(np, parts, hits)
     assert glow[16, 23] > glow[16, 40] > glow[1, 1] > 0
-
-
-def carried(field: np.ndarray, lookup: np.ndarray) -> np.ndarray:
-    """Each ray's nearest value of a reference frame's grid."""
-    rows, cols = field.shape
-    column = np.clip((lookup[..., 0] + 1) / 2 * cols, 0, cols - 1).astype(int)
-    row = np.clip((lookup[..., 1] + 1) / 2 * rows, 0, rows - 1).astype(int)
-    return field[row, column]
-
-
-def test_lookup_finds_each_frame_s_surfaces():
-    """A post before a wall, passed at arm's length: parallax moves it much and the wall little."""
-    post = Part(id=3, shape=Shape.CYLINDER, position=(0, 0, -3), size=(0.6, 9, 0.6), material="stone")
-    parts = Blockout().add([WALL, post]).pack()
-    cameras = [camera(x=0.08 * i, yaw_rad=0.02 * i) for i in range(4)]
-    reference = cast(np, parts, cameras[REFERENCE_FRAME], step_px=RAY_STEP_PX)
-    found = lookup(reference, cameras)
-    for index, one in enumerate(cameras):
-        truth = cast(np, parts, one, step_px=RAY_STEP_PX)
-        agreed = carried(reference.part, found[index]) == truth.part
-        assert agreed.mean() > (0.999 if index == REFERENCE_FRAME else 0.9)  # what a post uncovers was not seen
-        offset = carried(reference.position[..., 0], found[index]) - truth.position[..., 0]
-        assert np.median(np.abs(offset[agreed])) < 0.18  # half of what lies between two rays on the wall
-
-
-def test_lookup_of_a_turn_finds_the_sky():
-    found = lookup(cast(np, Blockout().pack(), camera(), step_px=RAY_STEP_PX), [camera(yaw_rad=0.05)] + [camera()] * 3)
-    shift_px = (found[1, 16, 24, 0] - found[0, 16, 24, 0]) / 2 * 96
-    assert shift_px == pytest.approx(0.05 * 32 / math.tan(math.radians(30)), rel=0.1)
