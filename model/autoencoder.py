@@ -76,25 +76,35 @@ class Gated(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.both = nn.Conv2d(channels_in, 2 * channels_out, 1)
+        self.value, self.gate = (nn.Conv2d(channels_in, channels_out, 1) for _ in range(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.both(x).chunk(2, 1)
+    def forward(self, x: Tensor, told: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """told: two of (N, channels_out, 1, 1), what is the same for a whole picture."""
+        value, gate = self.value(x), self.gate(x)
+        if told is not None:
+            value, gate = value + told[0], gate + told[1]
         product: Tensor = value * functional.relu(gate)
         return product
 
 
 class GuideReader(nn.Module):
-    """Reads every ray by itself: a scale and an offset for each of the decoder's last features."""
+    """Reads every ray by itself, in the light of the whole picture: a scale and an offset for each of the decoder's
+    last features."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...], features: int) -> None:
+    def __init__(self, channels: int, widths: tuple[int, ...], features: int, coarse: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [Gated(before, after) for before, after in pairwise((channels, *widths))]
         self.read = nn.Sequential(*layers, nn.Conv2d(widths[-1], 2 * features, 1))
+        self.light = nn.Sequential(nn.Linear(coarse, coarse), nn.ReLU(), nn.Linear(coarse, 2 * widths[-1]))
 
-    def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """rays: (N, channels, h, w). Returns scale and offset, each (N, features, h, w)."""
-        scale, offset = self.read(rays).chunk(2, 1)
+    def forward(self, rays: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """rays: (N, channels, h, w). coarse: (M, coarse, ., .), M divides N: pictures as their latents tell them, from
+        which light and weather are read. Returns scale and offset, each (N, features, h, w)."""
+        *first, last, to_modulation = self.read
+        for layer in first:
+            rays = layer(rays)
+        told = self.light(coarse.mean((2, 3))).repeat_interleave(rays.shape[0] // coarse.shape[0], 0)
+        scale, offset = to_modulation(last(rays, told[..., None, None].chunk(2, 1))).chunk(2, 1)
         return scale, offset
 
 
@@ -210,7 +220,7 @@ class TinyAutoencoder(nn.Module):
         self.guide = None
         last = widths[3]
         if config.guide_channels:
-            self.guide = GuideReader(config.guide_channels, config.guide_widths, widths[3])
+            self.guide = GuideReader(config.guide_channels, config.guide_widths, widths[3], widths[0])
             last = config.shading_width
             decoder += [_relu(leak), nn.Conv2d(widths[3], last, 1)]
         decoder += [_relu(leak), _conv(last, 3 * patch**2)]
@@ -226,6 +236,10 @@ class TinyAutoencoder(nn.Module):
             to_modulation = self.guide.read[-1]
             assert isinstance(to_modulation, nn.Conv2d)
             nn.init.normal_(to_modulation.weight, std=0.3 / config.guide_widths[-1] ** 0.5)
+            to_light = self.guide.light[-1]
+            assert isinstance(to_light, nn.Linear)
+            nn.init.zeros_(to_light.weight)
+            nn.init.zeros_(to_light.bias)
 
     def encode(self, frames: Tensor, memory: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Raises: ValueError: T is no multiple of 4, H or W no multiple of 8."""
@@ -252,10 +266,14 @@ class TinyAutoencoder(nn.Module):
             frames, after = _run(self.decoder, latents, memory)
         else:
             layers = list(self.decoder)
-            features, after = _run(layers[:-_SHADING_LAYERS], latents, memory)
-            scale, offset = self.guide(guide.flatten(0, 1))
+            finer = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Upsample))
+            seen = self.config.decoder_blocks[0]
+            coarse, after = _run(layers[:finer], latents, memory and memory[:seen])
+            features, after_finer = _run(layers[finer:-_SHADING_LAYERS], coarse, memory and memory[seen:])
+            scale, offset = self.guide(guide.flatten(0, 1), coarse.flatten(0, 1))
             modulated = features.flatten(0, 1) * (1 + scale) + offset
             frames, _ = _run(layers[-_SHADING_LAYERS:], modulated.unflatten(0, features.shape[:2]), None)
+            after += after_finer
         if self.config.patch_size > 1:
             frames = functional.pixel_shuffle(frames, self.config.patch_size)
         return frames * self.config.pixel_std + self.config.pixel_mean, after

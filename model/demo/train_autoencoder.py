@@ -21,8 +21,10 @@ from model.demo.training import LossFunction, TrainConfig, own_share, train
 from model.raycast import cast
 
 CROP, FRAMES, BATCH = 64, 8, 10
-DECODER_CROP, DECODER_FRAMES, DECODER_BATCH = (64, 96), 8, 8
-BLURRED = 0.5  # the share of the decoder's true latents that are known at half their size: the guide must give edges
+DECODER_CROP, DECODER_FRAMES, DECODER_LENGTHS = (64, 96), 64, (4, 8)
+"""The decoder's crops, how many frames of them a step sees, and how many may be of one clip."""
+BLURS, BLUR_SHARES = (1, 2, 4), (0.3, 0.3, 0.4)
+"""Over how many latent pixels (squared) the decoder's true latents are averaged: edges and textures are the guide's."""
 LATENT_NOISE = 0.3  # at most: the denoiser's errors must not become visible, and the guide is to be trusted for edges
 PAINTED = 0.6  # the share of the decoder's samples whose latents the denoiser has made, once it has made any
 
@@ -62,8 +64,9 @@ def train_decoder(
         if rng.random() < 0.02:
             for folder in prepared:
                 folder.refresh()
+        frames = int(rng.choice(DECODER_LENGTHS))
         rng = own_share(rng)
-        samples = [_decoder_sample(sources, rng) for _ in range(DECODER_BATCH)]
+        samples = [_decoder_sample(sources, frames, rng) for _ in range(DECODER_FRAMES // frames)]
         wanted, given, rays = (_batch(samples, index, device) for index in range(3))
         out, _ = model.decode(given.transpose(1, 2), None, rays)
         return picture_loss(out, wanted.permute(0, 1, 4, 2, 3) / 255)
@@ -72,7 +75,7 @@ def train_decoder(
 
 
 def _decoder_sample(
-    sources: Sequence[tuple[Path, PreparedFolder]], rng: np.random.Generator
+    sources: Sequence[tuple[Path, PreparedFolder]], frames: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.float32]]:
     """Frames, latents and rays of a window; the latents are a denoiser's, or true ones that are disturbed."""
     painted = [(clips, folder, name) for clips, folder in sources for name in folder.painted]
@@ -84,17 +87,17 @@ def _decoder_sample(
         clips, folder, name = encoded[int(rng.integers(len(encoded)))]
         latents = _disturbed(folder.read_latents(name), rng)
     clip = Clip.load(clips / f"{name}.npz")
-    window = _draw_window(clip, rng, DECODER_CROP, DECODER_FRAMES, every_px=LATENT_PX)
+    window = _draw_window(clip, rng, DECODER_CROP, frames, every_px=LATENT_PX)
     return window.frames(clip), window.latents_of(latents), window.rays(clip)
 
 
 def _disturbed(latents: NDArray[np.float16], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Often no more than half-size latents could say, and always a little noise."""
+    """Often no more than smaller latents could say, and always a little noise."""
     given = latents.astype(np.float32)
-    if rng.random() < BLURRED:
-        channels, count, rows, cols = given.shape
-        means = given.reshape(channels, count, rows // 2, 2, cols // 2, 2).mean((3, 5))
-        given = means.repeat(2, 2).repeat(2, 3)
+    blur = int(rng.choice(BLURS, p=BLUR_SHARES))
+    channels, count, rows, cols = given.shape
+    means = given.reshape(channels, count, rows // blur, blur, cols // blur, blur).mean((3, 5))
+    given = means.repeat(blur, 2).repeat(blur, 3)
     noise = rng.standard_normal(given.shape, dtype=np.float32)
     disturbed: NDArray[np.float32] = given + np.float32(rng.uniform(0, LATENT_NOISE)) * noise
     return disturbed
