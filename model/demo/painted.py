@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from model.demo.prepared import Geometry
 from model.rollout import Rollout
 from model.runners.base import ModuleRunner
-from model.spec import ModelSpec
-from model.state import ChunkRequest
+from model.spec import Graph, ModelSpec
+from model.state import ChunkRequest, RolloutState
 
 _CHUNK_LATENTS, _SHARES = (1, 2, 3), (0.5, 0.2, 0.3)
 
@@ -25,7 +25,7 @@ class ClipPainter:
 
     def __init__(self, spec: ModelSpec, runner: ModuleRunner) -> None:
         """runner: must not start decoding by itself; nothing is decoded here."""
-        self._spec = spec
+        self._spec, self._runner = spec, runner
         self._rollout = Rollout(spec, runner, clock=time.monotonic)
         self._mean = np.array(spec.latents_mean, np.float32)[:, None, None, None]
         self._inv_std = np.array(spec.latents_inv_std, np.float32)[:, None, None, None]
@@ -44,9 +44,16 @@ class ClipPainter:
                 features={"rays": geometry.rays[None, :, own].astype(np.float32),
                           "flow": geometry.flow[None, :, own].astype(np.float32)},
             )  # fmt: skip
-            begun = self._rollout.begin(replace(state, text_state=geometry.weights[first][None]), request)
+            begun = self._rollout.begin(self._under(geometry.weights[first][None], state), request)
             made.append(begun.latents)
             state, first = begun.state, first + length
         latents = np.concatenate(made, axis=2)[0]
         raw: NDArray[np.float16] = (latents / self._inv_std + self._mean).astype(np.float16)
         return raw
+
+    def _under(self, conditions: NDArray[np.float32], state: RolloutState) -> RolloutState:
+        """The state with other conditions in force, as if texts had asked for them."""
+        silent = np.zeros((1, self._spec.text_words), np.int64)
+        told = self._runner.run(Graph.TEXT_ENCODER, {"tokens": silent, "state": conditions})
+        embeddings = np.asarray(told["embeddings"], np.float32)
+        return replace(state, text_state=conditions, text_embeddings=embeddings)

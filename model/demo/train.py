@@ -22,25 +22,23 @@ from __future__ import annotations
 import argparse
 import sys
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import nn
 
-from model.demo.charts import Picture
-from model.demo.checkpoint import DemoModel, demo_spec, fill_from, graphs_of, save_checkpoint
+from model.demo.checkpoint import DemoModel, demo_spec, graphs_of, save_checkpoint
 from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, Clip, render_clips
 from model.demo.network import DemoDenoiser
 from model.demo.painted import ClipPainter
 from model.demo.prepared import PreparedFolder, geometry_of, latent_statistics, latents_of
-from model.demo.samples import rollouts
 from model.demo.train_autoencoder import TrainedAutoencoder, train_autoencoder, train_decoder
 from model.demo.train_denoiser import DenoiserData, train_denoiser
 from model.demo.train_text import train_text
-from model.demo.training import SampleSheet, TrainConfig, join_processes, load_ema, make_deterministic, stop_on_signals
+from model.demo.trained_so_far import TrainedSoFar
+from model.demo.training import TrainConfig, join_processes, make_deterministic, stop_on_signals
+from model.errors import CheckpointError
 from model.runners.torch import TorchRunner
 
 CROP = (96, 160)
@@ -63,72 +61,46 @@ def main(arguments: list[str] | None = None) -> int:
                      count=offset + options.clips,
                      latents=CLIP_LATENTS, rows=rows, cols=cols, device=options.device)  # fmt: skip
         return 0
-    rates = {"autoencoder": 3e-3, "decoder": 2e-3, "text": 2e-3, "denoiser": 1.5e-3}
-    config = TrainConfig(
-        folder=folder / options.stage, minutes=options.minutes, peak_rate=options.rate or rates.get(options.stage, 0.0),
-        seed=options.seed, last_step=options.steps, should_stop=stop_on_signals(),
-        bf16=options.precision == "bf16" or (options.precision == "auto" and options.device == "cuda"),
-    )  # fmt: skip
-    run = _Trained(folder, options.begin)
-    if options.stage == "autoencoder":
-        train_autoencoder(folder / "clips" / "crops", run.begun("autoencoder", TrainedAutoencoder()), config,
-                          options.device)  # fmt: skip
-    elif options.stage == "decoder":
-        prepared = [PreparedFolder(folder / "prepared" / kind) for kind in KINDS]
-        train_decoder(folder / "clips", prepared, run.trained("autoencoder", TrainedAutoencoder()), config,
-                      options.device)  # fmt: skip
-    elif options.stage == "text":
-        train_text(config, options.device)
-    elif options.stage == "checkpoint":
-        write_checkpoint(run)
-    elif options.stage in ("prepare", "encode"):
-        prepare_clips(run, worker=options.worker, workers=options.workers, encode=options.stage == "encode")
-    elif options.stage == "paint":
-        paint_clips(run, worker=options.worker, workers=options.workers)
-    else:
-        data = denoiser_data(folder, full_share=options.full_share)
-        train_denoiser(data, run.begun("denoiser", DemoDenoiser()), config, options.device, denoiser_samples(run, data))
+    run = TrainedSoFar(folder, options.begin)
+    try:
+        if options.stage in _RATES:
+            _train(run, options)
+        elif options.stage == "checkpoint":
+            write_checkpoint(run)
+        elif options.stage == "paint":
+            paint_clips(run, worker=options.worker, workers=options.workers)
+        else:
+            prepare_clips(run, worker=options.worker, workers=options.workers, encode=options.stage == "encode")
+    except (FileNotFoundError, CheckpointError) as exc:
+        print(f"{options.stage}: {exc}", file=sys.stderr)
+        return 1
     return 0
 
 
-_Module = TypeVar("_Module", bound=nn.Module)
-_PARTS = {"autoencoder": "autoencoder.", "text": "reader.", "denoiser": "denoiser."}
-"""What a checkpoint's names begin with, by the stage that trains them."""
+_RATES = {"autoencoder": 3e-3, "decoder": 2e-3, "text": 2e-3, "denoiser": 1.5e-3}
+"""Peak learning rates of the stages that train."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Trained:
-    """What a run has trained so far, and the checkpoint that stands for what it has not."""
-
-    folder: Path
-    begin: Path | None
-
-    def begun(self, stage: str, module: _Module) -> _Module:
-        """`module` as the stage's training begins: with the checkpoint's weights, where there is one."""
-        if self.begin is not None and not self._state(stage).exists():
-            left = fill_from(self.begin, _PARTS[stage], module)
-            print(f"{stage}: from {self.begin}; new are {', '.join(left) or 'none'}", flush=True)
-        return module
-
-    def trained(self, stage: str, module: _Module) -> _Module:
-        """`module` with the stage's averaged weights. Raises: FileNotFoundError: it was not trained, and there is no
-        checkpoint."""
-        if self._state(stage).exists():
-            load_ema(self.folder / stage, module)
-        elif self.begin is not None:
-            self.begun(stage, module)
-        else:
-            raise FileNotFoundError(f"{self._state(stage)}: train that stage first, or give --from CHECKPOINT")
-        return module
-
-    def is_trained(self, stage: str) -> bool:
-        return self._state(stage).exists()
-
-    def _state(self, stage: str) -> Path:
-        return self.folder / stage / "state.pt"
+def _train(run: TrainedSoFar, options: argparse.Namespace) -> None:
+    config = TrainConfig(
+        folder=run.folder / options.stage, minutes=options.minutes, peak_rate=options.rate or _RATES[options.stage],
+        seed=options.seed, last_step=options.steps, should_stop=stop_on_signals(),
+        bf16=options.precision == "bf16" or (options.precision == "auto" and options.device == "cuda"),
+    )  # fmt: skip
+    clips, prepared = run.folder / "clips", [PreparedFolder(run.folder / "prepared" / kind) for kind in KINDS]
+    if options.stage == "autoencoder":
+        train_autoencoder(clips / "crops", run.begun("autoencoder", TrainedAutoencoder()), config, options.device)
+    elif options.stage == "decoder":
+        begun = run.trained("autoencoder", TrainedAutoencoder())
+        train_decoder(clips, prepared, begun, config, options.device)
+    elif options.stage == "text":
+        train_text(config, options.device)
+    else:
+        data = denoiser_data(prepared, full_share=options.full_share)
+        train_denoiser(data, run.begun("denoiser", DemoDenoiser()), config, options.device, run.denoiser_samples(data))
 
 
-def prepare_clips(run: _Trained, *, worker: int, workers: int, encode: bool) -> None:
+def prepare_clips(run: TrainedSoFar, *, worker: int, workers: int, encode: bool) -> None:
     """Writes what the rays of every clip met where that is missing, or (encode) its latents; worker n of m takes each
     m-th clip."""
     autoencoder = TrainedAutoencoder()
@@ -145,7 +117,7 @@ def prepare_clips(run: _Trained, *, worker: int, workers: int, encode: bool) -> 
         print(f"{len(prepared.names)} {kind} prepared, {len(prepared.encoded)} encoded", flush=True)
 
 
-def paint_clips(run: _Trained, *, worker: int, workers: int) -> None:
+def paint_clips(run: TrainedSoFar, *, worker: int, workers: int) -> None:
     """Writes the latents that the denoiser makes of every clip of whole frames, two attempts at each."""
     crops, full = (PreparedFolder(run.folder / "prepared" / kind) for kind in KINDS)
     model = DemoModel()
@@ -160,39 +132,18 @@ def paint_clips(run: _Trained, *, worker: int, workers: int) -> None:
     print(f"{len(full.painted)} painted", flush=True)
 
 
-def denoiser_samples(run: _Trained, data: DenoiserData) -> SampleSheet:
-    """Rollouts of the denoiser that is being trained, decoded by the run's autoencoder."""
-    model, spec = _with_autoencoder(run), demo_spec(data.mean, data.std)
-
-    def drawn(denoiser: nn.Module) -> Picture:
-        model.denoiser.load_state_dict(denoiser.state_dict())
-        return rollouts(model, spec)
-
-    return drawn
-
-
-def _with_autoencoder(run: _Trained) -> DemoModel:
-    """A model that has the run's autoencoder, its decoder tuned if it was, and nothing else yet."""
-    autoencoder = TrainedAutoencoder()
-    run.trained("decoder" if run.is_trained("decoder") else "autoencoder", autoencoder)
-    del autoencoder.tone
-    model = DemoModel()
-    model.autoencoder.load_state_dict(autoencoder.state_dict())
-    return model
-
-
-def write_checkpoint(run: _Trained) -> None:
+def write_checkpoint(run: TrainedSoFar) -> None:
     """Gathers the averaged weights of all stages into one checkpoint, `checkpoint` in the run's folder."""
-    model = _with_autoencoder(run)
+    model = run.with_autoencoder()
     run.trained("text", model.reader)
     run.trained("denoiser", model.denoiser)
     crops = PreparedFolder(run.folder / "prepared" / "crops")
     save_checkpoint(model, demo_spec(*latent_statistics(crops)), run.folder / "checkpoint")
 
 
-def denoiser_data(folder: Path, *, full_share: float) -> DenoiserData:
+def denoiser_data(prepared: Sequence[PreparedFolder], *, full_share: float) -> DenoiserData:
     """Crops for the upper two stages (a crop is too small for the lowest), whole frames for all three."""
-    crops, full = (PreparedFolder(folder / "prepared" / kind) for kind in KINDS)
+    crops, full = prepared
     mean, std = latent_statistics(crops)
     return DenoiserData(
         folders=(crops, full), share=(1 - full_share, full_share), stages=((0.0, 0.3, 0.7), (0.5, 0.25, 0.25)),
