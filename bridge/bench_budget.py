@@ -38,7 +38,7 @@ def bench_budget(names: Sequence[str], *, seconds: float, seed: int, report: Pat
         f"({engine.fixed_share:.0%} of it whatever the length), {traces.TICK_HZ:g} controls/s, "
         f"{seconds:g} s, seed {seed}"
     )
-    print(f"{'trace':20} {'who':18} {'delivery':>9} {'age p50':>8} {'p95':>7} {'camera p99':>11} "
+    print(f"{'trace':20} {'who':18} {'delivery':>9} {'own frame':>9} {'age p50':>8} {'p95':>7} {'camera p99':>11} "
           f"{'gen.':>6} {'repr.':>6} {'held':>6} {'wasted':>7}")  # fmt: skip
     results: dict[str, dict[str, Json]] = {}
     rows = []
@@ -72,7 +72,8 @@ def _line(name: str, who: str, one: Json) -> str:
     age, camera, sources = (_mapping(one[key]) for key in ("control_age_ms", "camera_ms", "sources"))
     wasted = f"{one['wasted']:>7.1%}" if "wasted" in one else f"{'-':>7}"
     return (
-        f"{name:20} {who:18} {one['delivery']:>9.2%} {_ms(age['p50']):>8} {_ms(age['p95']):>7} "
+        f"{name:20} {who:18} {one['delivery']:>9.2%} {one['own_frame']:>9.2%} "
+        f"{_ms(age['p50']):>8} {_ms(age['p95']):>7} "
         f"{_ms(camera['p99']):>11} {sources['generated']:>6.1%} {sources['reprojected']:>6.1%} {sources['held']:>6.1%} "
         f"{wasted}"
     )

@@ -1,7 +1,7 @@
 """Plays a trace against the code that serves: session, player, conductor and ledger, on one fake clock.
 
 Only what touches the world is replaced: the network by the trace's delays, the engine process by its costs, the pixels
-by nothing. One server thread: whatever arrives while it is busy waits.
+by nothing. One server thread: whatever arrives while it is busy waits, and is taken in before the newest is answered.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class _Seat:
     player: Player
     outcome: Outcome
     pending: int = 0  # the control to send next
+    unanswered: tuple[ControlAccepted, Sent] | None = None
     newest_read: int = -1
     last_camera_us: int = 0
 
@@ -143,9 +144,11 @@ class Simulation:
         for name, seat in self._seats.items():
             self._at(self._began_us + seat.trace.controls[0].sent_us, self._sender(name, seat))
         while self._events:
-            at_us, _, act = heapq.heappop(self._events)
-            self._clock.sleep_until_us(at_us)
-            act()
+            self._clock.sleep_until_us(self._events[0][0])
+            while self._events and self._events[0][0] <= self._clock.now_us():
+                heapq.heappop(self._events)[2]()
+            for seat in self._seats.values():
+                self._answer_newest(seat)
             self._make_frames()
         for name, seat in self._seats.items():
             now_us = self._clock.now_us()
@@ -181,8 +184,9 @@ class Simulation:
 
         def send() -> None:
             sent = seat.trace.controls[seat.pending]
-            control = _control(seat.pending, sent, self._clock.now_us(), frame_received_seq=seat.newest_read)
-            self._at(self._clock.now_us() + sent.up_us, lambda: self._receive(seat, control, sent))
+            at_us = self._began_us + sent.sent_us  # the server's work may have put the clock ahead of the client's tick
+            control = _control(seat.pending, sent, at_us, frame_received_seq=seat.newest_read)
+            self._at(at_us + sent.up_us, lambda: self._receive(seat, control, sent))
             seat.pending += 1
             if seat.pending < len(seat.trace.controls):
                 self._at(self._began_us + seat.trace.controls[seat.pending].sent_us, send)
@@ -190,18 +194,20 @@ class Simulation:
         return send
 
     def _receive(self, seat: _Seat, control: Control, sent: Sent) -> None:
-        """The server takes a control in and answers."""
+        """The server takes a control in."""
         # What a socket held up arrives behind the answers made meanwhile: the clock may be ahead of the event.
         now_us = self._clock.now_us()
         for output in seat.session.receive(control, now_us):
             if isinstance(output, ControlAccepted):
                 seat.player.push(output)
-                if seat.session.has_credit:
-                    self._answer(seat, output, sent)
+                seat.unanswered = output, sent
         accounts = seat.session.accounts
         seat.outcome.totals_held &= sum(accounts.values()) == seat.session.ledger.controls == control.seq + 1
 
-    def _answer(self, seat: _Seat, accepted: ControlAccepted, sent: Sent) -> None:
+    def _answer_newest(self, seat: _Seat) -> None:
+        if seat.unanswered is None or not seat.session.has_credit:
+            return
+        (accepted, sent), seat.unanswered = seat.unanswered, None
         header, pixels = seat.player.answer(accepted, PixelFormat.RGB8)
         self._clock.advance_us(_ANSWER_US[header.source])
         for output in seat.session.answer(header, pixels):
@@ -273,11 +279,11 @@ def cuts_of(plan: Plan) -> tuple[int, ...]:
     return tuple(range(1, plan.frames, 4))
 
 
-def _control(seq: int, sent: Sent, now_us: int, *, frame_received_seq: int) -> Control:
+def _control(seq: int, sent: Sent, at_us: int, *, frame_received_seq: int) -> Control:
     x, y, z = (float(v) for v in sent.pose.position)
     qx, qy, qz, qw = (float(v) for v in sent.pose.rotation)
     return Control(
-        seq=seq, t_us=now_us + CLIENT_CLOCK_US, position=(x, y, z), rotation=(qx, qy, qz, qw),
+        seq=seq, t_us=at_us + CLIENT_CLOCK_US, position=(x, y, z), rotation=(qx, qy, qz, qw),
         vertical_fov_deg=sent.pose.vertical_fov_deg, action=sent.action,
         teleport=sent.teleport, frame_received_seq=frame_received_seq,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import pytest
@@ -36,16 +37,22 @@ def test_every_control_ends_in_exactly_one_account_at_every_instant(name: str) -
     assert outcome.ledger.answered == len(outcome.answers)
 
 
-@pytest.mark.parametrize("name", [name for name in traces.NAMES if name != "bursty"])
+@pytest.mark.parametrize("name", traces.NAMES)
 def test_every_control_is_answered_in_time_however_slow_the_engine(name: str) -> None:
     assert own(name)["delivery"] >= 0.999
 
 
-def test_what_a_burst_supersedes_is_dropped_and_says_so() -> None:
-    accounts = own("bursty")["accounts"]
-    assert accounts["dropped: superseded"] > 0
-    assert accounts["late"] == 0
-    assert own("bursty")["delivery"] >= 0.95
+def test_of_controls_that_arrive_together_the_newest_is_answered_and_the_others_say_so() -> None:
+    trace, _ = played("bursty")
+    arrivals_us = [sent.sent_us + sent.up_us for sent in trace.controls]
+    together = sum(one == after for one, after in itertools.pairwise(arrivals_us))
+    bursty = own("bursty")
+    assert together > 0
+    assert bursty["accounts"]["dropped: overtaken"] >= together
+    assert bursty["accounts"]["dropped: superseded"] == bursty["accounts"]["late"] == 0
+    assert bursty["own_frame"] == pytest.approx(
+        1 - bursty["accounts"]["dropped: overtaken"] / len(trace.controls), abs=1e-5
+    )
 
 
 def test_the_camera_shown_is_the_newest_within_a_tick() -> None:
