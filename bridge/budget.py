@@ -30,21 +30,34 @@ class CostConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Microseconds from asking for a chunk to having it. `measured` is False for a guess."""
+    """What a chunk takes, in microseconds. `measured` is False for a guess.
+
+    p50_us, p95_us: from asking for it to having it all, for which the engine is busy. lead_*: from asking for it to the
+    moment from which it can be shown without running dry: less where its first frames come before its last.
+    """
 
     p50_us: int
     p95_us: int
+    lead_p50_us: int
+    lead_p95_us: int
     measured: bool
 
     def scaled(self, factor: float) -> Cost:
         """A guess from this one."""
-        return Cost(p50_us=int(self.p50_us * factor), p95_us=int(self.p95_us * factor), measured=False)
+        return Cost(
+            p50_us=int(self.p50_us * factor),
+            p95_us=int(self.p95_us * factor),
+            lead_p50_us=int(self.lead_p50_us * factor),
+            lead_p95_us=int(self.lead_p95_us * factor),
+            measured=False,
+        )
 
 
 @dataclass(slots=True)
 class _Samples:
     window: RollingWindow
-    warmup_us: float | None = None
+    leads: RollingWindow
+    warmup_us: tuple[float, float] | None = None  # cost and lead
     known: Cost | None = None
     known_until_us: int = 0
 
@@ -64,24 +77,30 @@ class CostEstimator:
         """The engine process was replaced: the next chunk is a warm-up again."""
         self._cold = True
 
-    def observe(self, now_us: int, plan: Plan, cost_us: float) -> None:
+    def observe(self, now_us: int, plan: Plan, cost_us: float, lead_us: float | None = None) -> None:
+        """A chunk was made. lead_us: None where its frames all came at once."""
+        lead_us = cost_us if lead_us is None else lead_us
         key = (plan.rung, plan.frames)
         samples = self._samples.get(key)
         if samples is None:
-            window = RollingWindow(capacity=self._config.samples, keep_us=self._config.keep_us)
-            samples = self._samples[key] = _Samples(window=window)
+            window, leads = (
+                RollingWindow(capacity=self._config.samples, keep_us=self._config.keep_us) for _ in range(2)
+            )
+            samples = self._samples[key] = _Samples(window=window, leads=leads)
         if self._cold:
             self._cold = False
-            samples.warmup_us = cost_us
+            samples.warmup_us = cost_us, lead_us
         else:
             samples.warmup_us = None
             samples.window.add(now_us, cost_us)
+            samples.leads.add(now_us, lead_us)
         samples.known = None
 
     def cost(self, now_us: int, plan: Plan) -> Cost:
         """What `plan` costs: measured, else from other lengths of its rung, else the prior."""
+        prior_us = self._config.prior_us
         return self.known_cost(now_us, plan) or Cost(
-            p50_us=self._config.prior_us, p95_us=self._config.prior_us, measured=False
+            p50_us=prior_us, p95_us=prior_us, lead_p50_us=prior_us, lead_p95_us=prior_us, measured=False
         )
 
     def known_cost(self, now_us: int, plan: Plan) -> Cost | None:
@@ -119,8 +138,16 @@ class CostEstimator:
     @staticmethod
     def _percentiles(samples: _Samples, now_us: int) -> Cost | None:
         found = samples.window.percentiles(now_us, (0.5, 0.95))
-        if found is None:
+        leads = samples.leads.percentiles(now_us, (0.5, 0.95))
+        if found is None or leads is None:
             if samples.warmup_us is None:
                 return None
-            found = (samples.warmup_us, samples.warmup_us)
-        return Cost(p50_us=int(found[0]), p95_us=int(found[1]), measured=True)
+            cost_us, lead_us = samples.warmup_us
+            found, leads = (cost_us, cost_us), (lead_us, lead_us)
+        return Cost(
+            p50_us=int(found[0]),
+            p95_us=int(found[1]),
+            lead_p50_us=int(leads[0]),
+            lead_p95_us=int(leads[1]),
+            measured=True,
+        )

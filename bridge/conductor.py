@@ -112,7 +112,7 @@ class Conductor:
         """The chunk of `asked` is there."""
         cost_us = now_us - asked.asked_us
         session = asked.start.session
-        self.costs.observe(now_us, asked.plan, cost_us)
+        self.costs.observe(now_us, asked.plan, cost_us, delivered.lead_us)
         self._used.setdefault(session, _Usage()).add(now_us, cost_us)
         self._made_us = now_us
         just_in_time = asked.start.late_us == 0 and asked.start.cut_us is None and asked.start.measured
@@ -172,17 +172,22 @@ class Conductor:
 
     def _replanned(self, now_us: int, players: Mapping[str, Player], heads: list[Playhead], pace: Pace) -> Start | None:
         """A chunk that replaces the unplayed end of another, if one is worth it, affordable, and in nobody's way."""
-        ready_us = now_us + pace.cost.p95_us + self.margin.us
+        ready_us = now_us + pace.cost.lead_p50_us
+        done_us = now_us + pace.cost.p95_us + self.margin.us
         for session, player in players.items():
-            cut_us = player.cut_us(now_us, ready_us)
-            chunk = player.store.newest
-            if cut_us is None or chunk is None:
+            if not player.is_stale or (cut_us := player.cut_us(now_us, ready_us)) is None:
                 continue
-            tail = (chunk.end_us - cut_us) / max(1, chunk.end_us - chunk.start_us)
-            waste_us = round(tail * self.costs.cost(now_us, chunk.plan).p50_us)
+            chunk = player.store.newest
+            assert chunk is not None, "what is cut was made"
             others = [head for head in heads if head.session != session]
             after = self._scheduler.next_start(now_us, others, pace, margin_us=self.margin.us)
-            if (after is not None and after.at_us < ready_us) or not self._allowance.affords(now_us, waste_us):
+            if after is not None and after.at_us < done_us:
+                continue
+            shown_us = max(ready_us, cut_us)
+            unseen = (chunk.end_us - shown_us) / max(1, chunk.end_us - chunk.start_us)
+            skipped = (shown_us - cut_us) / pace.cycle_us
+            waste_us = round(unseen * self.costs.cost(now_us, chunk.plan).p50_us + skipped * pace.cost.p50_us)
+            if not self._allowance.affords(now_us, waste_us, urgent=player.is_off):
                 continue
             self._allowance.spend(now_us, waste_us)
             self._waste(session, waste_us)

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplanConfig:
-    """A prediction is left behind when the camera is `angle_deg` or `distance_m` off it. `waste_share`: of the engine's
-    time, at most so much may have gone into frames that are never shown; up to `burst_us` of it at once.
+    """A prediction is left behind when the camera is `angle_deg` or `distance_m` off it. `waste_share`: of all time, at
+    most so much of the engine's may go into frames that are never shown; up to `burst_us` of it at once.
 
-    A cut must bring new frames at least `least_gain_us` earlier than waiting for the tail to end would.
+    While the prediction holds, a chunk is replaced all the same when newer controls would make a fresher one, as long
+    as `reserve_us` stay for when it does not. A cut must bring new frames at least `least_gain_us` earlier than waiting
+    for the tail to end would.
     """
 
     angle_deg: float = 6.0
     distance_m: float = 0.4
-    waste_share: float = 0.25
+    waste_share: float = 0.5
     burst_us: int = 1_500_000
+    reserve_us: int = 700_000
     least_gain_us: int = 80_000
 
 
@@ -33,9 +36,10 @@ class Allowance:
         self._at_us = now_us
         self.wasted_us = 0
 
-    def affords(self, now_us: int, waste_us: int) -> bool:
+    def affords(self, now_us: int, waste_us: int, *, urgent: bool = True) -> bool:
+        """urgent: what is on show is wrong, not only old."""
         self._refill(now_us)
-        return waste_us <= self._left_us
+        return waste_us <= self._left_us - (0 if urgent else self._config.reserve_us)
 
     def spend(self, now_us: int, waste_us: int) -> None:
         self._refill(now_us)
@@ -54,10 +58,15 @@ def has_left(config: ReplanConfig, *, error_deg: float, error_m: float, news: bo
 
 
 def cut_point(config: ReplanConfig, *, boundaries_us: Sequence[int], ready_us: int, end_us: int) -> int | None:
-    """The first latent frame's beginning at which new frames can be there, if that is worth it.
+    """The latent frame's beginning at which to cut, if that is worth it.
 
-    boundaries_us: where the unplayed frames may be cut, ascending. ready_us: when new frames would be made. end_us:
+    The last one before new frames are there: what is there is shown on until then, and the new frames' first ones,
+    whose time is over, are not. Waiting for the next one would show new frames up to a latent frame later. Where none
+    is left before, the first one after.
+
+    boundaries_us: where the unplayed frames may be cut, ascending. ready_us: when new frames can be shown. end_us:
     when the frames that are there run out.
     """
-    at_us = next((boundary_us for boundary_us in boundaries_us if boundary_us >= ready_us), None)
-    return at_us if at_us is not None and end_us - at_us >= config.least_gain_us else None
+    before = [boundary_us for boundary_us in boundaries_us if boundary_us <= ready_us]
+    at_us = before[-1] if before else next(iter(boundaries_us), None)
+    return at_us if at_us is not None and end_us - max(at_us, ready_us) >= config.least_gain_us else None

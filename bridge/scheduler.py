@@ -105,7 +105,7 @@ class Scheduler:
             if cost is None:
                 cost = self._costs.cost(now_us, plan) if base is None else base.scaled(frames / lengths[-1])
             cycle_us = max(self.duration_us(plan), cost.p50_us * sessions, 1)
-            paces.append(Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=cost.p50_us + cycle_us // 2))
+            paces.append(Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=cost.lead_p50_us + cycle_us // 2))
         return paces
 
     def choose(self, paces: Sequence[Pace], *, current_frames: int = 0, turning: bool = False) -> Pace:
@@ -139,12 +139,12 @@ class Scheduler:
             # Who had more than its share goes only into time that nobody else needs.
             guest, guest_latest_us = self._latest_start(now_us, greedy, pace.cost)
             begins_us = max(guest_latest_us - margin_us, now_us)
-            if begins_us + pace.cost.p95_us + margin_us <= latest_us - margin_us:
+            if begins_us + pace.cost.p95_us + margin_us <= latest_us - margin_us:  # the engine is free again by then
                 first, latest_us = guest, guest_latest_us
         at_us = max(latest_us - margin_us, now_us)
         # A chunk that cannot be ready in time is made for the moment when it probably will be: its frames then show
         # where the player is, not where they were when the gap began.
-        ready_us = at_us + pace.cost.p50_us
+        ready_us = at_us + pace.cost.lead_p50_us
         until_us = first.buffered_until_us
         return Start(
             session=first.session,
@@ -164,9 +164,9 @@ class Scheduler:
     def _latest_start(now_us: int, heads: Sequence[Playhead], cost: Cost) -> tuple[Playhead, int]:
         """Who goes first, and the latest moment at which all can still be served in turn."""
         in_order = sorted(heads, key=lambda head: (_deadline_us(head, now_us), head.session))
-        latest_us = _deadline_us(in_order[-1], now_us) - cost.p95_us
+        latest_us = _deadline_us(in_order[-1], now_us) - cost.lead_p95_us
         for head in reversed(in_order[:-1]):
-            latest_us = min(_deadline_us(head, now_us), latest_us) - cost.p95_us
+            latest_us = min(_deadline_us(head, now_us) - cost.lead_p95_us, latest_us - cost.p95_us)
         return in_order[0], latest_us
 
 

@@ -20,7 +20,7 @@ from bridge.conductor import Conductor, ConductorConfig
 from bridge.config import ServeConfig
 from bridge.delivery import Account
 from bridge.engine import EngineInfo, Plan, Rung
-from bridge.engine_events import ChunkMade
+from bridge.engine_events import ChunkGrowing, ChunkMade
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source, Stats
 from bridge.outputs import ControlAccepted, Send, ServerOffer
 from bridge.player import Asked, Player
@@ -131,7 +131,7 @@ class Simulation:
         self._info = EngineInfo(
             model="simulated", runner="none", frame_width=_WIDTH, frame_height=_HEIGHT,
             frames_per_chunk=self._engine.frames_per_chunk, depth_width=_WIDTH, depth_height=_HEIGHT,
-            camera_method="none", default_map="none", rungs=rungs,
+            camera_method="channels", default_map="none", rungs=rungs,
         )  # fmt: skip
         self.conductor = Conductor(conductor or ConductorConfig(fps=self._engine.fps), self._info, self._clock.now_us())
         self._began_us = self._clock.now_us()
@@ -260,7 +260,19 @@ class Simulation:
         cost_us = round(self._engine.cost_us(asked.plan.frames) * share * seat.trace.slowness(now_us - self._began_us))
         seat.outcome.busy_us += cost_us
         self._is_busy = True
+        *growing, _ = self._engine.pieces(asked.plan.frames)
+        for made, cost_share in growing:
+            self._at(now_us + round(cost_us * cost_share), functools.partial(self._grow, seat, asked, made))
         self._at(now_us + cost_us, lambda: self._made(seat, asked))
+
+    def _grow(self, seat: _Seat, asked: Asked, made: int) -> None:
+        seat.player.grow(
+            ChunkGrowing(
+                world=0, slot=0, made=made, frames=np.zeros((asked.plan.frames, _HEIGHT, _WIDTH, 3), np.uint8),
+                depth=None, actions=asked.window.actions,
+            ),
+            self._clock.now_us(),
+        )  # fmt: skip
 
     def _made(self, seat: _Seat, asked: Asked) -> None:
         self._is_busy = False

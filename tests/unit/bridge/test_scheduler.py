@@ -44,6 +44,33 @@ def test_a_buffered_session_starts_as_late_as_cost_and_margin_allow() -> None:
     assert (start.at_us, start.display_us) == (90 * MS, 200 * MS)
 
 
+def streaming(**ms: tuple[float, float]) -> Scheduler:
+    """Costs and leads by length, in milliseconds."""
+    costs = CostEstimator()
+    for name, (cost, lead) in ms.items():
+        for _ in range(3):
+            costs.observe(0, Plan(frames=int(name[1:]), steps=(1, 1, 1), rung="full"), cost * MS, lead * MS)
+    return Scheduler(CONFIG, costs)
+
+
+def test_a_chunk_whose_first_frames_come_early_starts_later() -> None:
+    plans = streaming(f5=(100, 40))
+    start = next_start(plans, 0, [Playhead(session="a", buffered_until_us=200 * MS)])
+    assert start is not None
+    assert (start.at_us, start.display_us) == (150 * MS, 200 * MS)
+    new = next_start(plans, 0, [Playhead(session="a", buffered_until_us=None)])
+    assert new is not None
+    assert new.display_us == 40 * MS
+
+
+def test_another_session_waits_for_the_engine_and_not_for_the_first_frames() -> None:
+    pair = [Playhead(session="far", buffered_until_us=300 * MS), Playhead(session="near", buffered_until_us=290 * MS)]
+    start = next_start(streaming(f5=(100, 40)), 0, pair)
+    assert start is not None
+    # Far must start at 260, so near must be done, not only on show, by then: it starts at 160, less the margin.
+    assert (start.session, start.at_us) == ("near", 150 * MS)
+
+
 def test_a_late_chunk_is_made_for_when_it_is_ready() -> None:
     start = next_start(scheduler(f5=100), 150 * MS, [Playhead(session="a", buffered_until_us=200 * MS)])
     assert start is not None

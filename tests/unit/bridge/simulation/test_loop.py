@@ -11,6 +11,7 @@ import pytest
 from bridge.conductor import ConductorConfig
 from bridge.margin import Cause
 from bridge.messages import Source
+from bridge.replan import ReplanConfig
 from bridge.simulation import peers, traces
 from bridge.simulation.figures import figures, own_figures
 from bridge.simulation.loop import Outcome, Simulation
@@ -99,6 +100,36 @@ def test_a_pinned_quality_is_on_every_frame() -> None:
     trace = traces.make("twice-too-slow", seconds=SECONDS)
     (outcome,) = Simulation([trace], conductor=ConductorConfig(fps=24.0, quality="three-steps")).run()
     assert {answer.rung for answer in outcome.answers} - {""} == {"three-steps"}
+
+
+@pytest.mark.parametrize("peer", peers.PEERS)
+def test_long_chunks_alone_show_controls_twice_as_soon_as_a_naive_peer_where_frames_stream(peer: str) -> None:
+    engine = EngineModel(frames_per_chunk=(33,))
+    trace = traces.make("steady", seconds=30.0)
+    (outcome,) = Simulation([trace], engine=engine).run()
+    ours: Any = own_figures(trace, outcome)
+    theirs: Any = figures(trace, peers.PEERS[peer](trace, engine))
+    assert 2 * ours["control_age_ms"]["p50"] <= theirs["control_age_ms"]["p50"]
+    assert ours["wasted"] <= 0.5
+    assert ours["delivery"] >= 0.999
+
+
+def test_long_chunks_whose_frames_come_at_once_are_as_young_as_one_engine_can_make_them() -> None:
+    """A chunk is its cost old when it comes, and twice that when the next one does: 1.05 s at the median."""
+    engine = EngineModel(frames_per_chunk=(33,), decode_share=0.0)
+    trace = traces.make("steady", seconds=30.0)
+    (outcome,) = Simulation([trace], engine=engine).run()
+    ours: Any = own_figures(trace, outcome)
+    assert ours["control_age_ms"]["p50"] <= 1.5 * engine.longest_us / 1e3 + 3 * traces.TICK_US / 1e3
+
+
+def test_waste_stays_within_what_may_be_wasted() -> None:
+    engine = EngineModel(frames_per_chunk=(33,))
+    trace = traces.make("steady", seconds=30.0)
+    for share in (0.0, 0.1, 0.3):
+        replan = ReplanConfig(waste_share=share, burst_us=0 if share == 0 else 1_500_000)
+        (outcome,) = Simulation([trace], engine=engine, conductor=ConductorConfig(fps=24.0, replan=replan)).run()
+        assert outcome.wasted_us <= share * trace.end_us + replan.burst_us
 
 
 def test_cutting_what_is_on_show_makes_frames_younger_within_its_allowance() -> None:
