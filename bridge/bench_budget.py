@@ -98,8 +98,8 @@ def _long_chunks(engine: EngineModel, seconds: float, seed: int) -> tuple[list[J
         one = replace(engine, frames_per_chunk=(longest,), decode_share=decode_share)
         points = curves[f"{decode_share:.0%} of the cost streams"] = []
         for share in _WASTE_SHARES:
-            replan = ReplanConfig(waste_share=share) if share else ReplanConfig(waste_share=0.0, burst_us=0)
-            (outcome,) = Simulation([trace], engine=one, conductor=ConductorConfig(fps=one.fps, replan=replan)).run()
+            conductor = ConductorConfig(fps=one.fps, replan=ReplanConfig(waste_share=share))
+            (outcome,) = Simulation([trace], engine=one, conductor=conductor).run()
             ours = own_figures(trace, outcome)
             age_ms, wasted = _age_ms(ours), float(str(ours["wasted"]))
             better = {

@@ -175,7 +175,9 @@ class Conductor:
         ready_us = now_us + pace.cost.lead_p50_us
         done_us = now_us + pace.cost.p95_us + self.margin.us
         for session, player in players.items():
-            if not player.is_stale or (cut_us := player.cut_us(now_us, ready_us)) is None:
+            if not player.is_stale or not self._allowance.allows(now_us, urgent=player.is_off):
+                continue
+            if (cut_us := player.cut_us(now_us, ready_us)) is None:
                 continue
             chunk = player.store.newest
             assert chunk is not None, "what is cut was made"
@@ -187,8 +189,6 @@ class Conductor:
             unseen = (chunk.end_us - shown_us) / max(1, chunk.end_us - chunk.start_us)
             skipped = (shown_us - cut_us) / pace.cycle_us
             waste_us = round(unseen * self.costs.cost(now_us, chunk.plan).p50_us + skipped * pace.cost.p50_us)
-            if not self._allowance.affords(now_us, waste_us, urgent=player.is_off):
-                continue
             self._allowance.spend(now_us, waste_us)
             self._waste(session, waste_us)
             return Start(

@@ -87,9 +87,10 @@ class ServeConfig:
     network's large products; all but "auto" run on torch. form: what a checkpoint leaves open. heartbeat_us: a silent
     client is asked after this time, and counts as lost after `missed_heartbeats` of them. resume_window_us:
     how long a lost client's session is kept. max_credit: the most frames under way to one client. quality: "auto", or
-    the rung of the engine's quality ladder to stay on. curve: folder of the service's keys; connections are encrypted
-    then, and only clients named there may connect. insecure: without keys on an address that other machines reach.
-    states: folder that clients may save their sessions' states in; None: they may not.
+    the rung of the engine's quality ladder to stay on. waste: the share of the engine's time that may go into frames
+    that newer controls make obsolete before they are shown. curve: folder of the service's keys; connections are
+    encrypted then, and only clients named there may connect. insecure: without keys on an address that other machines
+    reach. states: folder that clients may save their sessions' states in; None: they may not.
     """
 
     bind: str = DEFAULT_ADDRESS
@@ -107,6 +108,7 @@ class ServeConfig:
     max_credit: int = 4
     jpeg_quality: int = 85
     quality: str = "auto"
+    waste: float = 0.5
     curve: Path | None = None
     insecure: bool = False
     states: Path | None = None
@@ -134,3 +136,4 @@ class ServeConfig:
         _check_range("resume_window_us", self.resume_window_us, 0, 3_600_000_000)
         _check_range("max_credit", self.max_credit, 1, 8)
         _check_range("jpeg_quality", self.jpeg_quality, 1, 100)
+        _check_range("waste", self.waste, 0, 1)

@@ -12,34 +12,37 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplanConfig:
     """A prediction is left behind when the camera is `angle_deg` or `distance_m` off it. `waste_share`: of all time, at
-    most so much of the engine's may go into frames that are never shown; up to `burst_us` of it at once.
+    most so much of the engine's may go into frames that are never shown; 0 for none.
 
     While the prediction holds, a chunk is replaced all the same when newer controls would make a fresher one, as long
-    as `reserve_us` stay for when it does not. A cut must bring new frames at least `least_gain_us` earlier than waiting
-    for the tail to end would.
+    as half of the allowance is left. A cut must bring new frames at least `least_gain_us` earlier than waiting for the
+    tail to end would.
     """
 
     angle_deg: float = 6.0
     distance_m: float = 0.4
     waste_share: float = 0.5
-    burst_us: int = 1_500_000
-    reserve_us: int = 700_000
     least_gain_us: int = 80_000
 
 
 class Allowance:
-    """Compute that may be thrown away: a bucket that fills with `waste_share` of every second, up to `burst_us`."""
+    """Compute that may be thrown away: a bucket that `waste_share` of every second flows into, and that holds as much.
+
+    A chunk costs what it costs, so one that begins while something is left may take more, and the next waits until that
+    is made up for.
+    """
 
     def __init__(self, config: ReplanConfig, now_us: int) -> None:
-        self._config = config
-        self._left_us = float(config.burst_us)
+        self._share = config.waste_share
+        self._most_us = config.waste_share * 1e6
+        self._left_us = self._most_us
         self._at_us = now_us
         self.wasted_us = 0
 
-    def affords(self, now_us: int, waste_us: int, *, urgent: bool = True) -> bool:
-        """urgent: what is on show is wrong, not only old."""
+    def allows(self, now_us: int, *, urgent: bool) -> bool:
+        """Whether something may be thrown away now. urgent: what is on show is wrong, not only old."""
         self._refill(now_us)
-        return waste_us <= self._left_us - (0 if urgent else self._config.reserve_us)
+        return self._left_us > (0 if urgent else self._most_us / 2)
 
     def spend(self, now_us: int, waste_us: int) -> None:
         self._refill(now_us)
@@ -47,8 +50,8 @@ class Allowance:
         self.wasted_us += waste_us
 
     def _refill(self, now_us: int) -> None:
-        gained_us = max(0, now_us - self._at_us) * self._config.waste_share
-        self._left_us = min(self._left_us + gained_us, self._config.burst_us)
+        gained_us = max(0, now_us - self._at_us) * self._share
+        self._left_us = min(self._left_us + gained_us, self._most_us)
         self._at_us = now_us
 
 

@@ -50,6 +50,7 @@ from bridge.outputs import (
 )
 from bridge.player import Player
 from bridge.prediction import MotionLimits
+from bridge.replan import ReplanConfig
 from bridge.rings import Rings
 from bridge.scheduler import Start
 from bridge.session import Session, SessionState
@@ -149,7 +150,13 @@ class Server:
             capabilities=_capabilities(info, self._config),
         )
         self._conductor = Conductor(
-            ConductorConfig(fps=self._config.fps, quality=self._config.quality), info, self._clock.now_us()
+            ConductorConfig(
+                fps=self._config.fps,
+                quality=self._config.quality,
+                replan=ReplanConfig(waste_share=self._config.waste),
+            ),
+            info,
+            self._clock.now_us(),
         )
         self._lobby = Lobby(offer=offer, config=self._config, refusal=self._conductor.refusal)
         self._poller = Poller()

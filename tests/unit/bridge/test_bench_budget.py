@@ -26,10 +26,11 @@ def test_figures_of_us_and_both_peers_are_written_and_drawn(tmp_path: Path, caps
         assert {"accounts", "underruns", "wasted", "rungs"} <= set(found[OURS])
     long_chunks = report["long_chunks"]
     for one in long_chunks:
-        assert one["wasted"] <= one["waste_share"] + 1.5 / 4.0  # and what may be thrown away at once
+        assert one["wasted"] <= one["waste_share"] + 0.7 / 4.0  # and the chunk under way
         assert set(one["times_better"]) == set(PEERS)
     ages = {(one["decode_share"], one["waste_share"]): one["control_age_ms"]["p50"] for one in long_chunks}
-    assert ages[0.5, 0.5] < ages[0.0, 0.5] < ages[0.0, 0.0]
+    assert ages[0.5, 0.5] < ages[0.0, 0.5]
+    assert ages[0.5, 0.5] < ages[0.5, 0.0]
     picture = cv2.imread(str(path.with_suffix(".png")))
     assert picture is not None
     assert picture.std() > 5  # something is drawn
