@@ -51,6 +51,8 @@ class Rollout:
         )
         self._schedule = Schedule(spec)
         self._decoder = Decoder(spec, runner)
+        self.has_tiny_decoder = Graph.TINY_DECODER in runner.graphs
+        self._tiny_decoder = Decoder(spec, runner, tiny=True) if self.has_tiny_decoder else None
         self._pictures = PictureReader(spec, runner, draw, draw_uniform)
         denoiser = runner.graphs.get(Graph.DENOISER)
         self._has_view = denoiser is not None and "latents_view" in denoiser.inputs
@@ -121,7 +123,8 @@ class Rollout:
         conditioning = self._conditioning(request)
         watch.lap("conditioning")
         latents = self._denoise(state, request, conditioning, reading.embeddings, watch)
-        decoding = self._decoder.begin(latents, request.guide, state.memory)
+        decoder = self._decoder if self._tiny_decoder is None or not request.tiny_decoder else self._tiny_decoder
+        decoding = decoder.begin(latents, request.guide, state.memory)
         after = RolloutState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),
@@ -151,6 +154,8 @@ class Rollout:
         if given != (spec.conditioning_channels > 0):
             wanted = "features or conditioning, one of both" if spec.conditioning_channels else "no conditioning"
             raise ModelError(f"{spec.name} takes {wanted}, got {given} of them")
+        if request.tiny_decoder and not self.has_tiny_decoder:
+            raise ModelError(f"{spec.name} has no tiny decoder beside its own, got a chunk for it")
         if request.view is not None and not self._has_view:
             raise ModelError(f"the denoiser of {spec.name} has no room for a view in its history, got one")
         frames, shrink = len(request.texts), 2 ** (spec.stages - 1)

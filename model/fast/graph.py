@@ -21,7 +21,7 @@ from model.spec import Graph, ModelSpec
 from model.transformer import DENOISER_AXES, DENOISER_OUTPUTS, DenoiserGraph, check_fits, example_inputs
 
 PROMPT = "encoder_hidden_states"
-DECODERS = (Graph.DECODER_FIRST, Graph.DECODER)
+DECODERS = (Graph.DECODER_FIRST, Graph.DECODER, Graph.TINY_DECODER_FIRST, Graph.TINY_DECODER)
 """They run beside the denoiser, and in their own order."""
 
 

@@ -12,6 +12,7 @@ from model.helios.graphs import DecoderKind, load_graphs
 from model.helios.layout import TOKENIZER, Session
 from model.helios.parts import Dtype
 from model.helios.text import PromptTokenizer
+from model.helios.tiny_beside import tiny_beside
 from model.loaded import LoadedModel
 from model.precision import Precision
 from model.runners.base import ModuleRunner
@@ -67,6 +68,8 @@ def load(
         denoiser=denoiser_graph if plain else lambda model, spec: fast_denoiser_graph(model, spec, chosen),
         report=_Bars(),
     )
+    if decoder is DecoderKind.WAN:
+        graphs |= tiny_beside(folder, spec, device=device, dtype=vae_dtype or dtype)
     text_encoder = graphs.pop(Graph.TEXT_ENCODER)
     runner: ModuleRunner = TorchRunner(graphs) if plain else fast_runner(spec, graphs, device=device, precision=chosen)
     return LoadedModel(
