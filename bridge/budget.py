@@ -70,17 +70,19 @@ class CostEstimator:
 
     def __init__(self, config: CostConfig | None = None) -> None:
         self._config = config or CostConfig()
-        self._samples: dict[tuple[str, int], _Samples] = {}
+        self._samples: dict[tuple[str, int, int], _Samples] = {}  # by rung, frames, and how many chunks at once
         self._cold = True
 
     def restart(self) -> None:
         """The engine process was replaced: the next chunk is a warm-up again."""
         self._cold = True
 
-    def observe(self, now_us: int, plan: Plan, cost_us: float, lead_us: float | None = None) -> None:
-        """A chunk was made. lead_us: None where its frames all came at once."""
+    def observe(
+        self, now_us: int, plan: Plan, cost_us: float, lead_us: float | None = None, *, together: int = 1
+    ) -> None:
+        """A chunk was made. lead_us: None where its frames all came at once. together: how many were, for cost_us."""
         lead_us = cost_us if lead_us is None else lead_us
-        key = (plan.rung, plan.frames)
+        key = (plan.rung, plan.frames, together)
         samples = self._samples.get(key)
         if samples is None:
             window, leads = (
@@ -103,6 +105,10 @@ class CostEstimator:
             p50_us=prior_us, p95_us=prior_us, lead_p50_us=prior_us, lead_p95_us=prior_us, measured=False
         )
 
+    def cost_together(self, now_us: int, plan: Plan, together: int) -> Cost | None:
+        """What so many chunks of `plan` cost at once; None while that was not measured."""
+        return self._measured(now_us, plan.rung, plan.frames, together)
+
     def known_cost(self, now_us: int, plan: Plan) -> Cost | None:
         """What `plan` costs as far as chunks of its rung have been made; None while none has."""
         own = self._measured(now_us, plan.rung, plan.frames)
@@ -110,8 +116,8 @@ class CostEstimator:
             return own
         others = [
             (frames, cost)
-            for rung, frames in sorted(self._samples, key=lambda key: abs(key[1] - plan.frames))
-            if rung == plan.rung and (cost := self._measured(now_us, rung, frames)) is not None
+            for rung, frames, together in sorted(self._samples, key=lambda key: abs(key[1] - plan.frames))
+            if (rung, together) == (plan.rung, 1) and (cost := self._measured(now_us, rung, frames)) is not None
         ]
         if not others:
             return None
@@ -125,8 +131,8 @@ class CostEstimator:
             fixed = min(1.0, max(0.0, 1.0 - per_frame * frames / max(1, nearest.p50_us)))
         return nearest.scaled(fixed + (1.0 - fixed) * plan.frames / frames)
 
-    def _measured(self, now_us: int, rung: str, frames: int) -> Cost | None:
-        samples = self._samples.get((rung, frames))
+    def _measured(self, now_us: int, rung: str, frames: int, together: int = 1) -> Cost | None:
+        samples = self._samples.get((rung, frames, together))
         if samples is None:
             return None
         if samples.known is None or now_us > samples.known_until_us:

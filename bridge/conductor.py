@@ -53,7 +53,10 @@ class Conductor:
         self.costs = CostEstimator()
         self.margin = Margin(config.margin)
         self.ladder = Ladder(len(info.rungs), config.ladder, pinned=pinned)
-        self._scheduler = Scheduler(SchedulerConfig(fps=config.fps, frames_per_chunk=info.frames_per_chunk), self.costs)
+        self._scheduler = Scheduler(
+            SchedulerConfig(fps=config.fps, frames_per_chunk=info.frames_per_chunk, most_together=info.most_together),
+            self.costs,
+        )
         self._allowance = Allowance(config.replan, now_us)
         self._used: dict[str, _Usage] = {}
         self._wasted_us: dict[str, int] = {}
@@ -88,7 +91,7 @@ class Conductor:
         if self.ladder.rung == len(self._rungs):
             probe_us = self._made_us + _PROBE_US
             delay_us = max(0, probe_us - start.at_us)
-            return replace(start, at_us=start.at_us + delay_us, display_us=start.display_us + delay_us)
+            return replace(start, at_us=start.at_us + delay_us, display_us=start.display_us + delay_us, beside=())
         if start.at_us > now_us:
             return self._replanned(now_us, players, heads, pace) or start
         return start
@@ -112,14 +115,15 @@ class Conductor:
         """The chunk of `asked` is there."""
         cost_us = now_us - asked.asked_us
         session = asked.start.session
-        self.costs.observe(now_us, asked.plan, cost_us, delivered.lead_us)
-        self._used.setdefault(session, _Usage()).add(now_us, cost_us)
+        self.costs.observe(now_us, asked.plan, cost_us, delivered.lead_us, together=asked.start.together)
+        own_us = cost_us // asked.start.together
+        self._used.setdefault(session, _Usage()).add(now_us, own_us)
         self._made_us = now_us
         just_in_time = asked.start.late_us == 0 and asked.start.cut_us is None and asked.start.measured
         if delivered.underrun is not None and just_in_time:
             self.margin.settle(missed=delivered.underrun)
         if not delivered.useful:
-            self._waste(session, cost_us)
+            self._waste(session, own_us)
 
     def replaced(self, now_us: int) -> None:
         """A fresh engine process is ready."""

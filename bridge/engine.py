@@ -7,7 +7,7 @@ is handed the last state, and the same world goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -44,7 +44,8 @@ class EngineInfo:
     `frames_per_chunk` lists every chunk length (in frames) a Plan may ask for, ascending.
     `camera_method` is "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
     `rungs`: the quality levels it can make, best first, each cheaper than the one before. `takes_pictures`: a session
-    can begin with an image or a clip.
+    can begin with an image or a clip. `most_together`: of how many sessions it can make chunks of one plan at once;
+    more than one is a `BatchingEngine`'s.
     """
 
     model: str
@@ -58,6 +59,7 @@ class EngineInfo:
     default_map: str
     rungs: tuple[Rung, ...] = (FULL,)
     takes_pictures: bool = False
+    most_together: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +189,27 @@ class StreamingEngine(Engine, Protocol):
 
     def begin(self, state: State, window: ControlWindow, plan: Plan) -> BegunStep:
         """As `step`, a run of frames at a time. The next chunk may be begun before this one's frames are taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StepAsked:
+    """What `Engine.step` is asked, for one of several sessions."""
+
+    state: State
+    window: ControlWindow
+    plan: Plan
+
+
+@runtime_checkable
+class BatchingEngine(Engine, Protocol):
+    """An engine that makes chunks of several sessions at once."""
+
+    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+        """As `StreamingEngine.begin` for each, in this order; all have the same plan.
+
+        Raises: StepFailed: one of them cannot be made, and none was begun.
+        """
         ...
 
 

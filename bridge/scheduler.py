@@ -8,7 +8,7 @@ decided is `conductor.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.budget import Cost, CostEstimator
 from bridge.engine import FULL, Plan, Rung
@@ -24,6 +24,9 @@ class SchedulerConfig:
     had more than `fair_excess` times its share of the engine's recent time waits for the others; one without frames,
     which otherwise goes before all, from `new_excess` times its share on: else a camera that keeps jumping, which makes
     every chunk useless, would always go first.
+
+    most_together: of how many sessions the engine can make chunks at once. As long as it was not measured, that is
+    taken to cost `hoped_share` of making them in turn when it is chosen, and as much as that when it is timed.
     """
 
     fps: float
@@ -34,6 +37,8 @@ class SchedulerConfig:
     worth_changing: float = 0.1
     fair_excess: float = 1.1
     new_excess: float = 0.5
+    most_together: int = 1
+    hoped_share: float = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +58,14 @@ class Pace:
     """What a chunk length gives one of several sessions.
 
     cycle_us: from chunk to chunk, at least what the chunk plays. age_us: how old what is shown is, on the average.
+    together: what two, three and more of it cost at once, as far as the engine can.
     """
 
     plan: Plan
     cost: Cost
     cycle_us: int
     age_us: int
+    together: tuple[Cost, ...] = ()
 
     @property
     def rate_hz(self) -> float:
@@ -72,7 +79,7 @@ class Start:
 
     late_us: how much after the latest safe moment `at_us` is, 0 when it is in time: what a gap is blamed on.
     measured: its cost was known, not guessed. cut_us: the unplayed frames from this moment on are thrown away for it;
-    None keeps all.
+    None keeps all. beside: other sessions' chunks that are made at once with it; together: how many that makes.
     """
 
     session: str
@@ -83,6 +90,17 @@ class Start:
     late_us: int = 0
     measured: bool = True
     cut_us: int | None = None
+    beside: tuple[Start, ...] = ()
+    together: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """Whose chunks are made next, at the latest from when on, and what that costs."""
+
+    heads: tuple[Playhead, ...]
+    latest_us: int
+    cost: Cost
 
 
 class Scheduler:
@@ -104,8 +122,14 @@ class Scheduler:
             cost = self._costs.known_cost(now_us, plan)
             if cost is None:
                 cost = self._costs.cost(now_us, plan) if base is None else base.scaled(frames / lengths[-1])
-            cycle_us = max(self.duration_us(plan), cost.p50_us * sessions, 1)
-            paces.append(Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=cost.lead_p50_us + cycle_us // 2))
+            sizes = range(2, min(sessions, self._config.most_together) + 1)
+            together = tuple(self._costs.cost_together(now_us, plan, size) or cost.scaled(size) for size in sizes)
+            round_us = min(
+                -(-sessions // size) * several.p50_us for size, several in enumerate((cost, *together), start=1)
+            )
+            cycle_us = max(self.duration_us(plan), round_us, 1)
+            age_us = cost.lead_p50_us + cycle_us // 2
+            paces.append(Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=age_us, together=together))
         return paces
 
     def choose(self, paces: Sequence[Pace], *, current_frames: int = 0, turning: bool = False) -> Pace:
@@ -127,47 +151,68 @@ class Scheduler:
         """What an idle engine does next, and when: None when nobody wants frames.
 
         Latest starts are found backwards from the last deadline, so that a session whose deadline is far makes room
-        early for one that is near. `at_us` in the past or present means: now.
+        early for one that is near. Chunks of several sessions are made at once where that can start later than making
+        them in turn: where it is cheaper, and their deadlines are near to each other. `at_us` in the past or present
+        means: now.
         """
         if not playheads:
             return None
         margin_us = self._config.margin_us if margin_us is None else margin_us
         fair = [head for head in playheads if self._is_fair(head, len(playheads))]
         greedy = [head for head in playheads if head not in fair]
-        first, latest_us = self._latest_start(now_us, fair or greedy, pace.cost)
+        turn = self._turn(now_us, fair or greedy, pace)
         if fair and greedy:
             # Who had more than its share goes only into time that nobody else needs.
-            guest, guest_latest_us = self._latest_start(now_us, greedy, pace.cost)
-            begins_us = max(guest_latest_us - margin_us, now_us)
-            if begins_us + pace.cost.p95_us + margin_us <= latest_us - margin_us:  # the engine is free again by then
-                first, latest_us = guest, guest_latest_us
-        at_us = max(latest_us - margin_us, now_us)
+            guests = self._turn(now_us, greedy, pace)
+            begins_us = max(guests.latest_us - margin_us, now_us)
+            if begins_us + guests.cost.p95_us + margin_us <= turn.latest_us - margin_us:  # the engine is free by then
+                turn = guests
+        at_us = max(turn.latest_us - margin_us, now_us)
+        first, *others = (self._start(head, turn, at_us, pace) for head in turn.heads)
+        return replace(first, beside=tuple(others))
+
+    @staticmethod
+    def _start(head: Playhead, turn: _Turn, at_us: int, pace: Pace) -> Start:
         # A chunk that cannot be ready in time is made for the moment when it probably will be: its frames then show
         # where the player is, not where they were when the gap began.
-        ready_us = at_us + pace.cost.lead_p50_us
-        until_us = first.buffered_until_us
+        ready_us = at_us + turn.cost.lead_p50_us
+        until_us = head.buffered_until_us
         return Start(
-            session=first.session,
+            session=head.session,
             at_us=at_us,
             display_us=ready_us if until_us is None else max(until_us, ready_us),
             frame_us=round(pace.cycle_us / pace.plan.frames),
             plan=pace.plan,
-            late_us=0 if until_us is None else max(0, at_us - latest_us),
-            measured=pace.cost.measured,
+            late_us=0 if until_us is None else max(0, at_us - turn.latest_us),
+            measured=turn.cost.measured,
+            together=len(turn.heads),
         )
 
     def _is_fair(self, head: Playhead, heads: int) -> bool:
         excess = self._config.new_excess if head.buffered_until_us is None else self._config.fair_excess
         return heads == 1 or head.used_share <= excess / heads
 
-    @staticmethod
-    def _latest_start(now_us: int, heads: Sequence[Playhead], cost: Cost) -> tuple[Playhead, int]:
-        """Who goes first, and the latest moment at which all can still be served in turn."""
+    def _turn(self, now_us: int, heads: Sequence[Playhead], pace: Pace) -> _Turn:
+        """Who goes first, alone or with those after it, so that all can still be served and it starts the latest."""
         in_order = sorted(heads, key=lambda head: (_deadline_us(head, now_us), head.session))
-        latest_us = _deadline_us(in_order[-1], now_us) - cost.lead_p95_us
-        for head in reversed(in_order[:-1]):
-            latest_us = min(_deadline_us(head, now_us) - cost.lead_p95_us, latest_us - cost.p95_us)
-        return in_order[0], latest_us
+        deadlines_us = [_deadline_us(head, now_us) for head in in_order]
+        latest_us: list[int] = []  # of everybody from the n-th on, one after another
+        for deadline_us in reversed(deadlines_us):
+            latest_us.insert(0, _latest_us(deadline_us, pace.cost, latest_us[0] if latest_us else None))
+        best, best_us = _Turn((in_order[0],), latest_us[0], pace.cost), latest_us[0]
+        for size, cost in enumerate(pace.together[: len(in_order) - 1], start=2):
+            after_us = latest_us[size] if size < len(in_order) else None
+            hoped = cost if cost.measured else cost.scaled(self._config.hoped_share)
+            if (hoped_us := _latest_us(deadlines_us[0], hoped, after_us)) > best_us:
+                timed_us = _latest_us(deadlines_us[0], cost, after_us)
+                best, best_us = _Turn(tuple(in_order[:size]), timed_us, cost), hoped_us
+        return best
+
+
+def _latest_us(deadline_us: int, cost: Cost, after_us: int | None) -> int:
+    """The latest start of what must be on show at `deadline_us`, the engine being free again for what starts then."""
+    own_us = deadline_us - cost.lead_p95_us
+    return own_us if after_us is None else min(own_us, after_us - cost.p95_us)
 
 
 def _deadline_us(head: Playhead, now_us: int) -> int:

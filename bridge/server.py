@@ -55,7 +55,7 @@ from bridge.rings import Rings
 from bridge.scheduler import Start
 from bridge.session import Session, SessionState
 from bridge.statefile import name_of, path_of
-from bridge.supervisor import EngineSupervisor
+from bridge.supervisor import EngineSupervisor, WantedStep
 from bridge.transport import Poller, RouterSocket, SendResult
 
 SERVER_NAME = "helios-bridge"
@@ -364,14 +364,18 @@ class Server:
         if start is None or start.at_us > now_us:
             self._start = start
             return
-        player = playing[start.session]
         for each in self._players.values():
             self._release(each.store.evict(now_us))
-        assert player.world is not None, "who wants frames has a world"
-        asked = player.ask(now_us, start, cause=self._conductor.cause(start))
-        if self._supervisor.step(player.world, asked.window, asked.plan, keep=asked.keep):
-            self._conductor.begun(now_us, asked)
-        else:
+        begun = [(playing[one.session], one) for one in (start, *start.beside)]
+        asked = [player.ask(now_us, one, cause=self._conductor.cause(one)) for player, one in begun]
+        wanted = [
+            WantedStep(world=_world_of(player), window=each.window, plan=each.plan, keep=each.keep)
+            for (player, _), each in zip(begun, asked, strict=True)
+        ]
+        count = self._supervisor.step_together(wanted)
+        for each in asked[:count]:
+            self._conductor.begun(now_us, each)
+        for player, _ in begun[count:]:
             player.lose()  # no slot is free: clients hold none, so the next eviction frees one
 
     def _on_engine(self, event: EngineEvent) -> None:
@@ -426,6 +430,11 @@ class Server:
 
     def _player_of(self, world: int) -> Player | None:
         return next((player for player in self._players.values() if player.world == world), None)
+
+
+def _world_of(player: Player) -> int:
+    assert player.world is not None, "who wants frames has a world"
+    return player.world
 
 
 def _limits_of(hello: Hello) -> MotionLimits:

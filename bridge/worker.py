@@ -12,7 +12,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,17 +23,21 @@ from numpy.typing import NDArray
 
 from bridge.chunk_ring import RingLayout, SharedFrameRing
 from bridge.engine import (
+    BatchingEngine,
     BegunStep,
     ControlWindow,
     Engine,
     EngineInfo,
+    FrameChunk,
+    FrameRun,
     HearingEngine,
     Plan,
     SessionStart,
     State,
+    StepAsked,
     StreamingEngine,
 )
-from bridge.errors import ConfigError, EngineError
+from bridge.errors import ConfigError, EngineError, StepFailed
 from bridge.statefile import read_state, write_state
 
 _log = logging.getLogger(__name__)
@@ -77,6 +81,13 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """Obey several `Step`s of one plan at once, each a world's; each gets its own answers."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hear:
     """A chunk of this world will soon be told `action`, under a new prompt or (None) the one it has. No answer."""
 
@@ -103,7 +114,7 @@ class Stop:
     """End cleanly."""
 
 
-Command = Attach | Open | Adopt | Step | Hear | Save | Forget | Stop
+Command = Attach | Open | Adopt | Step | Together | Hear | Save | Forget | Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +276,9 @@ def _obey(
             case Step() as step:
                 assert ring is not None, "Attach comes before the first Step"
                 report(make_chunk(engine, states, earlier, ring, step, report))
+            case Together(steps=steps):
+                assert ring is not None, "Attach comes before the first Step"
+                make_together(engine, states, earlier, ring, steps, report)
             case Save(world=world, path=path):
                 report(_saved(engine.info, states, world, path))
             case Forget(world=world):
@@ -298,23 +312,72 @@ def make_chunk(
 
     report: is told of frames that are made before the chunk is, by an engine that hands them out.
     """
-    before = states[step.world]
-    if step.keep is not None:
-        known = earlier.get(step.world, {}).get(step.keep)
-        if known is None:
-            text = f"cannot go on after {step.keep} frames: this process did not make the chunk they are of"
-            return Failed(world=step.world, slot=step.slot, text=text)
-        before = known
     try:
+        before = _state_before(states, earlier, step)
         if isinstance(engine, StreamingEngine):
             begun = engine.begin(before, step.window, step.plan)
-            _stream(begun, ring, step, report)
+            for _ in _stream(begun, ring, step, report):
+                pass
             chunk, state = begun.finish()
         else:
             chunk, state = engine.step(before, step.window, step.plan)
             ring.write(step.slot, chunk)
     except EngineError as exc:
         return Failed(world=step.world, slot=step.slot, text=str(exc))
+    return _made(states, earlier, step, chunk, state)
+
+
+def make_together(
+    engine: Engine,
+    states: dict[int, State],
+    earlier: dict[int, Mapping[int, State]],
+    ring: SharedFrameRing,
+    steps: Sequence[Step],
+    report: Callable[[Report], None],
+) -> None:
+    """Obeys several `Step`s at once, or in turn where they cannot be begun so: one that fails shall fail alone.
+
+    Their frames are handed out in turns, a run of each.
+    """
+    try:
+        if not isinstance(engine, BatchingEngine):
+            raise StepFailed("this engine makes one chunk at a time")
+        asked = [
+            StepAsked(state=_state_before(states, earlier, step), window=step.window, plan=step.plan) for step in steps
+        ]
+        begun = engine.begin_together(asked)
+    except EngineError:
+        for step in steps:
+            report(make_chunk(engine, states, earlier, ring, step, report))
+        return
+    streams = [_stream(one, ring, step, report) for one, step in zip(begun, steps, strict=True)]
+    while any(stream is not None for stream in streams):
+        for index, (one, step) in enumerate(zip(begun, steps, strict=True)):
+            stream = streams[index]
+            if stream is None:
+                continue
+            try:
+                if next(stream, None) is None:
+                    streams[index] = None
+                    report(_made(states, earlier, step, *one.finish()))
+            except EngineError as exc:
+                streams[index] = None
+                report(Failed(world=step.world, slot=step.slot, text=str(exc)))
+
+
+def _state_before(states: Mapping[int, State], earlier: Mapping[int, Mapping[int, State]], step: Step) -> State:
+    """What `step` continues. Raises: StepFailed: it is not there."""
+    if step.keep is None:
+        return states[step.world]
+    known = earlier.get(step.world, {}).get(step.keep)
+    if known is None:
+        raise StepFailed(f"cannot go on after {step.keep} frames: this process did not make the chunk they are of")
+    return known
+
+
+def _made(
+    states: dict[int, State], earlier: dict[int, Mapping[int, State]], step: Step, chunk: FrameChunk, state: State
+) -> Made:
     states[step.world] = state
     earlier[step.world] = chunk.earlier
     return Made(
@@ -330,7 +393,9 @@ def make_chunk(
     )
 
 
-def _stream(begun: BegunStep, ring: SharedFrameRing, step: Step, report: Callable[[Report], None]) -> None:
+def _stream(
+    begun: BegunStep, ring: SharedFrameRing, step: Step, report: Callable[[Report], None]
+) -> Iterator[FrameRun]:
     """Writes a chunk's frames as they come, and tells of all but the last, which `Made` tells of."""
     frames = step.plan.frames
     ring.write_depth(step.slot, begun.depth, frames=frames)
@@ -349,3 +414,4 @@ def _stream(begun: BegunStep, ring: SharedFrameRing, step: Step, report: Callabl
                     parts=begun.parts if run.first == 0 else None,
                 )
             )
+        yield run

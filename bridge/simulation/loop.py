@@ -71,6 +71,7 @@ class Outcome:
     wasted_us: int = 0
     rungs: list[tuple[int, int]] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    together: list[int] = field(default_factory=list)  # of how many sessions each chunk was made at once
 
 
 class NoPixels:
@@ -132,6 +133,7 @@ class Simulation:
             model="simulated", runner="none", frame_width=_WIDTH, frame_height=_HEIGHT,
             frames_per_chunk=self._engine.frames_per_chunk, depth_width=_WIDTH, depth_height=_HEIGHT,
             camera_method="channels", default_map="none", rungs=rungs,
+            most_together=self._engine.most_together,
         )  # fmt: skip
         self.conductor = Conductor(conductor or ConductorConfig(fps=self._engine.fps), self._info, self._clock.now_us())
         self._began_us = self._clock.now_us()
@@ -251,19 +253,24 @@ class Simulation:
                 self._wake_us = start.at_us
                 self._at(start.at_us, lambda: None)
             return
-        seat = self._seats[start.session]
-        seat.player.store.evict(now_us)
-        asked = seat.player.ask(now_us, start, cause=self.conductor.cause(start))
-        self.conductor.begun(now_us, asked)
-        seat.outcome.lengths.append(asked.plan.frames)
-        share = self._rungs[asked.plan.rung].cost_share
-        cost_us = round(self._engine.cost_us(asked.plan.frames) * share * seat.trace.slowness(now_us - self._began_us))
-        seat.outcome.busy_us += cost_us
+        starts = (start, *start.beside)
+        slowness = max(self._seats[one.session].trace.slowness(now_us - self._began_us) for one in starts)
+        cost_us = round(
+            self._engine.cost_us(start.plan.frames, len(starts)) * self._rungs[start.plan.rung].cost_share * slowness
+        )
+        for one in starts:
+            seat = self._seats[one.session]
+            seat.player.store.evict(now_us)
+            asked = seat.player.ask(now_us, one, cause=self.conductor.cause(one))
+            self.conductor.begun(now_us, asked)
+            seat.outcome.lengths.append(asked.plan.frames)
+            seat.outcome.together.append(len(starts))
+            seat.outcome.busy_us += cost_us // len(starts)
+            *growing, _ = self._engine.pieces(asked.plan.frames)
+            for made, cost_share in growing:
+                self._at(now_us + round(cost_us * cost_share), functools.partial(self._grow, seat, asked, made))
+            self._at(now_us + cost_us, functools.partial(self._made, seat, asked))
         self._is_busy = True
-        *growing, _ = self._engine.pieces(asked.plan.frames)
-        for made, cost_share in growing:
-            self._at(now_us + round(cost_us * cost_share), functools.partial(self._grow, seat, asked, made))
-        self._at(now_us + cost_us, lambda: self._made(seat, asked))
 
     def _grow(self, seat: _Seat, asked: Asked, made: int) -> None:
         seat.player.grow(

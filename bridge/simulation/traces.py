@@ -21,7 +21,8 @@ class EngineModel:
     and `decode_share` at the end, in which frames come a latent frame at a time.
 
     The fixed share is an assumption about the large model (history, text and launch overhead do not grow with the
-    chunk); the shipped one's is 0.14, measured. The decoder's is what FP8 (340 ms of denoising) and the full decoder
+    chunk); the shipped one's is 0.14, measured. Up to `most_together` sessions' chunks can be made at once; each beyond
+    the first costs `beside_share` of it. The decoder's is what FP8 (340 ms of denoising) and the full decoder
     come to on an H100, by the estimates at hand; the shipped model's is 0.55 to 0.65, measured; 0 is an engine whose
     frames all come at once.
     """
@@ -31,10 +32,13 @@ class EngineModel:
     longest_us: int = 700_000
     fixed_share: float = 0.2
     decode_share: float = 0.5
+    most_together: int = 1
+    beside_share: float = 1.0
 
-    def cost_us(self, frames: int) -> float:
+    def cost_us(self, frames: int, together: int = 1) -> float:
         grows = (frames + 3) / (self.frames_per_chunk[-1] + 3)  # by latent frames: the first holds one frame, not four
-        return self.longest_us * (self.fixed_share + (1 - self.fixed_share) * grows)
+        alone_us = self.longest_us * (self.fixed_share + (1 - self.fixed_share) * grows)
+        return alone_us * (1 + (together - 1) * self.beside_share)
 
     def pieces(self, frames: int) -> list[tuple[int, float]]:
         """(frames that are there, share of the cost that they took) as a chunk is decoded; all of both at the end."""

@@ -18,7 +18,7 @@ from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchRunner
 from model.spec import Graph
-from model.transformer import denoiser_graph
+from model.transformer import batched, denoiser_graph
 
 
 class _Bars:
@@ -71,6 +71,8 @@ def load(
     if decoder is DecoderKind.WAN:
         graphs |= tiny_beside(folder, spec, device=device, dtype=vae_dtype or dtype)
     text_encoder = graphs.pop(Graph.TEXT_ENCODER)
+    if plain:
+        graphs[Graph.DENOISER] = batched(graphs[Graph.DENOISER])
     runner: ModuleRunner = TorchRunner(graphs) if plain else fast_runner(spec, graphs, device=device, precision=chosen)
     return LoadedModel(
         spec=spec,
