@@ -228,8 +228,10 @@ class Player:
         return self.asked
 
     def grow(self, growing: ChunkGrowing, now_us: int) -> None:
-        """Takes the first frames of the chunk asked for, or some more."""
+        """Takes the first frames of the chunk asked for, or some more; or more of one that was delivered before."""
         asked = self.asked
+        if self.store.ripen(growing.slot, growing.made):
+            return
         if asked is None or asked.epoch != self.timeline.epoch:
             return
         parts = growing.parts
@@ -279,7 +281,8 @@ class Player:
                 plan=asked.plan,
                 stage_ms=made.stage_ms,
                 slot=made.slot,
-                made=len(made.frames),
+                made=len(made.frames) - made.missing,
+                delivered=True,
                 cuts=made.cuts,
                 control_t_us=asked.control_t_us,
                 parts=made.parts,

@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.clock import MonotonicClock
-from bridge.engine import BegunStep, ControlWindow, EngineInfo, FrameChunk, FrameRun, Plan, Rung, SessionStart, State
+from bridge.engine import (
+    After,
+    BegunStep,
+    ControlWindow,
+    EngineInfo,
+    FrameChunk,
+    FrameRun,
+    Plan,
+    Rung,
+    SessionStart,
+    State,
+)
 from bridge.engines.loading import ModelOptions, load_model
 from bridge.engines.worlds import World, Worlds
 from bridge.errors import EngineError, EngineIncompatible, StepFailed
@@ -74,6 +85,7 @@ class HeliosEngine:
         self._worlds = Worlds(self._default.blockout)
         self._latents_of = {spec.frames_in(latents): latents for latents in lengths}
         self._steering = Steering(self._method, spec, encoder_of(spec, loaded.runner), threads=threads)
+        self._overlaps = isinstance(loaded.runner, OverlappingRunner) and not self._bends
         self._guided = "rays" in loaded.runner.graphs[Graph.DECODER].inputs
         self._info = EngineInfo(
             model=spec.name,
@@ -156,7 +168,8 @@ class HeliosEngine:
         except ModelError as exc:
             raise StepFailed(f"the chunk could not be made: {exc}") from exc
         views = self._view_arrays if self._bends else None
-        return _Begun(self._spec, begun, world.to_arrays() | _prompt_array(prompt), texts, said, cameras, views)
+        extra = world.to_arrays() | _prompt_array(prompt)
+        return _Begun(self._spec, begun, extra, texts, said, cameras, views, overlaps=self._overlaps)
 
     def hear(self, state: State, prompt: str | None, action: str) -> None:
         """A chunk of this session will soon be told `action`, under a new prompt or (None) the one in its state.
@@ -261,12 +274,26 @@ class _Begun:
         said: _Said,
         cameras: Sequence[Camera],
         view_arrays: Callable[[NDArray[np.uint8], Camera], State] | None,
+        *,
+        overlaps: bool,
     ) -> None:
-        """extra: what the state after it holds beside the rollout's. view_arrays: what it holds of its newest frame."""
+        """extra: what the state after it holds beside the rollout's. view_arrays: what it holds of its newest frame.
+        overlaps: the runner decodes beside what it is asked next, and nothing else waits for the frames."""
         self._spec, self._begun, self._texts = spec, begun, texts
         self._extra, self._cameras, self._view_arrays = extra, cameras, view_arrays
+        self._overlaps = overlaps and not begun.state.memory
         self.depth, self.parts = said.depth, said.parts
         self.actions = (texts[-1],) * spec.frames_in(len(texts))
+
+    def after(self) -> After | None:
+        if not self._overlaps:
+            return None
+        earlier = {
+            frames: {**self._begun.state_after(latents).to_arrays(), **self._extra}
+            for latents, frames in self._boundaries()
+        }
+        state = {**self._begun.state.to_arrays(), **self._extra}
+        return After(state=state, earlier=earlier, stage_ms=self._begun.stage_ms)
 
     def runs(self) -> Iterator[FrameRun]:
         first = 0
