@@ -77,6 +77,8 @@ def engine_config(config: ServeConfig) -> EngineConfig:
     One core is left to the game and the service.
     """
     if config.model in _TEST_PATTERNS:
+        if config.form.camera not in ("auto", "channels"):
+            raise ConfigError(f"camera: {config.form.camera} needs a network; {config.model} draws what a pose shows")
         settings = _TEST_PATTERNS[config.model]
         return EngineConfig(factory="bridge.engines.synthetic:create", settings=settings, threads=1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,6 +19,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp8")
 RUNNERS = ("auto", "onnxruntime", "torch", "tensorrt", "rtx")
 DECODERS = ("auto", "wan", "tiny")
 VAE_PRECISIONS = ("auto", "fp32", "bf16")
+CAMERAS = ("auto", "channels", "warp-history", "layout", "prompt")
 
 
 def check_address(address: str, *, name: str) -> None:
@@ -47,12 +48,12 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelForm:
-    """What a checkpoint of Helios leaves open; empty, None and "auto" are its own choice.
+    """What a model leaves open, a checkpoint of Helios above all; empty, None and "auto" are its own choice.
 
     decoder: "wan" or "tiny". vae_precision: of encoder and decoder. frame_size: (width, height) in pixels.
     chunk_latents: the chunk lengths on offer, in latent frames. steps: denoising steps, one number a stage.
     amplify_first_chunk: a video's first chunk gets twice the steps. blend_chunks: over how many chunks a new prompt
-    comes in.
+    comes in. camera: how a pose reaches the pixels. adapter: a file of weights to merge into the transformer's.
     """
 
     decoder: str = "auto"
@@ -62,11 +63,14 @@ class ModelForm:
     steps: tuple[int, ...] = ()
     amplify_first_chunk: bool = True
     blend_chunks: int = 1
+    camera: str = "auto"
+    adapter: Path | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("decoder", self.decoder, DECODERS),
             ("vae_precision", self.vae_precision, VAE_PRECISIONS),
+            ("camera", self.camera, CAMERAS),
         ):
             if value not in known:
                 raise ConfigError(f"{name}: got {value!r}, expected one of {', '.join(known)}")

@@ -163,6 +163,25 @@ class BegunStep(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """What a chunk leaves: the state after it, and `earlier` and (so far) `stage_ms` as in its `FrameChunk`."""
+
+    state: State
+    earlier: Mapping[int, State]
+    stage_ms: Mapping[str, float]
+
+
+@runtime_checkable
+class OverlappingStep(BegunStep, Protocol):
+    """A begun step that may leave the engine free for the next chunk while its frames are still on their way."""
+
+    def after(self) -> After | None:
+        """What is known of it before its frames are: then `runs` may be read on another thread than the one that calls
+        the engine. None where it rests on them. Never waits."""
+        ...
+
+
 class Engine(Protocol):
     """Makes frames. One instance serves many sessions, one call at a time, in one process.
 

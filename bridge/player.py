@@ -232,8 +232,10 @@ class Player:
         return self.asked
 
     def grow(self, growing: ChunkGrowing, now_us: int) -> None:
-        """Takes the first frames of the chunk asked for, or some more."""
+        """Takes the first frames of the chunk asked for, or some more; or more of one that was delivered before."""
         asked = self.asked
+        if self.store.ripen(growing.slot, growing.made):
+            return
         if asked is None or asked.epoch != self.timeline.epoch:
             return
         parts = growing.parts
@@ -264,7 +266,7 @@ class Player:
         asked, self.asked = self.asked, None
         if asked is None:
             return Delivered(useful=False, lead_us=0)
-        self._came(asked, len(made.frames), now_us)
+        self._came(asked, len(made.frames) - made.missing, now_us)  # the decoder keeps up with those still to come
         lead_us, self._made = self._lead_us, 0
         if asked.epoch != self.timeline.epoch:
             return Delivered(useful=False, lead_us=lead_us)
@@ -285,7 +287,8 @@ class Player:
                 plan=asked.plan,
                 stage_ms=made.stage_ms,
                 slot=made.slot,
-                made=len(made.frames),
+                made=len(made.frames) - made.missing,
+                delivered=True,
                 cuts=made.cuts,
                 control_t_us=asked.control_t_us,
                 parts=made.parts,

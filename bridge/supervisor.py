@@ -103,6 +103,8 @@ class EngineSupervisor:
         self._ring: SharedFrameRing | None = None
         self._info: EngineInfo | None = None
         self._in_flight: list[_InFlight] = []  # steps sent together
+        self._growing: set[int] = set()  # slots of chunks that are made, but for some of their frames
+        self._unwanted: set[int] = set()  # those of them that were released
         self._opening: _Opening | None = None
         self._saving: list[tuple[int, Path]] = []  # sent, not answered
         self._unsaved: list[tuple[int, Path]] = []  # could not be sent
@@ -187,8 +189,10 @@ class EngineSupervisor:
             self._link.send(Hear(world=world, prompt=prompt, action=action))
 
     def release(self, slot: int) -> None:
-        """The views of this slot are no longer used."""
-        if self._ring is not None:
+        """The views of this slot are no longer used. One that is still written into is free once it is whole."""
+        if slot in self._growing:
+            self._unwanted.add(slot)
+        elif self._ring is not None:
             self._ring.release(slot)
 
     @property
@@ -322,7 +326,10 @@ class EngineSupervisor:
 
     def _on_growing(self, growing: Growing) -> list[EngineEvent]:
         assert self._ring is not None, "a step needs the ring"
-        if growing.world not in self._worlds:
+        unwanted = growing.slot in self._unwanted
+        if growing.made == growing.frames and growing.slot in self._growing:
+            self._whole(growing.slot)
+        if unwanted or growing.world not in self._worlds:
             return []
         frames, depth = self._ring.view(growing.slot, growing.frames, with_depth=growing.with_depth)
         return [
@@ -337,10 +344,19 @@ class EngineSupervisor:
             )
         ]
 
+    def _whole(self, slot: int) -> None:
+        """Nothing more is written into this slot."""
+        self._growing.discard(slot)
+        if slot in self._unwanted:
+            self._unwanted.discard(slot)
+            self.release(slot)
+
     def _on_made(self, made: Made) -> list[EngineEvent]:
         assert self._ring is not None, "a step needs the ring"
         self._landed(made.slot)
         self._backoff_us = self._config.first_backoff_us
+        if made.missing:
+            self._growing.add(made.slot)
         known = self._worlds.get(made.world)
         if known is None:
             self.release(made.slot)
@@ -352,6 +368,7 @@ class EngineSupervisor:
             ChunkMade(
                 world=made.world,
                 slot=made.slot,
+                missing=made.missing,
                 frames=frames,
                 depth=depth,
                 actions=made.actions,
@@ -379,6 +396,8 @@ class EngineSupervisor:
         opening, self._opening = self._opening, None
         for step in stepping:
             self.release(step.slot)
+        for slot in tuple(self._growing):
+            self._whole(slot)
         self._phase = _Phase.WAITING
         self._again_us = self._clock.now_us() + self._backoff_us
         _log.warning("engine.down reason=%s again_ms=%d", reason, self._backoff_us // 1000)

@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 
 from bridge.chunk_ring import RingLayout, SharedFrameRing
 from bridge.engine import (
+    After,
     BatchingEngine,
     BegunStep,
     ControlWindow,
     Engine,
     EngineInfo,
     FrameChunk,
-    FrameRun,
     HearingEngine,
+    OverlappingStep,
     Plan,
     SessionStart,
     State,
@@ -145,7 +146,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A chunk of `frames` frames lies in the slot that `Step` named. cuts: what the next `Step` may keep of it."""
+    """A chunk of `frames` frames lies in the slot that `Step` named. cuts: what the next `Step` may keep of it.
+
+    missing: how many of them, the last ones, do not yet; the engine is free all the same, and `Growing` tells of them.
+    """
 
     world: int
     slot: int
@@ -154,6 +158,7 @@ class Made:
     actions: tuple[str, ...]
     stage_ms: Mapping[str, float]
     state: State
+    missing: int = 0
     cuts: tuple[int, ...] = ()
     parts: NDArray[np.uint32] | None = None
 
@@ -170,7 +175,8 @@ class SaveDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growing:
-    """Of a chunk of `frames` frames the first `made` lie in the slot that `Step` named; `Made` or `Failed` follows."""
+    """Of a chunk of `frames` frames the first `made` lie in the slot that `Step` named. `Made` or `Failed` follows, or
+    has come already."""
 
     world: int
     slot: int
@@ -220,8 +226,14 @@ def run(connection: Connection, factory: str, settings: Mapping[str, object]) ->
     states: dict[int, State] = {}
     if isinstance(engine, HearingEngine):
         threading.Thread(target=_listen, args=(engine, heard, states), name="listener", daemon=True).start()
+    sending = threading.Lock()
+
+    def report(word: Report) -> None:
+        with sending:
+            connection.send(word)
+
     try:
-        _obey(engine, commands, connection.send, states)
+        _obey(engine, commands, report, states)
     except BrokenPipeError:
         _log.warning("server.gone pid=%d", os.getpid())
     finally:
@@ -259,10 +271,12 @@ def _obey(
 ) -> None:
     earlier: dict[int, Mapping[int, State]] = {}  # inside each world's newest chunk
     ring: SharedFrameRing | None = None
+    handing_out: HandingOut | None = None
     while True:
         match commands.get():
             case Attach(layout=layout):
                 ring = SharedFrameRing.attach(layout)
+                handing_out = HandingOut(ring, report)
             case Open(world=world, start=start):
                 try:
                     restore = start.restore
@@ -275,7 +289,9 @@ def _obey(
                 states[world] = state
             case Step() as step:
                 assert ring is not None, "Attach comes before the first Step"
-                report(make_chunk(engine, states, earlier, ring, step, report))
+                made = make_chunk(engine, states, earlier, ring, step, report, handing_out)
+                if made is not None:
+                    report(made)
             case Together(steps=steps):
                 assert ring is not None, "Attach comes before the first Step"
                 make_together(engine, states, earlier, ring, steps, report)
@@ -307,15 +323,23 @@ def make_chunk(
     ring: SharedFrameRing,
     step: Step,
     report: Callable[[Report], None] = lambda _: None,
-) -> Made | Failed:
+    handing_out: HandingOut | None = None,
+) -> Made | Failed | None:
     """Obeys a `Step`. states: each world's newest; earlier: those inside its newest chunk. Both are updated.
 
-    report: is told of frames that are made before the chunk is, by an engine that hands them out.
+    report: is told of frames that are made before the chunk is, by an engine that hands them out. handing_out: takes
+    over a chunk whose frames come beside the next one, and tells of it; then this returns None.
     """
     try:
         before = _state_before(states, earlier, step)
         if isinstance(engine, StreamingEngine):
             begun = engine.begin(before, step.window, step.plan)
+            after = begun.after() if handing_out is not None and isinstance(begun, OverlappingStep) else None
+            if after is not None:
+                assert handing_out is not None
+                states[step.world], earlier[step.world] = after.state, after.earlier
+                handing_out.take(step, begun, after)
+                return None
             for _ in _stream(begun, ring, step, report):
                 pass
             chunk, state = begun.finish()
@@ -393,25 +417,83 @@ def _made(
     )
 
 
-def _stream(
-    begun: BegunStep, ring: SharedFrameRing, step: Step, report: Callable[[Report], None]
-) -> Iterator[FrameRun]:
-    """Writes a chunk's frames as they come, and tells of all but the last, which `Made` tells of."""
-    frames = step.plan.frames
-    ring.write_depth(step.slot, begun.depth, frames=frames)
+def _stream(begun: BegunStep, ring: SharedFrameRing, step: Step, report: Callable[[Report], None]) -> Iterator[int]:
+    """Writes a chunk's frames as they come, and tells of all but the last, which `Made` tells of. Yields: as
+    `_written`."""
+    parts = begun.parts
+    for made in _written(begun, ring, step):
+        if made < step.plan.frames:
+            report(_growing(begun, step, made, parts))
+        parts = None
+        yield made
+
+
+def _written(begun: BegunStep, ring: SharedFrameRing, step: Step) -> Iterator[int]:
+    """Writes a chunk's frames as they come. Yields: how many lie in the ring by then."""
+    ring.write_depth(step.slot, begun.depth, frames=step.plan.frames)
     for run in begun.runs():
         ring.write_run(step.slot, run)
-        made = run.first + len(run.frames)
-        if made < frames:
-            report(
-                Growing(
+        yield run.first + len(run.frames)
+
+
+def _growing(begun: BegunStep, step: Step, made: int, parts: NDArray[np.uint32] | None = None) -> Growing:
+    return Growing(
+        world=step.world,
+        slot=step.slot,
+        frames=step.plan.frames,
+        made=made,
+        with_depth=begun.depth is not None,
+        actions=begun.actions,
+        parts=parts,
+    )
+
+
+class HandingOut:
+    """Writes chunks whose frames come beside the next chunk, one chunk after the other, on a thread of its own.
+
+    A chunk is told as `Made` when its first frames are there: from then on the engine is free for the next, and the
+    frames that follow are told as `Growing`. By then its world has gone on, and what cannot be decoded cannot be made
+    anew from here: the process ends, and another takes its place.
+    """
+
+    def __init__(self, ring: SharedFrameRing, report: Callable[[Report], None]) -> None:
+        self._ring, self._report = ring, report
+        self._chunks: queue.SimpleQueue[tuple[Step, BegunStep, After]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="handing-out", daemon=True).start()
+
+    def take(self, step: Step, begun: BegunStep, after: After) -> None:
+        """Returns at once."""
+        self._chunks.put((step, begun, after))
+
+    def _work(self) -> None:
+        while True:
+            step, begun, after = self._chunks.get()
+            try:
+                self._hand_out(step, begun, after)
+            except EngineError as exc:
+                _log.error("engine.decode_failed error=%s", exc)
+                os._exit(1)
+            except BrokenPipeError:
+                return  # the server is gone; the commands' thread sees to the end
+
+    def _hand_out(self, step: Step, begun: BegunStep, after: After) -> None:
+        told = False
+        for made in _written(begun, self._ring, step):
+            if told:
+                self._report(_growing(begun, step, made))
+                continue
+            told = True
+            self._report(
+                Made(
                     world=step.world,
                     slot=step.slot,
-                    frames=frames,
-                    made=made,
+                    frames=step.plan.frames,
+                    missing=step.plan.frames - made,
                     with_depth=begun.depth is not None,
                     actions=begun.actions,
-                    parts=begun.parts if run.first == 0 else None,
+                    stage_ms=after.stage_ms,
+                    state=after.state,
+                    cuts=tuple(sorted(after.earlier)),
+                    parts=begun.parts,
                 )
             )
-        yield run

@@ -53,6 +53,11 @@ class BegunChunk:
         self._decoding, self._watch = decoding, watch
         self._result: ChunkResult | None = None
 
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """As in its result, so far."""
+        return dict(self._watch.laps)
+
     def ready(self) -> bool:
         """Whether `result` would return at once."""
         return self._decoding.ready()

@@ -19,6 +19,7 @@ from model.runners.base import ModuleRunner
 from model.runners.torch import TorchRunner
 from model.spec import Graph
 from model.transformer import batched, denoiser_graph
+from model.view_denoiser import view_denoiser_graph
 
 
 class _Bars:
@@ -44,11 +45,14 @@ def load(
     precision: Precision | None = None,
     decoder: DecoderKind = DecoderKind.WAN,
     vae_dtype: Dtype | None = None,
+    view: bool = False,
+    adapter: Path | None = None,
 ) -> LoadedModel:
     """The folder's networks on the first GPU, or on the CPU where there is none.
 
     threads: that torch may use on a CPU. precision: of the denoiser's large products; None is bf16 on a GPU and fp32 on
-    a CPU. vae_dtype: of encoder and decoder; None goes with the precision.
+    a CPU. vae_dtype: of encoder and decoder; None goes with the precision. view: gives the denoiser room for a view in
+    its history. adapter: weights to merge into the transformer.
 
     Raises: CheckpointError, SpecError: the folder does not load as asked. RunnerError: the precision does not fit.
     """
@@ -57,6 +61,7 @@ def load(
     chosen = precision or (Precision.BF16 if device == "cuda" else Precision.FP32)
     dtype = Dtype.FP32 if chosen is Precision.FP32 else Dtype.BF16
     plain = device == "cpu" and chosen is Precision.FP32
+    plain_form = view_denoiser_graph if view else denoiser_graph
     tokenize = PromptTokenizer(folder / TOKENIZER)  # first: it costs nothing, and may be what is missing
     spec, graphs = load_graphs(
         folder,
@@ -65,7 +70,8 @@ def load(
         dtype=dtype,
         vae_dtype=vae_dtype or dtype,
         decoder=decoder,
-        denoiser=denoiser_graph if plain else lambda model, spec: fast_denoiser_graph(model, spec, chosen),
+        denoiser=plain_form if plain else lambda model, spec: fast_denoiser_graph(model, spec, chosen, view=view),
+        adapter=adapter,
         report=_Bars(),
     )
     if decoder is DecoderKind.WAN:

@@ -144,6 +144,30 @@ def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
     assert (header.chunk, header.index, header.stage_ms["denoise"]) == (0, 2, 5.0)
 
 
+def test_the_next_chunk_is_asked_for_while_the_last_frames_of_this_one_come(game: Game) -> None:
+    game.tick()
+    asked = game.ask()
+    made = ChunkMade(
+        world=0, slot=3, frames=np.full((3, 24, 32, 3), 60, np.uint8), depth=None, actions=asked.window.actions,
+        stage_ms={}, missing=2,
+    )  # fmt: skip
+    assert game.player.deliver(made, game.clock.now_us()).useful
+    assert game.tick().index == 0
+    game.player.opened = True
+    assert game.player.wants_frames(game.clock.now_us())
+    game.ask()
+    game.clock.advance_us(90 * MS)
+    assert game.tick().index == 0  # the others are not there
+    grow(game, 2)
+    assert (game.tick().chunk, game.tick().index) == (0, 1)
+    assert game.player.asked is not None
+    game.player.lose()  # what is there stays
+    assert game.tick().index == 1
+    grow(game, 3)
+    assert game.tick().index == 2
+    assert game.player.push(game.control(x=100.0, teleport=True)) == [3]
+
+
 def test_a_chunk_is_in_time_when_its_first_frames_are(game: Game) -> None:
     game.tick()
     game.chunk()

@@ -11,10 +11,10 @@ import pytest
 from bridge import supervisor as module
 from bridge.clock import FakeClock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
-from bridge.engine_events import EngineDown, EngineUp, WorldOpened, WorldRefused
+from bridge.engine_events import ChunkGrowing, ChunkMade, EngineDown, EngineUp, WorldOpened, WorldRefused
 from bridge.link import Ended, EngineConfig, Inbox, Wake
 from bridge.supervisor import EngineSupervisor
-from bridge.worker import Adopt, Began, Command, Forget, Open, Ready, Refused, Report, Step
+from bridge.worker import Adopt, Began, Command, Forget, Growing, Made, Open, Ready, Refused, Report, Step
 
 INFO = EngineInfo(
     model="t", runner="t", frame_width=4, frame_height=2, frames_per_chunk=(2,), depth_width=2, depth_height=1,
@@ -147,3 +147,66 @@ def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(s
             world = supervisor.open(START)
             Process.newest.say(Began(world=world, state=STATE))
             supervisor.poll()
+
+
+def made(world: int, slot: int) -> Made:
+    return Made(
+        world=world, slot=slot, frames=2, missing=1, with_depth=False, actions=("", ""), stage_ms={}, state=STATE
+    )
+
+
+def whole(world: int, slot: int) -> Growing:
+    return Growing(world=world, slot=slot, frames=2, made=2, with_depth=False, actions=("", ""))
+
+
+def stepped(supervisor: EngineSupervisor, world: int) -> int:
+    """The slot of a step that began."""
+    assert supervisor.step(world, WINDOW, PLAN)
+    step = Process.newest.sent[-1]
+    assert isinstance(step, Step)
+    return step.slot
+
+
+def begun(supervisor: EngineSupervisor) -> int:
+    world = supervisor.open(START)
+    Process.newest.say(Began(world=world, state=STATE))
+    supervisor.poll()
+    return world
+
+
+def test_the_engine_is_free_while_the_last_frames_of_a_chunk_come(supervisor: EngineSupervisor) -> None:
+    world = begun(supervisor)
+    slot = stepped(supervisor, world)
+    Process.newest.say(made(world, slot))
+    (event,) = supervisor.poll()
+    assert isinstance(event, ChunkMade)
+    assert event.missing == 1
+    assert supervisor.idle
+    stepped(supervisor, world)
+    Process.newest.say(whole(world, slot))
+    (event,) = supervisor.poll()
+    assert isinstance(event, ChunkGrowing)
+    assert (event.slot, event.made) == (slot, 2)
+
+
+@pytest.mark.parametrize("ends", ["whole", "killed"])
+def test_a_slot_that_is_still_written_into_is_not_used_again(supervisor: EngineSupervisor, ends: str) -> None:
+    world = begun(supervisor)
+    slot = stepped(supervisor, world)
+    Process.newest.say(made(world, slot))
+    supervisor.poll()
+    supervisor.release(slot)  # a teleport: nobody wants it
+    other = stepped(supervisor, world)
+    Process.newest.say(made(world, other))
+    supervisor.poll()
+    assert other != slot
+    assert not supervisor.step(world, WINDOW, PLAN)  # there are two slots
+    if ends == "whole":
+        Process.newest.say(whole(world, slot))
+        assert supervisor.poll() == []
+    else:
+        Process.newest.say(Ended("killed"))
+        supervisor.poll()
+        revive(supervisor)
+    assert stepped(supervisor, world) == slot
+    supervisor.release(other)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
 
 from bridge.chunk_ring import SharedFrameRing
-from bridge.engine import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
+from bridge.engine import After, ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.errors import StepFailed
-from bridge.worker import Failed, Growing, Made, Step, make_chunk
+from bridge.worker import Failed, Growing, HandingOut, Made, Step, make_chunk
 
 FRAMES = 9
 PLAN = Plan(frames=FRAMES, steps=(1, 1, 1), rung="full")
@@ -32,7 +34,9 @@ class Process:
 
     def step(self, *, keep: int | None = None) -> Made | Failed:
         step = Step(world=0, window=WINDOW, plan=PLAN, slot=0, keep=keep)
-        return make_chunk(self.engine, self.states, self.earlier, self.ring, step)
+        made = make_chunk(self.engine, self.states, self.earlier, self.ring, step)
+        assert made is not None
+        return made
 
 
 @pytest.fixture
@@ -123,3 +127,58 @@ def test_a_chunk_that_fails_half_way_leaves_its_world_as_it_was(process: Process
     assert isinstance(failed, Failed)
     assert len(told) == 1
     assert int(process.states[0]["chunks"]) == 0
+
+
+class OverlappingEngine(SyntheticEngine):
+    """Its frames come when a test lets them; what is after a chunk is known before."""
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        super().__init__(config)
+        self.may_decode = threading.Semaphore(0)
+
+    def begin(self, state: State, window: ControlWindow, plan: Plan) -> OverlappingBegun:
+        return OverlappingBegun(self, *self.step(state, window, plan))
+
+
+class OverlappingBegun(Begun):
+    def __init__(self, engine: OverlappingEngine, chunk: FrameChunk, state: State) -> None:
+        super().__init__(chunk, state)
+        self.engine = engine
+
+    def after(self) -> After:
+        return After(state=self.state, earlier=self.chunk.earlier, stage_ms={"paint": 1.0})
+
+    def runs(self) -> Iterator[FrameRun]:
+        for run in super().runs():
+            assert self.engine.may_decode.acquire(timeout=10)
+            yield run
+
+
+def test_the_next_chunk_is_begun_while_the_frames_of_the_one_before_come() -> None:
+    engine = OverlappingEngine(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,)))
+    ring = SharedFrameRing.create(engine.info, 2)
+    told: queue.SimpleQueue[object] = queue.SimpleQueue()
+    states: dict[int, State] = {0: engine.open(SessionStart(seed=0, prompt="", scene=None))}
+    earlier: dict[int, Mapping[int, State]] = {}
+    handing_out = HandingOut(ring, told.put)
+    wanted = []
+    for slot in (0, 1):  # the second is begun before any frame of the first is there
+        wanted.append(engine.step(states[0], WINDOW, PLAN)[0].frames)
+        step = Step(world=0, window=WINDOW, plan=PLAN, slot=slot)
+        assert make_chunk(engine, states, earlier, ring, step, told.put, handing_out) is None
+    assert int(states[0]["chunks"]) == 2
+    assert told.empty()
+    for slot in (0, 1):
+        counts = []
+        for _ in range(3):
+            engine.may_decode.release()
+            word = told.get(timeout=10)
+            assert isinstance(word, Growing if counts else Made)
+            assert word.slot == slot
+            counts.append(word.frames - word.missing if isinstance(word, Made) else word.made)
+            if isinstance(word, Made):
+                assert (word.cuts, int(word.state["chunks"])) == ((4, 8), slot + 1)
+            frames, _ = ring.view(slot, FRAMES, with_depth=True)
+            np.testing.assert_array_equal(frames[: counts[-1]], wanted[slot][: counts[-1]])
+        assert counts == [4, 8, 9]
+    ring.close()
