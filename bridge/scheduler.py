@@ -25,8 +25,8 @@ class SchedulerConfig:
     which otherwise goes before all, from `new_excess` times its share on: else a camera that keeps jumping, which makes
     every chunk useless, would always go first.
 
-    most_together: of how many sessions the engine can make chunks at once. As long as it was not measured, that is
-    taken to cost `hoped_share` of making them in turn when it is chosen, and as much as that when it is timed.
+    most_together: of how many sessions the engine can make chunks at once. While that was not measured, it is hoped
+    to cost `hoped_share` of making them in turn, and given as much time as in turn.
     """
 
     fps: float
@@ -38,7 +38,7 @@ class SchedulerConfig:
     fair_excess: float = 1.1
     new_excess: float = 0.5
     most_together: int = 1
-    hoped_share: float = 0.75
+    hoped_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +58,15 @@ class Pace:
     """What a chunk length gives one of several sessions.
 
     cycle_us: from chunk to chunk, at least what the chunk plays. age_us: how old what is shown is, on the average.
-    together: what two, three and more of it cost at once, as far as the engine can.
+    together: of how many sessions chunks are made at once, for `cost`; alone: what one costs.
     """
 
     plan: Plan
     cost: Cost
     cycle_us: int
     age_us: int
-    together: tuple[Cost, ...] = ()
+    together: int
+    alone: Cost
 
     @property
     def rate_hz(self) -> float:
@@ -122,15 +123,21 @@ class Scheduler:
             cost = self._costs.known_cost(now_us, plan)
             if cost is None:
                 cost = self._costs.cost(now_us, plan) if base is None else base.scaled(frames / lengths[-1])
-            sizes = range(2, min(sessions, self._config.most_together) + 1)
-            together = tuple(self._costs.cost_together(now_us, plan, size) or cost.scaled(size) for size in sizes)
-            round_us = min(
-                -(-sessions // size) * several.p50_us for size, several in enumerate((cost, *together), start=1)
-            )
-            cycle_us = max(self.duration_us(plan), round_us, 1)
-            age_us = cost.lead_p50_us + cycle_us // 2
-            paces.append(Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=age_us, together=together))
+            best = self._pace(plan, sessions, 1, cost, alone=cost)
+            # What several cost says little where it is not known what one does.
+            for size in range(2, min(sessions, self._config.most_together) + 1) if cost.measured else ():
+                known = self._costs.cost_together(now_us, plan, size)
+                hoped = known or cost.scaled(size * self._config.hoped_share)
+                pace = self._pace(plan, sessions, size, hoped, alone=cost)
+                if pace.age_us < best.age_us:
+                    best = replace(pace, cost=known or cost.scaled(size))
+            paces.append(best)
         return paces
+
+    def _pace(self, plan: Plan, sessions: int, together: int, cost: Cost, *, alone: Cost) -> Pace:
+        cycle_us = max(self.duration_us(plan), -(-sessions // together) * cost.p50_us, 1)
+        age_us = cost.lead_p50_us + cycle_us // 2
+        return Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=age_us, together=together, alone=alone)
 
     def choose(self, paces: Sequence[Pace], *, current_frames: int = 0, turning: bool = False) -> Pace:
         """The pace with the youngest frames among those with enough of them. current_frames: the length in use."""
@@ -151,9 +158,8 @@ class Scheduler:
         """What an idle engine does next, and when: None when nobody wants frames.
 
         Latest starts are found backwards from the last deadline, so that a session whose deadline is far makes room
-        early for one that is near. Chunks of several sessions are made at once where that can start later than making
-        them in turn: where it is cheaper, and their deadlines are near to each other. `at_us` in the past or present
-        means: now.
+        early for one that is near. At a pace of several sessions together, those are taken along who would have to wait
+        for the engine in any case. `at_us` in the past or present means: now.
         """
         if not playheads:
             return None
@@ -193,20 +199,21 @@ class Scheduler:
         return heads == 1 or head.used_share <= excess / heads
 
     def _turn(self, now_us: int, heads: Sequence[Playhead], pace: Pace) -> _Turn:
-        """Who goes first, alone or with those after it, so that all can still be served and it starts the latest."""
+        """Who goes first, alone or with those after it, and the latest moment at which all can still be served."""
         in_order = sorted(heads, key=lambda head: (_deadline_us(head, now_us), head.session))
         deadlines_us = [_deadline_us(head, now_us) for head in in_order]
-        latest_us: list[int] = []  # of everybody from the n-th on, one after another
-        for deadline_us in reversed(deadlines_us):
-            latest_us.insert(0, _latest_us(deadline_us, pace.cost, latest_us[0] if latest_us else None))
-        best, best_us = _Turn((in_order[0],), latest_us[0], pace.cost), latest_us[0]
-        for size, cost in enumerate(pace.together[: len(in_order) - 1], start=2):
-            after_us = latest_us[size] if size < len(in_order) else None
-            hoped = cost if cost.measured else cost.scaled(self._config.hoped_share)
-            if (hoped_us := _latest_us(deadlines_us[0], hoped, after_us)) > best_us:
-                timed_us = _latest_us(deadlines_us[0], cost, after_us)
-                best, best_us = _Turn(tuple(in_order[:size]), timed_us, cost), hoped_us
-        return best
+        waits_until_us = deadlines_us[0] + pace.alone.p50_us
+        size = sum(deadline_us < waits_until_us for deadline_us in deadlines_us[: pace.together])
+        cost = pace.cost if size == pace.together else self._cost(now_us, pace, size)
+        after_us: int | None = None  # the latest start of those who come after, one after another
+        for deadline_us in reversed(deadlines_us[size:]):
+            after_us = _latest_us(deadline_us, pace.alone, after_us)
+        return _Turn(tuple(in_order[:size]), _latest_us(deadlines_us[0], cost, after_us), cost)
+
+    def _cost(self, now_us: int, pace: Pace, size: int) -> Cost:
+        if size == 1:
+            return pace.alone
+        return self._costs.cost_together(now_us, pace.plan, size) or pace.alone.scaled(size)
 
 
 def _latest_us(deadline_us: int, cost: Cost, after_us: int | None) -> int:

@@ -67,7 +67,8 @@ class Rollout:
         self._pictures = PictureReader(spec, runner, draw, draw_uniform)
         denoiser = runner.graphs.get(Graph.DENOISER)
         self._has_view = denoiser is not None and "latents_view" in denoiser.inputs
-        self.denoises_together = denoiser is not None and denoiser.inputs["hidden_states"].shape[0] is None
+        latents = None if denoiser is None else denoiser.inputs.get("hidden_states")
+        self.denoises_together = latents is not None and latents.shape[0] is None
         """Whether the denoiser takes several sessions' latents at once."""
         for name, indices in _history_indices(self._indices(new=1)).items():
             runner.bind_constant(Graph.DENOISER, name, indices)

@@ -43,10 +43,10 @@ FAIL_ACTION = "synthetic: fail"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticConfig:
-    """`cost_ms` is what a chunk takes at least; it can be cut each `cut_frames`. Chunks of up to `most_together` sessions
-    are made at once, each beyond the first for `beside_share` of the cost. `misbehave` lets action texts crash, hang or
-    fail the engine. room: "waves", whose every point has its own colour, or "labelled", whose walls say their
-    directions.
+    """`cost_ms` is what a chunk takes at least; it can be cut each `cut_frames`. Chunks of up to `most_together`
+    sessions are made at once, each beyond the first for `beside_share` of the cost. `misbehave` lets action texts
+    crash, hang or fail the engine. room: "waves", whose every point has its own colour, or "labelled", whose walls say
+    their directions.
     """
 
     width: int = 320

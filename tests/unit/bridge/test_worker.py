@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
 
 from bridge.chunk_ring import SharedFrameRing
-from bridge.engine import After, ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
+from bridge.engine import (
+    After,
+    BegunStep,
+    ControlWindow,
+    FrameChunk,
+    FrameRun,
+    Plan,
+    SessionStart,
+    State,
+    StepAsked,
+)
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.errors import StepFailed
-from bridge.worker import Failed, Growing, HandingOut, Made, Step, make_chunk
+from bridge.worker import Failed, Growing, HandingOut, Made, Report, Step, make_chunk, make_together
 
 FRAMES = 9
 PLAN = Plan(frames=FRAMES, steps=(1, 1, 1), rung="full")
@@ -182,3 +192,70 @@ def test_the_next_chunk_is_begun_while_the_frames_of_the_one_before_come() -> No
             np.testing.assert_array_equal(frames[: counts[-1]], wanted[slot][: counts[-1]])
         assert counts == [4, 8, 9]
     ring.close()
+
+
+class Batching(SyntheticEngine):
+    """Hands the chunks of several worlds out four frames at a time; `fails`: the seed of the world whose cannot be."""
+
+    fails = -1
+
+    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+        if any(int(each.state["seed"]) == self.fails for each in asked):
+            raise StepFailed("one of them cannot be made")
+        return [Begun(*self.step(each.state, each.window, each.plan)) for each in asked]
+
+    def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
+        if int(state["seed"]) == self.fails:
+            raise StepFailed("this one cannot be made")
+        return super().step(state, window, plan)
+
+
+@pytest.fixture
+def pair() -> Iterator[Process]:
+    """Two worlds, and slots for both."""
+    engine = Batching(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,), most_together=2))
+    ring = SharedFrameRing.create(engine.info, 2)
+    process = Process(ring)
+    process.engine = engine
+    process.states = {world: engine.open(SessionStart(seed=world, prompt="", scene=None)) for world in (0, 1)}
+    yield process
+    ring.close()
+
+
+def together(process: Process) -> list[Report]:
+    told: list[Report] = []
+    steps = [Step(world=world, window=WINDOW, plan=PLAN, slot=world) for world in (0, 1)]
+    make_together(process.engine, process.states, process.earlier, process.ring, steps, told.append)
+    return told
+
+
+def test_chunks_of_several_worlds_are_made_at_once_and_handed_out_in_turns(pair: Process) -> None:
+    wanted = [pair.engine.step(pair.states[world], WINDOW, PLAN)[0].frames for world in (0, 1)]
+    told = together(pair)
+    assert [(type(word).__name__, getattr(word, "world", -1)) for word in told] == [
+        ("Growing", 0), ("Growing", 1), ("Growing", 0), ("Growing", 1), ("Made", 0), ("Made", 1),
+    ]  # fmt: skip
+    for world in (0, 1):
+        frames, _ = pair.ring.view(world, FRAMES, with_depth=False)
+        np.testing.assert_array_equal(frames, wanted[world])
+        assert int(pair.states[world]["chunks"]) == 1
+        assert set(pair.earlier[world]) == {4, 8}
+
+
+def test_of_chunks_made_at_once_one_that_fails_fails_alone(pair: Process) -> None:
+    assert isinstance(pair.engine, Batching)
+    pair.engine.fails = 1
+    made, failed = together(pair)
+    assert isinstance(made, Made)
+    assert isinstance(failed, Failed)
+    assert (made.world, failed.world) == (0, 1)
+    assert [int(pair.states[world]["chunks"]) for world in (0, 1)] == [1, 0]
+
+
+def test_an_engine_that_makes_one_chunk_at_a_time_makes_several_in_turn(pair: Process) -> None:
+    class Plain:
+        def __init__(self, engine: SyntheticEngine) -> None:
+            self.info, self.open, self.step, self.close = engine.info, engine.open, engine.step, engine.close
+
+    pair.engine = Plain(pair.engine)  # type: ignore[assignment]
+    assert [type(word) for word in together(pair)] == [Made, Made]

@@ -166,3 +166,26 @@ def test_a_session_that_keeps_jumping_takes_no_frames_from_another() -> None:
     beside, greedy = Simulation([calm, jumpy], engine=engine).run()
     assert greedy.busy_us <= 1.2 * beside.busy_us
     assert sum(beside.ledger.underruns.values()) <= sum(alone.ledger.underruns.values()) + 2
+
+
+def test_sessions_whose_chunks_are_made_at_once_get_younger_frames_as_evenly() -> None:
+    four = [traces.make("steady", seconds=SECONDS, seed=seed) for seed in range(4)]
+    ages: dict[int, list[float]] = {}
+    for most in (1, 4):
+        engine = EngineModel(longest_us=250_000, most_together=most, beside_share=0.25)
+        outcomes = Simulation(four, engine=engine).run()
+        found: list[Any] = [own_figures(trace, outcome) for trace, outcome in zip(four, outcomes, strict=True)]
+        assert all(one["delivery"] >= 0.999 for one in found)
+        ages[most] = [one["control_age_ms"]["p50"] for one in found]
+        if most == 4:
+            together = [size for outcome in outcomes for size in outcome.together]
+            assert sum(size > 1 for size in together) > 0.7 * len(together)
+    assert sum(ages[4]) < 0.85 * sum(ages[1])
+    assert max(ages[4]) < 1.3 * min(ages[4])
+
+
+def test_an_engine_that_gains_nothing_by_it_makes_chunks_in_turn() -> None:
+    pair = [traces.make("steady", seconds=SECONDS, seed=seed) for seed in (1, 2)]
+    outcomes = Simulation(pair, engine=EngineModel(longest_us=250_000, most_together=2)).run()
+    together = [size for outcome in outcomes for size in outcome.together]
+    assert sum(size > 1 for size in together) <= 6  # it was tried, and found not to pay
