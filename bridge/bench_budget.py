@@ -22,7 +22,8 @@ from bridge.simulation.peers import PEERS
 from bridge.simulation.traces import EngineModel
 
 OURS = "helios-bridge"
-_DECODE_SHARES = (0.0, 0.25, 0.5)
+_DECODINGS = ((0.0, False), (0.25, False), (0.5, False), (0.5, True))
+"""What share of a long chunk's cost is decoding that streams, and whether it runs beside the next chunk."""
 _WASTE_SHARES = (0.0, 0.1, 0.25, 0.5)
 
 
@@ -66,20 +67,39 @@ def bench_budget(names: Sequence[str], *, seconds: float, seed: int, report: Pat
                 age_ms=[_age_ms(found[who]) for who in answers],
             )
         )
+    ticks = _ticks(engine, seconds, seed)
     long_chunks, trade = _long_chunks(engine, seconds, seed)
     if report is not None:
         picture = report.with_suffix(".png")
         report.parent.mkdir(parents=True, exist_ok=True)
-        body = _head(engine, seconds, seed) | {"traces": results, "long_chunks": long_chunks}
+        body = _head(engine, seconds, seed) | {"traces": results, "ticks": ticks, "long_chunks": long_chunks}
         report.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
         plot.write_png(picture, plot.draw(about, rows, trade))
         print(f"wrote {report}, {picture}")
     return 0
 
 
+def _ticks(engine: EngineModel, seconds: float, seed: int) -> dict[str, Json]:
+    """Games that tick faster than the model makes frames: what each tick gets."""
+    print(
+        f"\n{'ticks/s, steady':20} {'own frame':>9} {'camera p50':>11} {'p99':>7} {'tick':>7} {'repr.':>6} {'held':>6}"
+    )
+    found: dict[str, Json] = {}
+    for tick_hz in (60.0, 90.0, 120.0):
+        trace = traces.make("steady", seconds=seconds, seed=seed, tick_hz=tick_hz)
+        (outcome,) = Simulation([trace], engine=engine).run()
+        one = found[f"{tick_hz:g}"] = own_figures(trace, outcome)
+        camera, sources = _mapping(one["camera_ms"]), _mapping(one["sources"])
+        print(
+            f"{tick_hz:<20g} {one['own_frame']:>9.2%} {_ms(camera['p50']):>11} {_ms(camera['p99']):>7} "
+            f"{trace.tick_us / 1e3:>7.1f} {sources['reprojected']:>6.1%} {sources['held']:>6.1%}"
+        )
+    return found
+
+
 def _long_chunks(engine: EngineModel, seconds: float, seed: int) -> tuple[list[Json], plot.Trade]:
     """What is left to gain where the longest chunk is the only one, by how much of the engine's time may be thrown away
-    and how much of a chunk's cost is decoding that streams."""
+    and how much of a chunk's cost is decoding that streams (+: beside the next chunk)."""
     trace = traces.make("steady", seconds=seconds, seed=seed)
     longest = engine.frames_per_chunk[-1]
     peer_ms = {
@@ -94,9 +114,9 @@ def _long_chunks(engine: EngineModel, seconds: float, seed: int) -> tuple[list[J
     print(
         f"{'streamed':>9} {'may waste':>10} {'wasted':>7} {'age p50':>8} {'p95':>7} {'times better than the peers':>28}"
     )
-    for decode_share in _DECODE_SHARES:
-        one = replace(engine, frames_per_chunk=(longest,), decode_share=decode_share)
-        points = curves[f"{decode_share:.0%} of the cost streams"] = []
+    for decode_share, overlaps in _DECODINGS:
+        one = replace(engine, frames_per_chunk=(longest,), decode_share=decode_share, overlaps=overlaps)
+        points = curves[f"{decode_share:.0%} of the cost streams{', beside the next' if overlaps else ''}"] = []
         for share in _WASTE_SHARES:
             conductor = ConductorConfig(fps=one.fps, replan=ReplanConfig(waste_share=share))
             (outcome,) = Simulation([trace], engine=one, conductor=conductor).run()
@@ -105,11 +125,12 @@ def _long_chunks(engine: EngineModel, seconds: float, seed: int) -> tuple[list[J
             better = {
                 peer: None if age_ms is None or ms is None else round(ms / age_ms, 2) for peer, ms in peer_ms.items()
             }
-            found.append({"decode_share": decode_share, "waste_share": share, "times_better": better, **ours})
+            settings: Json = {"decode_share": decode_share, "overlaps": overlaps, "waste_share": share}
+            found.append({**settings, "times_better": better, **ours})
             if age_ms is not None:
                 points.append((wasted, age_ms))
             print(
-                f"{decode_share:>9.0%} {share:>10.0%} {wasted:>7.1%} {_ms(age_ms):>8} "
+                f"{decode_share:>8.0%}{'+' if overlaps else ' '} {share:>10.0%} {wasted:>7.1%} {_ms(age_ms):>8} "
                 f"{_ms(_mapping(ours['control_age_ms'])['p95']):>7} {' and '.join(map(_ms, better.values())):>28}"
             )
     half_ms = {peer: ms / 2 for peer, ms in peer_ms.items() if ms is not None}

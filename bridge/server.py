@@ -369,12 +369,12 @@ class Server:
         begun = [(playing[one.session], one) for one in (start, *start.beside)]
         asked = [player.ask(now_us, one, cause=self._conductor.cause(one)) for player, one in begun]
         wanted = [
-            WantedStep(world=_world_of(player), window=each.window, plan=each.plan, keep=each.keep)
-            for (player, _), each in zip(begun, asked, strict=True)
+            WantedStep(world=_world_of(player), window=chunk.window, plan=chunk.plan, keep=chunk.keep)
+            for (player, _), chunk in zip(begun, asked, strict=True)
         ]
         count = self._supervisor.step_together(wanted)
-        for each in asked[:count]:
-            self._conductor.begun(now_us, each)
+        for chunk in asked[:count]:
+            self._conductor.begun(now_us, chunk)
         for player, _ in begun[count:]:
             player.lose()  # no slot is free: clients hold none, so the next eviction frees one
 

@@ -372,9 +372,13 @@ def make_together(
         begun = engine.begin_together(asked)
     except EngineError:
         for step in steps:
-            report(make_chunk(engine, states, earlier, ring, step, report))
+            made = make_chunk(engine, states, earlier, ring, step, report)
+            assert made is not None, "nobody else hands it out"
+            report(made)
         return
-    streams = [_stream(one, ring, step, report) for one, step in zip(begun, steps, strict=True)]
+    streams: list[Iterator[int] | None] = [
+        _stream(one, ring, step, report) for one, step in zip(begun, steps, strict=True)
+    ]
     while any(stream is not None for stream in streams):
         for index, (one, step) in enumerate(zip(begun, steps, strict=True)):
             stream = streams[index]

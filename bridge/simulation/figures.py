@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bridge.messages import Source
 from bridge.metrics import percentile
 from bridge.simulation.loop import Answered, Outcome
-from bridge.simulation.traces import TICK_US, Trace
+from bridge.simulation.traces import Trace
 
 Json = dict[str, object]
 
@@ -74,7 +74,7 @@ def _in_time(trace: Trace, answers: Sequence[Answered]) -> tuple[int, int]:
     own = served = 0
     newer_us = math.inf  # when the first frame of a newer control left
     for seq in range(len(trace.controls) - 1, -1, -1):
-        due_us = trace.controls[seq].sent_us + trace.controls[seq].up_us + TICK_US
+        due_us = trace.controls[seq].sent_us + trace.controls[seq].up_us + trace.tick_us
         newer_us = min(newer_us, left_us.get(seq, math.inf))
         own += left_us.get(seq, math.inf) <= due_us
         served += newer_us <= due_us
@@ -94,7 +94,7 @@ def _on_show(trace: Trace, answers: Sequence[Answered]) -> tuple[list[tuple[int,
     shown: Answered | None = None
     arrived = 0
     for sent in trace.controls:
-        tick_us = began_us + sent.sent_us + TICK_US  # what the tick shows is what has come by its end
+        tick_us = began_us + sent.sent_us + trace.tick_us  # what the tick shows is what has come by its end
         while arrived < len(in_order) and in_order[arrived].arrived_us <= tick_us:
             if shown is None or in_order[arrived].seq > shown.seq:
                 shown = in_order[arrived]

@@ -27,7 +27,7 @@ from bridge.player import Asked, Player
 from bridge.pose import Pose
 from bridge.reproject import Moved
 from bridge.session import Session
-from bridge.simulation.traces import TICK_HZ, TICK_US, EngineModel, Sent, Trace
+from bridge.simulation.traces import EngineModel, Sent, Trace
 
 CLIENT_CLOCK_US = 5_000_000_000  # what the client's clock is ahead of the server's
 _WIDTH, _HEIGHT = 8, 4
@@ -173,8 +173,8 @@ class Simulation:
         now_us = self._clock.now_us()
         session = Session(offer=offer, config=self._config, session_id=name, resume_token=name, now_us=now_us)
         hello = Hello(
-            version_major=VERSION_MAJOR, version_minor=VERSION_MINOR, client=name, credit=_CREDIT, budget_us=TICK_US,
-            tick_hz=TICK_HZ,
+            version_major=VERSION_MAJOR, version_minor=VERSION_MINOR, client=name, credit=_CREDIT,
+            budget_us=trace.tick_us, tick_hz=1e6 / trace.tick_us,
         )  # fmt: skip
         session.receive(hello, now_us)
         player = Player(config=self._config, info=self._info, clock=self._clock, warper=NoPixels())
@@ -266,27 +266,27 @@ class Simulation:
             seat.outcome.lengths.append(asked.plan.frames)
             seat.outcome.together.append(len(starts))
             seat.outcome.busy_us += cost_us // len(starts)
-            *growing, _ = self._engine.pieces(asked.plan.frames)
-            for made, cost_share in growing:
-                self._at(now_us + round(cost_us * cost_share), functools.partial(self._grow, seat, asked, made))
-            self._at(now_us + cost_us, functools.partial(self._made, seat, asked))
+            pieces = self._engine.pieces(asked.plan.frames)
+            whole = 0 if self._engine.overlaps else len(pieces) - 1  # the piece with which the engine is free
+            for index, (made, cost_share) in enumerate(pieces):
+                come = self._made if index == whole else self._grow
+                self._at(now_us + round(cost_us * cost_share), functools.partial(come, seat, asked, made))
         self._is_busy = True
 
     def _grow(self, seat: _Seat, asked: Asked, made: int) -> None:
-        seat.player.grow(
-            ChunkGrowing(
-                world=0, slot=0, made=made, frames=np.zeros((asked.plan.frames, _HEIGHT, _WIDTH, 3), np.uint8),
-                depth=None, actions=asked.window.actions,
-            ),
-            self._clock.now_us(),
-        )  # fmt: skip
+        frames = np.zeros((asked.plan.frames, _HEIGHT, _WIDTH, 3), np.uint8)
+        growing = ChunkGrowing(
+            world=0, slot=asked.number, made=made, frames=frames, depth=None, actions=asked.window.actions
+        )
+        seat.player.grow(growing, self._clock.now_us())
 
-    def _made(self, seat: _Seat, asked: Asked) -> None:
+    def _made(self, seat: _Seat, asked: Asked, come: int) -> None:
         self._is_busy = False
         now_us = self._clock.now_us()
         frames = asked.plan.frames
         made = ChunkMade(
-            world=0, slot=0, frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8), depth=None,
+            world=0, slot=asked.number, frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8), depth=None,
+            missing=frames - come,
             actions=asked.window.actions, stage_ms={}, cuts=cuts_of(asked.plan) if self._cuts else (),
         )  # fmt: skip
         delivered = seat.player.deliver(made, now_us)

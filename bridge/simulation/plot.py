@@ -20,7 +20,7 @@ from bridge.messages import Source
 Colour = tuple[int, int, int]  # red, green, blue
 _OURS: Colour = (40, 120, 215)
 _PEERS: tuple[Colour, ...] = ((222, 110, 66), (158, 104, 200))
-_SHADES: tuple[Colour, ...] = ((150, 196, 240), (92, 158, 228), (40, 120, 215))
+_SHADES: tuple[Colour, ...] = ((160, 202, 242), (104, 166, 230), (40, 120, 215), (14, 66, 140))
 _SOURCES: Mapping[Source, Colour] = {
     Source.GENERATED: (96, 200, 140),
     Source.REPROJECTED: (98, 164, 246),
@@ -122,7 +122,7 @@ class _Canvas:
         (width, _), _ = cv2.getTextSize(text, font, size, 1)
         left = x * _SHARP - (width if right else 0)
         cv2.putText(self.pixels, text, (round(left), round(baseline * _SHARP)), font, size, colour, 1, cv2.LINE_AA)
-        return (left + width) / _SHARP
+        return float(left + width) / _SHARP
 
 
 def _draw_row(canvas: _Canvas, row: Row, top: float) -> None:

@@ -61,6 +61,18 @@ def test_the_camera_shown_is_the_newest_within_a_tick() -> None:
     assert own("steady")["camera_ms"]["p99"] <= 1.01 * traces.TICK_US / 1e3
 
 
+@pytest.mark.parametrize("tick_hz", [60.0, 90.0, 120.0])
+def test_every_tick_gets_a_frame_of_its_own_camera_however_much_faster_than_the_model(tick_hz: float) -> None:
+    trace = traces.make("steady", seconds=SECONDS, tick_hz=tick_hz)
+    (outcome,) = Simulation([trace]).run()
+    found: Any = own_figures(trace, outcome)
+    assert found["own_frame"] == 1.0
+    assert found["camera_ms"]["p99"] <= 1.01 * trace.tick_us / 1e3
+    bent = [answer for answer in outcome.answers if answer.source is not Source.HELD]
+    assert all(answer.camera_us == answer.sent_us for answer in bent)
+    assert len(bent) > 0.97 * len(trace.controls)
+
+
 @pytest.mark.parametrize("name", traces.NAMES)
 @pytest.mark.parametrize("peer", peers.PEERS)
 def test_controls_show_at_least_twice_as_soon_as_with_a_naive_peer(name: str, peer: str) -> None:
@@ -121,6 +133,18 @@ def test_long_chunks_whose_frames_come_at_once_are_as_young_as_one_engine_can_ma
     (outcome,) = Simulation([trace], engine=engine).run()
     ours: Any = own_figures(trace, outcome)
     assert ours["control_age_ms"]["p50"] <= 1.5 * engine.longest_us / 1e3 + 3 * traces.TICK_US / 1e3
+
+
+def test_decoding_beside_the_next_chunk_makes_long_chunks_younger_still() -> None:
+    trace = traces.make("steady", seconds=30.0)
+    ages = []
+    for overlaps in (False, True):
+        engine = EngineModel(frames_per_chunk=(33,), overlaps=overlaps)
+        (outcome,) = Simulation([trace], engine=engine).run()
+        found: Any = own_figures(trace, outcome)
+        assert found["underruns"] == {}
+        ages.append(found["control_age_ms"]["p50"])
+    assert ages[1] < 0.85 * ages[0]
 
 
 def test_waste_stays_within_what_may_be_wasted() -> None:
