@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from demos.report import commit, psnr_db
 from model.autoencoder import TinyAutoencoder
+from model.camera import Camera
 from model.camera_methods.layout import coarse_shading, first_stage
 from model.camera_methods.method import CameraMethod
-from model.camera_methods.steering import Encode, Hints, Steering, bent_views
-from model.camera_methods.warp import View, depth_of
+from model.camera_methods.steering import CAST_STEP_PX, Hints, Steering
+from model.camera_methods.warp import View, depth_of, warped
 from model.conditioning import RAY_CHANNELS, RAYS_PER_LATENT_PX, condition
 from model.demo.checkpoint import load_checkpoint, load_graphs
 from model.demo.data import FPS
@@ -34,10 +35,10 @@ from model.demo.evaluation.tours import Tour, draw_tour
 from model.demo.renderer import render
 from model.history import appended
 from model.maps import DEFAULT_MAP, load_map
+from model.pictures import encoder_of
 from model.rollout import Rollout
-from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
-from model.spec import Graph, ModelSpec
+from model.spec import Graph
 from model.state import ChunkRequest, RolloutState
 from model.view_denoiser import view_denoiser_graph
 
@@ -112,17 +113,6 @@ class Painter:
         return replace(state, history_latents=appended(state.history_latents, self.encode(place.past)), continues=True)
 
 
-def encoder_of(spec: ModelSpec, runner: ModuleRunner) -> Encode:
-    mean = np.array(spec.latents_mean, np.float32)[:, None, None, None]
-    inv_std = np.array(spec.latents_inv_std, np.float32)[:, None, None, None]
-
-    def encode(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        latents = np.asarray(runner.run(Graph.ENCODER, {"frames": frames})["mean"], np.float32)
-        return np.asarray((latents - mean) * inv_std, np.float32)
-
-    return encode
-
-
 def _rows(painter: Painter) -> dict[str, Make | None]:
     """What is painted, by its name in the table; None is the model with its own channels."""
     spec, encode = painter.spec, painter.encode
@@ -148,7 +138,7 @@ def measure(painter: Painter, places: list[Place]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for seed, place in enumerate(places):
         held = np.repeat(place.past[-1:], len(place.truth), axis=0)
-        bent = np.stack([view.frame for view in bent_views(place.last, place.parts, place.cameras)])
+        bent = np.stack([_bent(place, camera) for camera in place.cameras])
         made = {"held picture": held, "bent picture": bent}
         for name, make in _rows(painter).items():
             hints = Hints() if make is None else make(place)
@@ -156,6 +146,11 @@ def measure(painter: Painter, places: list[Place]) -> dict[str, list[float]]:
         for name, frames in made.items():
             found.setdefault(name, []).append(psnr_db(frames, place.truth))
     return found
+
+
+def _bent(place: Place, camera: Camera) -> NDArray[np.uint8]:
+    coarse = depth_of(place.parts, camera, step_px=CAST_STEP_PX)
+    return warped(place.last, camera, coarse.repeat(CAST_STEP_PX, axis=0).repeat(CAST_STEP_PX, axis=1)).frame
 
 
 def _truth(tour: Tour, at: int) -> NDArray[np.uint8]:

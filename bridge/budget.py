@@ -30,21 +30,34 @@ class CostConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Microseconds from asking for a chunk to having it. `measured` is False for a guess."""
+    """What a chunk takes, in microseconds. `measured` is False for a guess.
+
+    p50_us, p95_us: from asking for it to having it all, for which the engine is busy. lead_*: from asking for it to the
+    moment from which it can be shown without running dry: less where its first frames come before its last.
+    """
 
     p50_us: int
     p95_us: int
+    lead_p50_us: int
+    lead_p95_us: int
     measured: bool
 
     def scaled(self, factor: float) -> Cost:
         """A guess from this one."""
-        return Cost(p50_us=int(self.p50_us * factor), p95_us=int(self.p95_us * factor), measured=False)
+        return Cost(
+            p50_us=int(self.p50_us * factor),
+            p95_us=int(self.p95_us * factor),
+            lead_p50_us=int(self.lead_p50_us * factor),
+            lead_p95_us=int(self.lead_p95_us * factor),
+            measured=False,
+        )
 
 
 @dataclass(slots=True)
 class _Samples:
     window: RollingWindow
-    warmup_us: float | None = None
+    leads: RollingWindow
+    warmup_us: tuple[float, float] | None = None  # cost and lead
     known: Cost | None = None
     known_until_us: int = 0
 
@@ -57,32 +70,44 @@ class CostEstimator:
 
     def __init__(self, config: CostConfig | None = None) -> None:
         self._config = config or CostConfig()
-        self._samples: dict[tuple[str, int], _Samples] = {}
+        self._samples: dict[tuple[str, int, int], _Samples] = {}  # by rung, frames, and how many chunks at once
         self._cold = True
 
     def restart(self) -> None:
         """The engine process was replaced: the next chunk is a warm-up again."""
         self._cold = True
 
-    def observe(self, now_us: int, plan: Plan, cost_us: float) -> None:
-        key = (plan.rung, plan.frames)
+    def observe(
+        self, now_us: int, plan: Plan, cost_us: float, lead_us: float | None = None, *, together: int = 1
+    ) -> None:
+        """A chunk was made. lead_us: None where its frames all came at once. together: how many were, for cost_us."""
+        lead_us = cost_us if lead_us is None else lead_us
+        key = (plan.rung, plan.frames, together)
         samples = self._samples.get(key)
         if samples is None:
-            window = RollingWindow(capacity=self._config.samples, keep_us=self._config.keep_us)
-            samples = self._samples[key] = _Samples(window=window)
+            window, leads = (
+                RollingWindow(capacity=self._config.samples, keep_us=self._config.keep_us) for _ in range(2)
+            )
+            samples = self._samples[key] = _Samples(window=window, leads=leads)
         if self._cold:
             self._cold = False
-            samples.warmup_us = cost_us
+            samples.warmup_us = cost_us, lead_us
         else:
             samples.warmup_us = None
             samples.window.add(now_us, cost_us)
+            samples.leads.add(now_us, lead_us)
         samples.known = None
 
     def cost(self, now_us: int, plan: Plan) -> Cost:
         """What `plan` costs: measured, else from other lengths of its rung, else the prior."""
+        prior_us = self._config.prior_us
         return self.known_cost(now_us, plan) or Cost(
-            p50_us=self._config.prior_us, p95_us=self._config.prior_us, measured=False
+            p50_us=prior_us, p95_us=prior_us, lead_p50_us=prior_us, lead_p95_us=prior_us, measured=False
         )
+
+    def cost_together(self, now_us: int, plan: Plan, together: int) -> Cost | None:
+        """What so many chunks of `plan` cost at once; None while that was not measured."""
+        return self._measured(now_us, plan.rung, plan.frames, together)
 
     def known_cost(self, now_us: int, plan: Plan) -> Cost | None:
         """What `plan` costs as far as chunks of its rung have been made; None while none has."""
@@ -91,8 +116,8 @@ class CostEstimator:
             return own
         others = [
             (frames, cost)
-            for rung, frames in sorted(self._samples, key=lambda key: abs(key[1] - plan.frames))
-            if rung == plan.rung and (cost := self._measured(now_us, rung, frames)) is not None
+            for rung, frames, together in sorted(self._samples, key=lambda key: abs(key[1] - plan.frames))
+            if (rung, together) == (plan.rung, 1) and (cost := self._measured(now_us, rung, frames)) is not None
         ]
         if not others:
             return None
@@ -106,8 +131,8 @@ class CostEstimator:
             fixed = min(1.0, max(0.0, 1.0 - per_frame * frames / max(1, nearest.p50_us)))
         return nearest.scaled(fixed + (1.0 - fixed) * plan.frames / frames)
 
-    def _measured(self, now_us: int, rung: str, frames: int) -> Cost | None:
-        samples = self._samples.get((rung, frames))
+    def _measured(self, now_us: int, rung: str, frames: int, together: int = 1) -> Cost | None:
+        samples = self._samples.get((rung, frames, together))
         if samples is None:
             return None
         if samples.known is None or now_us > samples.known_until_us:
@@ -119,8 +144,16 @@ class CostEstimator:
     @staticmethod
     def _percentiles(samples: _Samples, now_us: int) -> Cost | None:
         found = samples.window.percentiles(now_us, (0.5, 0.95))
-        if found is None:
+        leads = samples.leads.percentiles(now_us, (0.5, 0.95))
+        if found is None or leads is None:
             if samples.warmup_us is None:
                 return None
-            found = (samples.warmup_us, samples.warmup_us)
-        return Cost(p50_us=int(found[0]), p95_us=int(found[1]), measured=True)
+            cost_us, lead_us = samples.warmup_us
+            found, leads = (cost_us, cost_us), (lead_us, lead_us)
+        return Cost(
+            p50_us=int(found[0]),
+            p95_us=int(found[1]),
+            lead_p50_us=int(leads[0]),
+            lead_p95_us=int(leads[1]),
+            measured=True,
+        )

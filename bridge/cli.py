@@ -77,6 +77,8 @@ def engine_config(config: ServeConfig) -> EngineConfig:
     One core is left to the game and the service.
     """
     if config.model in _TEST_PATTERNS:
+        if config.form.camera not in ("auto", "channels"):
+            raise ConfigError(f"camera: {config.form.camera} needs a network; {config.model} draws what a pose shows")
         settings = _TEST_PATTERNS[config.model]
         return EngineConfig(factory="bridge.engines.synthetic:create", settings=settings, threads=1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -117,6 +119,7 @@ def _serve_config(options: argparse.Namespace, *, bind: str) -> ServeConfig:
         bind=bind, model=model_of(options), runner=options.runner, precision=options.precision, form=form_of(options),
         fps=options.fps,
         max_sessions=options.max_sessions, seed=options.seed, quality=options.quality,
+        waste=options.waste,
         curve=getattr(options, "curve_keys", None), insecure=getattr(options, "insecure", False),
         states=getattr(options, "states", None),
     )  # fmt: skip
@@ -317,6 +320,10 @@ def _add_service(parser: argparse.ArgumentParser, *, fps: float) -> None:
     parser.add_argument("--fps", type=float, default=fps, help="frames a second of the model's video (%(default)s)")
     parser.add_argument("--max-sessions", type=int, default=4)
     parser.add_argument("--quality", default="auto", metavar="auto|RUNG", help="stay on a rung of the quality ladder")
+    parser.add_argument(
+        "--waste", type=float, default=0.5, metavar="SHARE",
+        help="of the engine's time, so much may go into replacing frames by fresher ones unseen (%(default)s)",
+    )  # fmt: skip
     with contextlib.suppress(argparse.ArgumentError):  # play and bench have it among the options of a run
         parser.add_argument("--seed", type=int, default=0, help="of the model's noise")
 

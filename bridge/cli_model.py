@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from pathlib import Path
 from typing import Final
 
-from bridge.config import DECODERS, PRECISIONS, RUNNERS, VAE_PRECISIONS, ModelForm
+from bridge.config import CAMERAS, DECODERS, PRECISIONS, RUNNERS, VAE_PRECISIONS, ModelForm
 
 _HUB: Final = "bridge.engines.hub"
 _OWN: Final = ("demo", "synthetic", "axes")
@@ -22,6 +23,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--precision", default="auto", choices=PRECISIONS,
         help="of the network's large products, on torch (auto there: bf16 on a GPU, fp32 on a CPU)",
     )  # fmt: skip
+    parser.add_argument(
+        "--camera", default="auto", choices=CAMERAS,
+        help="how a pose reaches the pixels (auto: the strongest way that the model has)",
+    )  # fmt: skip
     form = parser.add_argument_group("what a Helios checkpoint leaves open")
     form.add_argument("--offline", action="store_true", help="take the files that are here, fetch nothing")
     form.add_argument("--decoder", default="auto", choices=DECODERS, help="wan: its own; tiny: taew2_1, far cheaper")
@@ -36,6 +41,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--no-amplify-first-chunk", action="store_true", help="do not double a video's first chunk's steps"
     )
     form.add_argument("--blend-chunks", type=int, default=1, metavar="N", help="chunks a new prompt comes in over (1)")
+    form.add_argument("--adapter", type=Path, metavar="FILE", help="a LoRA, or camera channels, in safetensors")
 
 
 def form_of(options: argparse.Namespace) -> ModelForm:
@@ -44,13 +50,16 @@ def form_of(options: argparse.Namespace) -> ModelForm:
         decoder=options.decoder, vae_precision=options.vae_precision, frame_size=options.size,
         chunk_latents=options.chunk_latents, steps=options.steps,
         amplify_first_chunk=not options.no_amplify_first_chunk, blend_chunks=options.blend_chunks,
+        camera=options.camera, adapter=options.adapter,
     )  # fmt: skip
 
 
 def arguments_of(form: ModelForm) -> list[str]:
     """What the command line would have to say for `form`; the inverse of `form_of`."""
     arguments = ["--decoder", form.decoder, "--vae-precision", form.vae_precision]
-    arguments += ["--blend-chunks", str(form.blend_chunks)]
+    arguments += ["--blend-chunks", str(form.blend_chunks), "--camera", form.camera]
+    if form.adapter is not None:
+        arguments += ["--adapter", str(form.adapter)]
     if form.frame_size is not None:
         arguments += ["--size", f"{form.frame_size[0]}x{form.frame_size[1]}"]
     for name, numbers in (("--chunk-latents", form.chunk_latents), ("--steps", form.steps)):

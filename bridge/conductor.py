@@ -53,7 +53,10 @@ class Conductor:
         self.costs = CostEstimator()
         self.margin = Margin(config.margin)
         self.ladder = Ladder(len(info.rungs), config.ladder, pinned=pinned)
-        self._scheduler = Scheduler(SchedulerConfig(fps=config.fps, frames_per_chunk=info.frames_per_chunk), self.costs)
+        self._scheduler = Scheduler(
+            SchedulerConfig(fps=config.fps, frames_per_chunk=info.frames_per_chunk, most_together=info.most_together),
+            self.costs,
+        )
         self._allowance = Allowance(config.replan, now_us)
         self._used: dict[str, _Usage] = {}
         self._wasted_us: dict[str, int] = {}
@@ -88,7 +91,7 @@ class Conductor:
         if self.ladder.rung == len(self._rungs):
             probe_us = self._made_us + _PROBE_US
             delay_us = max(0, probe_us - start.at_us)
-            return replace(start, at_us=start.at_us + delay_us, display_us=start.display_us + delay_us)
+            return replace(start, at_us=start.at_us + delay_us, display_us=start.display_us + delay_us, beside=())
         if start.at_us > now_us:
             return self._replanned(now_us, players, heads, pace) or start
         return start
@@ -112,14 +115,15 @@ class Conductor:
         """The chunk of `asked` is there."""
         cost_us = now_us - asked.asked_us
         session = asked.start.session
-        self.costs.observe(now_us, asked.plan, cost_us)
-        self._used.setdefault(session, _Usage()).add(now_us, cost_us)
+        self.costs.observe(now_us, asked.plan, cost_us, delivered.lead_us, together=asked.start.together)
+        own_us = cost_us // asked.start.together
+        self._used.setdefault(session, _Usage()).add(now_us, own_us)
         self._made_us = now_us
         just_in_time = asked.start.late_us == 0 and asked.start.cut_us is None and asked.start.measured
         if delivered.underrun is not None and just_in_time:
             self.margin.settle(missed=delivered.underrun)
         if not delivered.useful:
-            self._waste(session, cost_us)
+            self._waste(session, own_us)
 
     def replaced(self, now_us: int) -> None:
         """A fresh engine process is ready."""
@@ -172,18 +176,23 @@ class Conductor:
 
     def _replanned(self, now_us: int, players: Mapping[str, Player], heads: list[Playhead], pace: Pace) -> Start | None:
         """A chunk that replaces the unplayed end of another, if one is worth it, affordable, and in nobody's way."""
-        ready_us = now_us + pace.cost.p95_us + self.margin.us
+        ready_us = now_us + pace.cost.lead_p50_us
+        done_us = now_us + pace.cost.p95_us + self.margin.us
         for session, player in players.items():
-            cut_us = player.cut_us(now_us, ready_us)
-            chunk = player.store.newest
-            if cut_us is None or chunk is None:
+            if not player.is_stale or not self._allowance.allows(now_us, urgent=player.is_off):
                 continue
-            tail = (chunk.end_us - cut_us) / max(1, chunk.end_us - chunk.start_us)
-            waste_us = round(tail * self.costs.cost(now_us, chunk.plan).p50_us)
+            if (cut_us := player.cut_us(now_us, ready_us)) is None:
+                continue
+            chunk = player.store.newest
+            assert chunk is not None, "what is cut was made"
             others = [head for head in heads if head.session != session]
             after = self._scheduler.next_start(now_us, others, pace, margin_us=self.margin.us)
-            if (after is not None and after.at_us < ready_us) or not self._allowance.affords(now_us, waste_us):
+            if after is not None and after.at_us < done_us:
                 continue
+            shown_us = max(ready_us, cut_us)
+            unseen = (chunk.end_us - shown_us) / max(1, chunk.end_us - chunk.start_us)
+            skipped = (shown_us - cut_us) / pace.cycle_us
+            waste_us = round(unseen * self.costs.cost(now_us, chunk.plan).p50_us + skipped * pace.cost.p50_us)
             self._allowance.spend(now_us, waste_us)
             self._waste(session, waste_us)
             return Start(

@@ -19,6 +19,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp8")
 RUNNERS = ("auto", "onnxruntime", "torch", "tensorrt", "rtx")
 DECODERS = ("auto", "wan", "tiny")
 VAE_PRECISIONS = ("auto", "fp32", "bf16")
+CAMERAS = ("auto", "channels", "warp-history", "layout", "prompt")
 
 
 def check_address(address: str, *, name: str) -> None:
@@ -47,12 +48,12 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelForm:
-    """What a checkpoint of Helios leaves open; empty, None and "auto" are its own choice.
+    """What a model leaves open, a checkpoint of Helios above all; empty, None and "auto" are its own choice.
 
     decoder: "wan" or "tiny". vae_precision: of encoder and decoder. frame_size: (width, height) in pixels.
     chunk_latents: the chunk lengths on offer, in latent frames. steps: denoising steps, one number a stage.
     amplify_first_chunk: a video's first chunk gets twice the steps. blend_chunks: over how many chunks a new prompt
-    comes in.
+    comes in. camera: how a pose reaches the pixels. adapter: a file of weights to merge into the transformer's.
     """
 
     decoder: str = "auto"
@@ -62,11 +63,14 @@ class ModelForm:
     steps: tuple[int, ...] = ()
     amplify_first_chunk: bool = True
     blend_chunks: int = 1
+    camera: str = "auto"
+    adapter: Path | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("decoder", self.decoder, DECODERS),
             ("vae_precision", self.vae_precision, VAE_PRECISIONS),
+            ("camera", self.camera, CAMERAS),
         ):
             if value not in known:
                 raise ConfigError(f"{name}: got {value!r}, expected one of {', '.join(known)}")
@@ -87,9 +91,10 @@ class ServeConfig:
     network's large products; all but "auto" run on torch. form: what a checkpoint leaves open. heartbeat_us: a silent
     client is asked after this time, and counts as lost after `missed_heartbeats` of them. resume_window_us:
     how long a lost client's session is kept. max_credit: the most frames under way to one client. quality: "auto", or
-    the rung of the engine's quality ladder to stay on. curve: folder of the service's keys; connections are encrypted
-    then, and only clients named there may connect. insecure: without keys on an address that other machines reach.
-    states: folder that clients may save their sessions' states in; None: they may not.
+    the rung of the engine's quality ladder to stay on. waste: the share of the engine's time that may go into frames
+    that newer controls make obsolete before they are shown. curve: folder of the service's keys; connections are
+    encrypted then, and only clients named there may connect. insecure: without keys on an address that other machines
+    reach. states: folder that clients may save their sessions' states in; None: they may not.
     """
 
     bind: str = DEFAULT_ADDRESS
@@ -107,6 +112,7 @@ class ServeConfig:
     max_credit: int = 4
     jpeg_quality: int = 85
     quality: str = "auto"
+    waste: float = 0.5
     curve: Path | None = None
     insecure: bool = False
     states: Path | None = None
@@ -134,3 +140,4 @@ class ServeConfig:
         _check_range("resume_window_us", self.resume_window_us, 0, 3_600_000_000)
         _check_range("max_credit", self.max_credit, 1, 8)
         _check_range("jpeg_quality", self.jpeg_quality, 1, 100)
+        _check_range("waste", self.waste, 0, 1)

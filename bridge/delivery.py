@@ -2,13 +2,14 @@
 
 Pure bookkeeping by sequence numbers; session.py owns one of these a client. The rule: at most `credit` frames are under
 way unread. A control that finds no credit waits, and the next one takes its place: it is answered fresh once there is
-credit, so a slow client gets fewer frames, never older ones.
+credit, so a slow client gets fewer frames, never older ones. Of controls that arrive together the newest is answered.
 """
 
 from __future__ import annotations
 
 import enum
 from collections import deque
+from dataclasses import dataclass
 
 from bridge.messages import FrameHeader, Source, Stats
 
@@ -20,7 +21,8 @@ class Account(enum.Enum):
     REPROJECTED = "reprojected"
     HELD = "held"
     LATE = "late"
-    SUPERSEDED = "dropped: superseded"  # a newer control came while there was no credit
+    OVERTAKEN = "dropped: overtaken"  # a newer control was answered before this one's deadline
+    SUPERSEDED = "dropped: superseded"  # a newer control took its place, and none was answered by its deadline
     NOT_HANDED_OVER = "dropped: not handed over"  # the transport had no room, or the client was gone
     CLIENT_LOST = "dropped: client lost"  # it waited for credit when the client went
     REFUSED = "refused"
@@ -28,6 +30,13 @@ class Account(enum.Enum):
 
 
 _ON_TIME = {source: Account(source.value) for source in Source}
+_MOST_REPLACED = 256  # whose deadline may still be met; older ones stay superseded
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    seq: int
+    deadline_us: int
 
 
 class Delivery:
@@ -37,7 +46,9 @@ class Delivery:
         self.credit = 1
         self.newest_sent_seq = -1
         self._unread: deque[int] = deque()
-        self._waiting: int | None = None
+        self._waiting: _Waiting | None = None
+        self._replaced: deque[_Waiting] = deque(maxlen=_MOST_REPLACED)  # since the newest answer, oldest first
+        self._overtaken: list[_Waiting] = []  # by the newest answer
         self._late = 0
         self._by_source = dict.fromkeys(Source, 0)
         self._ended = dict.fromkeys(Account, 0)
@@ -46,10 +57,13 @@ class Delivery:
     def has_credit(self) -> bool:
         return len(self._unread) < self.credit
 
-    def accept(self, seq: int) -> None:
-        """A control that wants an answer. The one that still waits for its own is dropped."""
+    def accept(self, seq: int, deadline_us: int) -> None:
+        """A control that wants an answer. The one that still waits for its own is dropped: as overtaken if a newer one
+        is answered by its deadline, which only the next answer tells."""
+        if self._waiting is not None:
+            self._replaced.append(self._waiting)
         self._drop_waiting(Account.SUPERSEDED)
-        self._waiting = seq
+        self._waiting = _Waiting(seq, deadline_us)
 
     def refuse(self) -> None:
         """A control that an ERROR answers."""
@@ -65,7 +79,7 @@ class Delivery:
 
         False without credit, and when the control `header.seq` does not wait (any more).
         """
-        if header.seq != self._waiting or not self.has_credit:
+        if self._waiting is None or header.seq != self._waiting.seq or not self.has_credit:
             return False
         self._waiting = None
         self._unread.append(header.seq)
@@ -73,6 +87,9 @@ class Delivery:
         self._by_source[header.source] += 1
         self._late += not header.deadline_met
         self._ended[_account_of(header)] += 1
+        self._overtaken = [replaced for replaced in self._replaced if header.server_t_us <= replaced.deadline_us]
+        self._replaced.clear()
+        self._move(len(self._overtaken), Account.SUPERSEDED, Account.OVERTAKEN)
         return True
 
     def take_back(self, header: FrameHeader) -> None:
@@ -81,12 +98,15 @@ class Delivery:
             self._unread.pop()
             self._by_source[header.source] -= 1
             self._late -= not header.deadline_met
-            self._ended[_account_of(header)] -= 1
-            self._ended[Account.NOT_HANDED_OVER] += 1
+            self._move(1, _account_of(header), Account.NOT_HANDED_OVER)
+            self._move(len(self._overtaken), Account.OVERTAKEN, Account.SUPERSEDED)
+            self._replaced.extend(self._overtaken)
+            self._overtaken = []
 
     def drop_all(self) -> None:
         """The client is gone: nothing waits any more and nothing is under way."""
         self._drop_waiting(Account.CLIENT_LOST)
+        self._replaced.clear()
         self._unread.clear()
 
     @property
@@ -99,7 +119,7 @@ class Delivery:
         accounts = self.accounts
         answered = sum(self._by_source.values())
         ended = sum(self._ended.values())
-        on_time = sum(accounts[account] for account in _ON_TIME.values())
+        on_time = sum(accounts[account] for account in (*_ON_TIME.values(), Account.OVERTAKEN))
         return Stats(
             controls=sum(accounts.values()),
             answered=answered,
@@ -118,8 +138,12 @@ class Delivery:
         self._ended[account] += self._waiting is not None
         self._waiting = None
 
+    def _move(self, count: int, account: Account, to: Account) -> None:
+        self._ended[account] -= count
+        self._ended[to] += count
 
-_DROPPED = (Account.SUPERSEDED, Account.NOT_HANDED_OVER, Account.CLIENT_LOST)
+
+_DROPPED = (Account.OVERTAKEN, Account.SUPERSEDED, Account.NOT_HANDED_OVER, Account.CLIENT_LOST)
 
 
 def _account_of(header: FrameHeader) -> Account:

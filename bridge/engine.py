@@ -7,7 +7,7 @@ is handed the last state, and the same world goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -44,7 +44,8 @@ class EngineInfo:
     `frames_per_chunk` lists every chunk length (in frames) a Plan may ask for, ascending.
     `camera_method` is "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
     `rungs`: the quality levels it can make, best first, each cheaper than the one before. `takes_pictures`: a session
-    can begin with an image or a clip.
+    can begin with an image or a clip. `most_together`: of how many sessions it can make chunks of one plan at once;
+    more than one is a `BatchingEngine`'s.
     """
 
     model: str
@@ -58,6 +59,7 @@ class EngineInfo:
     default_map: str
     rungs: tuple[Rung, ...] = (FULL,)
     takes_pictures: bool = False
+    most_together: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +163,25 @@ class BegunStep(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """What a chunk leaves: the state after it, and `earlier` and (so far) `stage_ms` as in its `FrameChunk`."""
+
+    state: State
+    earlier: Mapping[int, State]
+    stage_ms: Mapping[str, float]
+
+
+@runtime_checkable
+class OverlappingStep(BegunStep, Protocol):
+    """A begun step that may leave the engine free for the next chunk while its frames are still on their way."""
+
+    def after(self) -> After | None:
+        """What is known of it before its frames are: then `runs` may be read on another thread than the one that calls
+        the engine. None where it rests on them. Never waits."""
+        ...
+
+
 class Engine(Protocol):
     """Makes frames. One instance serves many sessions, one call at a time, in one process.
 
@@ -187,6 +208,27 @@ class StreamingEngine(Engine, Protocol):
 
     def begin(self, state: State, window: ControlWindow, plan: Plan) -> BegunStep:
         """As `step`, a run of frames at a time. The next chunk may be begun before this one's frames are taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StepAsked:
+    """What `Engine.step` is asked, for one of several sessions."""
+
+    state: State
+    window: ControlWindow
+    plan: Plan
+
+
+@runtime_checkable
+class BatchingEngine(Engine, Protocol):
+    """An engine that makes chunks of several sessions at once."""
+
+    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+        """As `StreamingEngine.begin` for each, in this order; all have the same plan.
+
+        Raises: StepFailed: one of them cannot be made, and none was begun.
+        """
         ...
 
 

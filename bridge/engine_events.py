@@ -59,7 +59,8 @@ class WorldSaved:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChunkMade:
-    """`frames` (N, H, W, 3) and `depth` (N, h, w) are views of ring slot `slot`, valid until it is released.
+    """`frames` (N, H, W, 3) and `depth` (N, h, w) are views of ring slot `slot`, valid until it is released. missing:
+    how many of the frames, the last ones, are still to come: ChunkGrowing tells of them, beside the next chunk.
 
     cuts: after how many of its frames the world can go on instead of after all. parts: (N, h, w) uint32, the part at
     each depth.
@@ -71,15 +72,16 @@ class ChunkMade:
     depth: NDArray[np.float32] | None
     actions: tuple[str, ...]
     stage_ms: Mapping[str, float]
+    missing: int = 0
     cuts: tuple[int, ...] = ()
     parts: NDArray[np.uint32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChunkGrowing:
-    """The first `made` frames of a chunk are there. `frames` and `depth` are those of `ChunkMade`, which follows, as
-    views of a slot that is not to be released before; or ChunkFailed or EngineDown follows, and they are gone. parts:
-    only with the first frames."""
+    """The first `made` frames of a chunk are there. `frames` and `depth` are those of `ChunkMade`. If that has not come
+    yet it follows, and the slot is not to be released before; or ChunkFailed or EngineDown follows, and they are gone.
+    parts: only with the first frames."""
 
     world: int
     slot: int

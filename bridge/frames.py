@@ -7,7 +7,7 @@ Here live ownership rules and lookups by time. Which frame is sent is `pacing.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -25,7 +25,8 @@ class StoredChunk:
 
     number: counts the session's chunks. fps: of this chunk's frames; less than the video's where the engine is slower.
     slot: the ring slot that `frames` (N, H, W, 3) and `depth` (N, h, w) lie in; they are views, valid until it is
-    released. made: how many of the frames are there so far. cuts: after how many frames the rest can be made anew,
+    released. made: how many of the frames are there so far. delivered: the slot is the store's to give back, though
+    frames may be missing. cuts: after how many frames the rest can be made anew,
     ascending. control_t_us: the client's time stamp of the newest control that shaped the chunk, -1 for none. parts:
     (N, h, w) uint32, the part at each depth; places: where moving parts stand in it.
     """
@@ -41,6 +42,7 @@ class StoredChunk:
     stage_ms: Mapping[str, float]
     slot: int
     made: int
+    delivered: bool = False
     cuts: tuple[int, ...] = ()
     control_t_us: int = -1
     parts: NDArray[np.uint32] | None = None
@@ -121,7 +123,15 @@ class FrameStore:
         if self._growing and self._chunks[-1].number == chunk.number:
             self._chunks.pop()
         self._chunks.append(chunk)
-        self._growing = chunk.made < len(chunk.frames)
+        self._growing = chunk.made < len(chunk.frames) and not chunk.delivered
+
+    def ripen(self, slot: int, made: int) -> bool:
+        """More frames of a delivered chunk are there. Returns: False if it is none of ours."""
+        for index, chunk in enumerate(self._chunks):
+            if chunk.slot == slot and chunk.delivered and chunk.made < len(chunk.frames):
+                self._chunks[index] = replace(chunk, made=made)
+                return True
+        return False
 
     def drop_growing(self) -> None:
         """The chunk whose frames are still being made will never be whole."""

@@ -26,7 +26,8 @@ class LocalService:
         command = [
             sys.executable, "-m", "bridge", "serve", "--bind", config.bind, "--model", config.model,
             "--runner", config.runner, "--fps", str(config.fps), "--max-sessions", str(config.max_sessions),
-            "--seed", str(config.seed), "--quality", config.quality, "--precision", config.precision,
+            "--seed", str(config.seed), "--quality", config.quality, "--waste", str(config.waste),
+            "--precision", config.precision,
         ]  # fmt: skip
         command += arguments_of(config.form)
         if config.states is not None:

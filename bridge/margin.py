@@ -68,11 +68,13 @@ class Punctuality:
         self.needless = 0
         self.earliness_us = RollingWindow()
 
-    def settle(self, now_us: int, *, slack_us: int, frame_us: int, cause: Cause) -> bool:
-        """A chunk is ready `slack_us` before the time of the frames before it is over. Returns: it was an underrun."""
+    def settle(self, now_us: int, *, slack_us: int, frame_us: int, cause: Cause, early: bool = False) -> bool:
+        """A chunk can be shown `slack_us` before the time of the frames before it is over. early: it is, since it
+        replaces them. Returns: it was an underrun."""
         if slack_us >= -frame_us:
-            self.earliness_us.add(now_us, max(0, slack_us))
-            self.needless += slack_us > self._config.needless_us
+            if not early:
+                self.earliness_us.add(now_us, max(0, slack_us))
+                self.needless += slack_us > self._config.needless_us
             return False
         self.underruns[cause] += 1
         self.gap_us -= slack_us

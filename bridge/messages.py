@@ -322,12 +322,13 @@ class Stats(Struct, frozen=True, kw_only=True):
     """Server: the session's ledger. controls = answered + dropped + refused + waiting;
     answered = generated + reprojected + held.
 
-    late: answers sent after their deadline. dropped: controls that a newer one replaced while the client had no
-    credit, or whose frame could not be handed over. refused: controls answered by an ERROR. waiting: 1 while the newest
-    control waits for credit. sessions, engine_restarts: of the whole server.
+    late: answers sent after their deadline. dropped: controls that a newer one replaced, having come with them or while
+    the client had no credit, or whose frame could not be handed over. refused: controls answered by an ERROR.
+    waiting: 1 while the newest control waits for credit. sessions, engine_restarts: of the whole server.
 
-    accounts: every control in exactly one; their sum is `controls`. delivery: the share of those not waiting that were
-    answered by their deadline. underruns: how often no frame was left to show, by cause; gap_us: for how long in all.
+    accounts: every control in exactly one; their sum is `controls`. delivery: the share of those not waiting for which
+    their own frame or a newer control's was sent by their deadline. underruns: how often no frame was left to show, by
+    cause; gap_us: for how long in all.
     margin_us: how much earlier than its cost's 95th percentile a chunk is begun. earliness_us_p50: how long chunks lie
     ready; needless_starts: how many lay too long. prediction_*: the player's camera against the predicted one, when
     shown. wasted_us: engine time that went into frames cut off unseen.

@@ -41,8 +41,8 @@ IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no n
 class Asked:
     """A chunk under way: what was asked, when, and why then.
 
-    keep: how many frames of the chunk before it stay, None for all. follows_us: when the frames it follows run out,
-    None when there were none. cause: what a gap before it would be blamed on. control_t_us: the client's time stamp of
+    keep: how many frames of the chunk before it stay, None for all. follows_us: when the frames that are there run out,
+    None when there are none. cause: what a gap before it would be blamed on. control_t_us: the client's time stamp of
     the newest control that shapes it. places: where the parts that ever moved stand for it.
     """
 
@@ -64,10 +64,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """A chunk that arrived. useful: it can be shown; else its slot is the caller's. underrun: the frames before it had
-    run out; None when nothing was shown before it."""
+    """A chunk that arrived. useful: it can be shown; else its slot is the caller's. lead_us: from asking for it to the
+    moment from which it can be shown without running dry. underrun: the frames before it had run out by then; None when
+    nothing was shown before it."""
 
     useful: bool
+    lead_us: int
     underrun: bool | None = None
 
 
@@ -121,6 +123,7 @@ class Player:
         self._info = info
         self._clock = clock
         self._pacing = pacing or PacingConfig()
+        self._steered = info.camera_method != "none"
         self._aspect = info.frame_width / info.frame_height
         self._replan = replan or ReplanConfig()
         self._warper: FrameWarper = warper or Warper(info.frame_width, info.frame_height)
@@ -136,7 +139,8 @@ class Player:
         self._motion = PartMotion()
         self._shown: tuple[int, int] | None = None
         self._last: _Picture | None = None
-        self._first_us: int | None = None  # when the first frames of the chunk asked for came, before its last
+        self._made = 0  # how many frames of the chunk asked for are there
+        self._lead_us = 0  # that it needs by those
         self._told = ("", "")
         self._metrics = SessionMetrics()
 
@@ -217,7 +221,7 @@ class Player:
             start=start,
             window=window,
             keep=keep,
-            follows_us=start.cut_us if keep is not None else self.store.buffered_until_us,
+            follows_us=self.store.buffered_until_us,
             cause=Cause.PAUSED if self._paused else cause,
             control_t_us=self._control_t_us,
             places=self._motion.places,
@@ -228,15 +232,16 @@ class Player:
         return self.asked
 
     def grow(self, growing: ChunkGrowing, now_us: int) -> None:
-        """Takes the first frames of the chunk asked for, or some more."""
+        """Takes the first frames of the chunk asked for, or some more; or more of one that was delivered before."""
         asked = self.asked
+        if self.store.ripen(growing.slot, growing.made):
+            return
         if asked is None or asked.epoch != self.timeline.epoch:
             return
         parts = growing.parts
-        if self._first_us is None:
-            self._first_us = now_us
-        elif self.store.newest is not None:
+        if self._made and self.store.newest is not None:
             parts = self.store.newest.parts
+        self._came(asked, growing.made, now_us)
         self.store.add(
             StoredChunk(
                 number=asked.number,
@@ -259,9 +264,12 @@ class Player:
     def deliver(self, made: ChunkMade, now_us: int) -> Delivered:
         """Takes the chunk asked for."""
         asked, self.asked = self.asked, None
-        first_us, self._first_us = now_us if self._first_us is None else self._first_us, None
-        if asked is None or asked.epoch != self.timeline.epoch:
-            return Delivered(useful=False)
+        if asked is None:
+            return Delivered(useful=False, lead_us=0)
+        self._came(asked, len(made.frames) - made.missing, now_us)  # the decoder keeps up with those still to come
+        lead_us, self._made = self._lead_us, 0
+        if asked.epoch != self.timeline.epoch:
+            return Delivered(useful=False, lead_us=lead_us)
         self._chunks_made += 1
         self._can_cut = True
         self._metrics.chunk_ms.add(now_us, (now_us - asked.asked_us) / 1e3)
@@ -279,7 +287,8 @@ class Player:
                 plan=asked.plan,
                 stage_ms=made.stage_ms,
                 slot=made.slot,
-                made=len(made.frames),
+                made=len(made.frames) - made.missing,
+                delivered=True,
                 cuts=made.cuts,
                 control_t_us=asked.control_t_us,
                 parts=made.parts,
@@ -287,24 +296,47 @@ class Player:
             )
         )
         if asked.follows_us is None:
-            return Delivered(useful=True)
-        slack_us = asked.follows_us - first_us
-        underrun = self.punctuality.settle(now_us, slack_us=slack_us, frame_us=asked.start.frame_us, cause=asked.cause)
-        return Delivered(useful=True, underrun=underrun)
+            return Delivered(useful=True, lead_us=lead_us)
+        underrun = self.punctuality.settle(
+            now_us,
+            slack_us=asked.follows_us - asked.asked_us - lead_us,
+            frame_us=asked.start.frame_us,
+            cause=asked.cause,
+            early=asked.keep is not None,
+        )
+        return Delivered(useful=True, lead_us=lead_us, underrun=underrun)
+
+    def _came(self, asked: Asked, made: int, now_us: int) -> None:
+        """Of the chunk asked for `made` frames are there: when may it begin, so that those did not come too late?"""
+        needed_us = now_us - asked.asked_us - self._made * asked.start.frame_us
+        self._lead_us = max(self._lead_us, needed_us) if self._made else needed_us
+        self._made = made
 
     def cut_us(self, now_us: int, ready_us: int) -> int | None:
         """Where to cut what is still to be shown, if new frames at `ready_us` make that worth it; None if not."""
         chunk = self.store.newest
-        if chunk is None or not self._can_cut or not chunk.start_us <= now_us or not self.is_off:
+        if chunk is None or not self._can_cut or not chunk.start_us <= now_us:
             return None
-        boundaries_us = [chunk.due_us(frames) for frames in chunk.cuts]
+        boundaries_us = [due_us for frames in chunk.cuts if (due_us := chunk.due_us(frames)) >= now_us]
         return cut_point(self._replan, boundaries_us=boundaries_us, ready_us=ready_us, end_us=chunk.end_us)
 
     @property
     def is_off(self) -> bool:
         """True when the player left the path that is being shown, or something happened since it was planned."""
-        angle_deg, distance_m = self.prediction.newest
+        angle_deg, distance_m = self._error
         return has_left(self._replan, error_deg=angle_deg, error_m=distance_m, news=self._has_news)
+
+    @property
+    def is_stale(self) -> bool:
+        """True when what is being shown has to be bent to what the player does, or something happened since."""
+        angle_deg, distance_m = self._error
+        pacing = self._pacing
+        return self._has_news or angle_deg > pacing.exact_angle_deg or distance_m > pacing.exact_distance_m
+
+    @property
+    def _error(self) -> tuple[float, float]:
+        """Degrees and metres that making frames anew would mend."""
+        return self.prediction.newest if self._steered else (0.0, 0.0)
 
     def lose(self) -> None:
         """The chunk asked for will never come, through no fault of what it asked: it will be asked again."""
@@ -329,14 +361,14 @@ class Player:
     def restart(self) -> list[int]:
         """The world begins anew. Returns: ring slots to be released."""
         self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
-        self._first_us = None
+        self._made = 0
         self.timeline.drop_scenes()
         self._warper.forget()
         return self.store.clear()
 
     def _drop_growing(self) -> None:
         self.store.drop_growing()
-        self._first_us = None
+        self._made = 0
 
     # -- answers ---------------------------------------------------------------------------------------------------
 

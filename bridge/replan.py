@@ -11,31 +11,38 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplanConfig:
-    """A prediction is left behind when the camera is `angle_deg` or `distance_m` off it. `waste_share`: of the engine's
-    time, at most so much may have gone into frames that are never shown; up to `burst_us` of it at once.
+    """A prediction is left behind when the camera is `angle_deg` or `distance_m` off it. `waste_share`: of all time, at
+    most so much of the engine's may go into frames that are never shown; 0 for none.
 
-    A cut must bring new frames at least `least_gain_us` earlier than waiting for the tail to end would.
+    While the prediction holds, a chunk is replaced all the same when newer controls would make a fresher one, as long
+    as half of the allowance is left. A cut must bring new frames at least `least_gain_us` earlier than waiting for the
+    tail to end would.
     """
 
     angle_deg: float = 6.0
     distance_m: float = 0.4
-    waste_share: float = 0.25
-    burst_us: int = 1_500_000
+    waste_share: float = 0.5
     least_gain_us: int = 80_000
 
 
 class Allowance:
-    """Compute that may be thrown away: a bucket that fills with `waste_share` of every second, up to `burst_us`."""
+    """Compute that may be thrown away: a bucket that `waste_share` of every second flows into, and that holds as much.
+
+    A chunk costs what it costs, so one that begins while something is left may take more, and the next waits until that
+    is made up for.
+    """
 
     def __init__(self, config: ReplanConfig, now_us: int) -> None:
-        self._config = config
-        self._left_us = float(config.burst_us)
+        self._share = config.waste_share
+        self._most_us = config.waste_share * 1e6
+        self._left_us = self._most_us
         self._at_us = now_us
         self.wasted_us = 0
 
-    def affords(self, now_us: int, waste_us: int) -> bool:
+    def allows(self, now_us: int, *, urgent: bool) -> bool:
+        """Whether something may be thrown away now. urgent: what is on show is wrong, not only old."""
         self._refill(now_us)
-        return waste_us <= self._left_us
+        return self._left_us > (0 if urgent else self._most_us / 2)
 
     def spend(self, now_us: int, waste_us: int) -> None:
         self._refill(now_us)
@@ -43,8 +50,8 @@ class Allowance:
         self.wasted_us += waste_us
 
     def _refill(self, now_us: int) -> None:
-        gained_us = max(0, now_us - self._at_us) * self._config.waste_share
-        self._left_us = min(self._left_us + gained_us, self._config.burst_us)
+        gained_us = max(0, now_us - self._at_us) * self._share
+        self._left_us = min(self._left_us + gained_us, self._most_us)
         self._at_us = now_us
 
 
@@ -54,10 +61,15 @@ def has_left(config: ReplanConfig, *, error_deg: float, error_m: float, news: bo
 
 
 def cut_point(config: ReplanConfig, *, boundaries_us: Sequence[int], ready_us: int, end_us: int) -> int | None:
-    """The first latent frame's beginning at which new frames can be there, if that is worth it.
+    """The latent frame's beginning at which to cut, if that is worth it.
 
-    boundaries_us: where the unplayed frames may be cut, ascending. ready_us: when new frames would be made. end_us:
+    The last one before new frames are there: what is there is shown on until then, and the new frames' first ones,
+    whose time is over, are not. Waiting for the next one would show new frames up to a latent frame later. Where none
+    is left before, the first one after.
+
+    boundaries_us: where the unplayed frames may be cut, ascending. ready_us: when new frames can be shown. end_us:
     when the frames that are there run out.
     """
-    at_us = next((boundary_us for boundary_us in boundaries_us if boundary_us >= ready_us), None)
-    return at_us if at_us is not None and end_us - at_us >= config.least_gain_us else None
+    before = [boundary_us for boundary_us in boundaries_us if boundary_us <= ready_us]
+    at_us = before[-1] if before else next(iter(boundaries_us), None)
+    return at_us if at_us is not None and end_us - max(at_us, ready_us) >= config.least_gain_us else None

@@ -8,7 +8,7 @@ decided is `conductor.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.budget import Cost, CostEstimator
 from bridge.engine import FULL, Plan, Rung
@@ -24,6 +24,9 @@ class SchedulerConfig:
     had more than `fair_excess` times its share of the engine's recent time waits for the others; one without frames,
     which otherwise goes before all, from `new_excess` times its share on: else a camera that keeps jumping, which makes
     every chunk useless, would always go first.
+
+    most_together: of how many sessions the engine can make chunks at once. While that was not measured, it is hoped
+    to cost `hoped_share` of making them in turn, and given as much time as in turn.
     """
 
     fps: float
@@ -34,6 +37,8 @@ class SchedulerConfig:
     worth_changing: float = 0.1
     fair_excess: float = 1.1
     new_excess: float = 0.5
+    most_together: int = 1
+    hoped_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +58,15 @@ class Pace:
     """What a chunk length gives one of several sessions.
 
     cycle_us: from chunk to chunk, at least what the chunk plays. age_us: how old what is shown is, on the average.
+    together: of how many sessions chunks are made at once, for `cost`; alone: what one costs.
     """
 
     plan: Plan
     cost: Cost
     cycle_us: int
     age_us: int
+    together: int
+    alone: Cost
 
     @property
     def rate_hz(self) -> float:
@@ -72,7 +80,7 @@ class Start:
 
     late_us: how much after the latest safe moment `at_us` is, 0 when it is in time: what a gap is blamed on.
     measured: its cost was known, not guessed. cut_us: the unplayed frames from this moment on are thrown away for it;
-    None keeps all.
+    None keeps all. beside: other sessions' chunks that are made at once with it; together: how many that makes.
     """
 
     session: str
@@ -83,6 +91,17 @@ class Start:
     late_us: int = 0
     measured: bool = True
     cut_us: int | None = None
+    beside: tuple[Start, ...] = ()
+    together: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """Whose chunks are made next, at the latest from when on, and what that costs."""
+
+    heads: tuple[Playhead, ...]
+    latest_us: int
+    cost: Cost
 
 
 class Scheduler:
@@ -104,9 +123,21 @@ class Scheduler:
             cost = self._costs.known_cost(now_us, plan)
             if cost is None:
                 cost = self._costs.cost(now_us, plan) if base is None else base.scaled(frames / lengths[-1])
-            cycle_us = max(self.duration_us(plan), cost.p50_us * sessions, 1)
-            paces.append(Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=cost.p50_us + cycle_us // 2))
+            best = self._pace(plan, sessions, 1, cost, alone=cost)
+            # What several cost says little where it is not known what one does.
+            for size in range(2, min(sessions, self._config.most_together) + 1) if cost.measured else ():
+                known = self._costs.cost_together(now_us, plan, size)
+                hoped = known or cost.scaled(size * self._config.hoped_share)
+                pace = self._pace(plan, sessions, size, hoped, alone=cost)
+                if pace.age_us < best.age_us:
+                    best = replace(pace, cost=known or cost.scaled(size))
+            paces.append(best)
         return paces
+
+    def _pace(self, plan: Plan, sessions: int, together: int, cost: Cost, *, alone: Cost) -> Pace:
+        cycle_us = max(self.duration_us(plan), -(-sessions // together) * cost.p50_us, 1)
+        age_us = cost.lead_p50_us + cycle_us // 2
+        return Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=age_us, together=together, alone=alone)
 
     def choose(self, paces: Sequence[Pace], *, current_frames: int = 0, turning: bool = False) -> Pace:
         """The pace with the youngest frames among those with enough of them. current_frames: the length in use."""
@@ -127,47 +158,68 @@ class Scheduler:
         """What an idle engine does next, and when: None when nobody wants frames.
 
         Latest starts are found backwards from the last deadline, so that a session whose deadline is far makes room
-        early for one that is near. `at_us` in the past or present means: now.
+        early for one that is near. At a pace of several sessions together, those are taken along who would have to wait
+        for the engine in any case. `at_us` in the past or present means: now.
         """
         if not playheads:
             return None
         margin_us = self._config.margin_us if margin_us is None else margin_us
         fair = [head for head in playheads if self._is_fair(head, len(playheads))]
         greedy = [head for head in playheads if head not in fair]
-        first, latest_us = self._latest_start(now_us, fair or greedy, pace.cost)
+        turn = self._turn(now_us, fair or greedy, pace)
         if fair and greedy:
             # Who had more than its share goes only into time that nobody else needs.
-            guest, guest_latest_us = self._latest_start(now_us, greedy, pace.cost)
-            begins_us = max(guest_latest_us - margin_us, now_us)
-            if begins_us + pace.cost.p95_us + margin_us <= latest_us - margin_us:
-                first, latest_us = guest, guest_latest_us
-        at_us = max(latest_us - margin_us, now_us)
+            guests = self._turn(now_us, greedy, pace)
+            begins_us = max(guests.latest_us - margin_us, now_us)
+            if begins_us + guests.cost.p95_us + margin_us <= turn.latest_us - margin_us:  # the engine is free by then
+                turn = guests
+        at_us = max(turn.latest_us - margin_us, now_us)
+        first, *others = (self._start(head, turn, at_us, pace) for head in turn.heads)
+        return replace(first, beside=tuple(others))
+
+    @staticmethod
+    def _start(head: Playhead, turn: _Turn, at_us: int, pace: Pace) -> Start:
         # A chunk that cannot be ready in time is made for the moment when it probably will be: its frames then show
         # where the player is, not where they were when the gap began.
-        ready_us = at_us + pace.cost.p50_us
-        until_us = first.buffered_until_us
+        ready_us = at_us + turn.cost.lead_p50_us
+        until_us = head.buffered_until_us
         return Start(
-            session=first.session,
+            session=head.session,
             at_us=at_us,
             display_us=ready_us if until_us is None else max(until_us, ready_us),
             frame_us=round(pace.cycle_us / pace.plan.frames),
             plan=pace.plan,
-            late_us=0 if until_us is None else max(0, at_us - latest_us),
-            measured=pace.cost.measured,
+            late_us=0 if until_us is None else max(0, at_us - turn.latest_us),
+            measured=turn.cost.measured,
+            together=len(turn.heads),
         )
 
     def _is_fair(self, head: Playhead, heads: int) -> bool:
         excess = self._config.new_excess if head.buffered_until_us is None else self._config.fair_excess
         return heads == 1 or head.used_share <= excess / heads
 
-    @staticmethod
-    def _latest_start(now_us: int, heads: Sequence[Playhead], cost: Cost) -> tuple[Playhead, int]:
-        """Who goes first, and the latest moment at which all can still be served in turn."""
+    def _turn(self, now_us: int, heads: Sequence[Playhead], pace: Pace) -> _Turn:
+        """Who goes first, alone or with those after it, and the latest moment at which all can still be served."""
         in_order = sorted(heads, key=lambda head: (_deadline_us(head, now_us), head.session))
-        latest_us = _deadline_us(in_order[-1], now_us) - cost.p95_us
-        for head in reversed(in_order[:-1]):
-            latest_us = min(_deadline_us(head, now_us), latest_us) - cost.p95_us
-        return in_order[0], latest_us
+        deadlines_us = [_deadline_us(head, now_us) for head in in_order]
+        waits_until_us = deadlines_us[0] + pace.alone.p50_us
+        size = sum(deadline_us < waits_until_us for deadline_us in deadlines_us[: pace.together])
+        cost = pace.cost if size == pace.together else self._cost(now_us, pace, size)
+        after_us: int | None = None  # the latest start of those who come after, one after another
+        for deadline_us in reversed(deadlines_us[size:]):
+            after_us = _latest_us(deadline_us, pace.alone, after_us)
+        return _Turn(tuple(in_order[:size]), _latest_us(deadlines_us[0], cost, after_us), cost)
+
+    def _cost(self, now_us: int, pace: Pace, size: int) -> Cost:
+        if size == 1:
+            return pace.alone
+        return self._costs.cost_together(now_us, pace.plan, size) or pace.alone.scaled(size)
+
+
+def _latest_us(deadline_us: int, cost: Cost, after_us: int | None) -> int:
+    """The latest start of what must be on show at `deadline_us`, the engine being free again for what starts then."""
+    own_us = deadline_us - cost.lead_p95_us
+    return own_us if after_us is None else min(own_us, after_us - cost.p95_us)
 
 
 def _deadline_us(head: Playhead, now_us: int) -> int:

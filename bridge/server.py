@@ -50,11 +50,12 @@ from bridge.outputs import (
 )
 from bridge.player import Player
 from bridge.prediction import MotionLimits
+from bridge.replan import ReplanConfig
 from bridge.rings import Rings
 from bridge.scheduler import Start
 from bridge.session import Session, SessionState
 from bridge.statefile import name_of, path_of
-from bridge.supervisor import EngineSupervisor
+from bridge.supervisor import EngineSupervisor, WantedStep
 from bridge.transport import Poller, RouterSocket, SendResult
 
 SERVER_NAME = "helios-bridge"
@@ -89,6 +90,7 @@ class Server:
         self._big_due_us = 0
         self._players: dict[str, Player] = {}
         self._start: Start | None = None
+        self._unanswered: dict[str, tuple[Session, ControlAccepted]] = {}  # each session's newest control, by its id
 
     def stop(self) -> None:
         """Makes `run` return soon; for other threads and signal handlers."""
@@ -148,7 +150,13 @@ class Server:
             capabilities=_capabilities(info, self._config),
         )
         self._conductor = Conductor(
-            ConductorConfig(fps=self._config.fps, quality=self._config.quality), info, self._clock.now_us()
+            ConductorConfig(
+                fps=self._config.fps,
+                quality=self._config.quality,
+                replan=ReplanConfig(waste_share=self._config.waste),
+            ),
+            info,
+            self._clock.now_us(),
         )
         self._lobby = Lobby(offer=offer, config=self._config, refusal=self._conductor.refusal)
         self._poller = Poller()
@@ -169,7 +177,11 @@ class Server:
         self._make_frames()
 
     def _take_messages(self) -> None:
-        """Handles the small messages that wait, as many as fit in a turn, and one big one when they are done."""
+        """Handles the small messages that wait, as many as fit in a turn, and one big one when they are done.
+
+        Controls that come together are all taken in before the newest of each session is answered: a network that held
+        them up has made the others' answers worthless, and each would make the newest one's later.
+        """
         turn_ends_us = self._clock.now_us() + _TURN_US
         while (received := self._router.receive()) is not None:
             peer, parts = received
@@ -181,6 +193,8 @@ class Server:
                 self._refuse(peer, RemoteProtocolError(ErrorCode.TOO_LARGE, text))
             if self._clock.now_us() >= turn_ends_us:
                 break
+        for session, _ in tuple(self._unanswered.values()):
+            self._answer_newest(session)
         now_us = self._clock.now_us()
         if self._intake and (received is None or now_us >= self._big_due_us):
             self._big_due_us = now_us + _BIG_WAITS_US
@@ -213,6 +227,8 @@ class Server:
 
     def _send_all(self, addressed: Iterable[Addressed]) -> None:
         for each in addressed:
+            if each.session is not None and not isinstance(each.output, ControlAccepted):
+                self._answer_newest(each.session)  # what was heard before this is answered before it
             if isinstance(each.output, Send):
                 self._send(each.peer, each.session, each.output)
             elif each.session is not None:
@@ -239,7 +255,8 @@ class Server:
             return
         match output:
             case ControlAccepted():
-                self._on_control(session, player, output)
+                self._on_control(player, output)
+                self._unanswered[session.session_id] = session, output
             case SceneAccepted(update=update):
                 player.change_scene(update)
                 if player.world is None:
@@ -269,11 +286,17 @@ class Server:
                 self._rings.forget(session.session_id)
                 del self._players[session.session_id]
 
-    def _on_control(self, session: Session, player: Player, accepted: ControlAccepted) -> None:
+    def _answer_newest(self, session: Session) -> None:
+        """Answers a session's newest control, if it is not answered yet and there is credit."""
+        _, accepted = self._unanswered.pop(session.session_id, (session, None))
+        player = self._players.get(session.session_id)
+        if accepted is None or player is None or session.state is not SessionState.ACTIVE or not session.has_credit:
+            return
+        header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
+        self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
+
+    def _on_control(self, player: Player, accepted: ControlAccepted) -> None:
         self._release(player.push(accepted))
-        if session.has_credit:
-            header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
-            self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
         if player.world is None and not player.refused:
             self._open_world(player)
         elif player.world is not None and (told := player.newly_told()) is not None:
@@ -341,14 +364,18 @@ class Server:
         if start is None or start.at_us > now_us:
             self._start = start
             return
-        player = playing[start.session]
         for each in self._players.values():
             self._release(each.store.evict(now_us))
-        assert player.world is not None, "who wants frames has a world"
-        asked = player.ask(now_us, start, cause=self._conductor.cause(start))
-        if self._supervisor.step(player.world, asked.window, asked.plan, keep=asked.keep):
-            self._conductor.begun(now_us, asked)
-        else:
+        begun = [(playing[one.session], one) for one in (start, *start.beside)]
+        asked = [player.ask(now_us, one, cause=self._conductor.cause(one)) for player, one in begun]
+        wanted = [
+            WantedStep(world=_world_of(player), window=chunk.window, plan=chunk.plan, keep=chunk.keep)
+            for (player, _), chunk in zip(begun, asked, strict=True)
+        ]
+        count = self._supervisor.step_together(wanted)
+        for chunk in asked[:count]:
+            self._conductor.begun(now_us, chunk)
+        for player, _ in begun[count:]:
             player.lose()  # no slot is free: clients hold none, so the next eviction frees one
 
     def _on_engine(self, event: EngineEvent) -> None:
@@ -403,6 +430,11 @@ class Server:
 
     def _player_of(self, world: int) -> Player | None:
         return next((player for player in self._players.values() if player.world == world), None)
+
+
+def _world_of(player: Player) -> int:
+    assert player.world is not None, "who wants frames has a world"
+    return player.world
 
 
 def _limits_of(hello: Hello) -> MotionLimits:

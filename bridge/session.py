@@ -92,7 +92,7 @@ class Session:
     """One client's session. Not thread-safe; owned by the I/O loop.
 
     Every control is answered once: by a FRAME, or by an ERROR when it was refused, or not at all when a newer control
-    took its place while the client had no credit (counted as dropped).
+    took its place, having come with it or while the client had no credit (counted as dropped).
     """
 
     def __init__(
@@ -308,10 +308,11 @@ class Session:
         self.shared_frames = control.shared_frames and self.wants_ring
         self._delivery.acknowledge(control.frame_received_seq)
         self._quality.named(control.frame_received_seq, now_us)
-        self._delivery.accept(control.seq)
+        deadline_us = now_us + self._budget_us
+        self._delivery.accept(control.seq, deadline_us)
         if not self._delivery.has_credit:
             self._quality.starved(now_us)
-        return [ControlAccepted(control=ours, received_us=now_us, deadline_us=now_us + self._budget_us)]
+        return [ControlAccepted(control=ours, received_us=now_us, deadline_us=deadline_us)]
 
     def _on_scene(self, update: SceneUpdate) -> list[Output]:
         ours = self._to_ours.scene(update)

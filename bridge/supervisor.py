@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import logging
 import queue
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridge.chunk_ring import SharedFrameRing
@@ -45,6 +46,7 @@ from bridge.worker import (
     Save,
     SaveDone,
     Step,
+    Together,
     Unusable,
 )
 
@@ -65,7 +67,17 @@ class _World:
     deaths: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedStep:
+    """See `EngineSupervisor.step`."""
+
+    world: int
+    window: ControlWindow
+    plan: Plan
+    keep: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _InFlight:
     world: int
     slot: int
@@ -90,7 +102,9 @@ class EngineSupervisor:
         self._next_world = 0
         self._ring: SharedFrameRing | None = None
         self._info: EngineInfo | None = None
-        self._in_flight: _InFlight | None = None
+        self._in_flight: list[_InFlight] = []  # steps sent together
+        self._growing: set[int] = set()  # slots of chunks that are made, but for some of their frames
+        self._unwanted: set[int] = set()  # those of them that were released
         self._opening: _Opening | None = None
         self._saving: list[tuple[int, Path]] = []  # sent, not answered
         self._unsaved: list[tuple[int, Path]] = []  # could not be sent
@@ -114,7 +128,7 @@ class EngineSupervisor:
     @property
     def idle(self) -> bool:
         """True when a step would begin at once."""
-        return self._phase is _Phase.READY and self._in_flight is None
+        return self._phase is _Phase.READY and not self._in_flight
 
     def open(self, start: SessionStart) -> int:
         """Begins a world and names it. WorldOpened or WorldRefused follows."""
@@ -134,14 +148,31 @@ class EngineSupervisor:
 
         keep: go on after so many frames of the world's newest chunk (one of its `cuts`) instead of after all.
         """
-        if not self.idle or world not in self._worlds or self._ring is None:
-            return False
-        slot = self._ring.acquire()
-        if slot is None:
-            return False
-        self._in_flight = _InFlight(world=world, slot=slot, since_us=self._clock.now_us())
-        self._link.send(Step(world=world, window=window, plan=plan, slot=slot, keep=keep))
-        return True
+        return bool(self.step_together([WantedStep(world=world, window=window, plan=plan, keep=keep)]))
+
+    def step_together(self, wanted: Sequence[WantedStep]) -> int:
+        """As `step` for several worlds at once, all of one plan. Returns: how many were begun, the first ones.
+
+        A slot of the ring may not be free for every one; and who was at work when a process ended is tried alone, so
+        that nobody else is taken for the cause.
+        """
+        if not self.idle or self._ring is None or any(each.world not in self._worlds for each in wanted):
+            return 0
+        if any(self._worlds[each.world].deaths for each in wanted):
+            wanted = wanted[:1]
+        steps: list[Step] = []
+        for each in wanted:
+            slot = self._ring.acquire()
+            if slot is None:
+                break
+            steps.append(Step(world=each.world, window=each.window, plan=each.plan, slot=slot, keep=each.keep))
+        now_us = self._clock.now_us()
+        self._in_flight = [_InFlight(world=step.world, slot=step.slot, since_us=now_us) for step in steps]
+        if len(steps) == 1:
+            self._link.send(steps[0])
+        elif steps:
+            self._link.send(Together(steps=tuple(steps)))
+        return len(steps)
 
     def save(self, world: int, path: Path) -> None:
         """Writes a world's state, as it is after its newest chunk, to `path`. WorldSaved follows."""
@@ -158,8 +189,10 @@ class EngineSupervisor:
             self._link.send(Hear(world=world, prompt=prompt, action=action))
 
     def release(self, slot: int) -> None:
-        """The views of this slot are no longer used."""
-        if self._ring is not None:
+        """The views of this slot are no longer used. One that is still written into is free once it is whole."""
+        if slot in self._growing:
+            self._unwanted.add(slot)
+        elif self._ring is not None:
             self._ring.release(slot)
 
     @property
@@ -171,7 +204,8 @@ class EngineSupervisor:
             return None
         if self._phase is _Phase.STARTING:
             return self._started_us + self._config.start_timeout_us
-        busy_since_us = [busy.since_us for busy in (self._opening, self._in_flight) if busy is not None]
+        busy_since_us = [step.since_us for step in self._in_flight]
+        busy_since_us += [] if self._opening is None else [self._opening.since_us]
         if self._phase is _Phase.READY and busy_since_us:
             return min(busy_since_us) + self._config.step_timeout_us
         return None
@@ -239,7 +273,7 @@ class EngineSupervisor:
             case Made():
                 return self._on_made(word)
             case Failed():
-                self._in_flight = None
+                self._landed(word.slot)
                 self.release(word.slot)
                 return [ChunkFailed(world=word.world, text=word.text)]
             case Unusable():
@@ -292,7 +326,10 @@ class EngineSupervisor:
 
     def _on_growing(self, growing: Growing) -> list[EngineEvent]:
         assert self._ring is not None, "a step needs the ring"
-        if growing.world not in self._worlds:
+        unwanted = growing.slot in self._unwanted
+        if growing.made == growing.frames and growing.slot in self._growing:
+            self._whole(growing.slot)
+        if unwanted or growing.world not in self._worlds:
             return []
         frames, depth = self._ring.view(growing.slot, growing.frames, with_depth=growing.with_depth)
         return [
@@ -307,10 +344,19 @@ class EngineSupervisor:
             )
         ]
 
+    def _whole(self, slot: int) -> None:
+        """Nothing more is written into this slot."""
+        self._growing.discard(slot)
+        if slot in self._unwanted:
+            self._unwanted.discard(slot)
+            self.release(slot)
+
     def _on_made(self, made: Made) -> list[EngineEvent]:
         assert self._ring is not None, "a step needs the ring"
-        self._in_flight = None
+        self._landed(made.slot)
         self._backoff_us = self._config.first_backoff_us
+        if made.missing:
+            self._growing.add(made.slot)
         known = self._worlds.get(made.world)
         if known is None:
             self.release(made.slot)
@@ -322,6 +368,7 @@ class EngineSupervisor:
             ChunkMade(
                 world=made.world,
                 slot=made.slot,
+                missing=made.missing,
                 frames=frames,
                 depth=depth,
                 actions=made.actions,
@@ -331,6 +378,12 @@ class EngineSupervisor:
             )
         ]
 
+    def _landed(self, slot: int) -> None:
+        """A step has its answer; those sent with it are given their full time from now on."""
+        now_us = self._clock.now_us()
+        left = [step for step in self._in_flight if step.slot != slot]
+        self._in_flight = [replace(step, since_us=now_us) for step in left]
+
     def _on_ended(self, reason: str) -> list[EngineEvent]:
         reason = self._kill_reason or reason
         if self._phase is _Phase.STARTING:
@@ -339,17 +392,19 @@ class EngineSupervisor:
             if self._info is None and self._failed_starts >= self._config.start_attempts:
                 text = f"engine: the process ended {self._failed_starts} times while starting ({reason}); see its log"
                 return self._give_up(EngineUnavailable(text))
-        stepping, self._in_flight = self._in_flight, None
+        stepping, self._in_flight = self._in_flight, []
         opening, self._opening = self._opening, None
-        if stepping is not None:
-            self.release(stepping.slot)
+        for step in stepping:
+            self.release(step.slot)
+        for slot in tuple(self._growing):
+            self._whole(slot)
         self._phase = _Phase.WAITING
         self._again_us = self._clock.now_us() + self._backoff_us
         _log.warning("engine.down reason=%s again_ms=%d", reason, self._backoff_us // 1000)
         self._backoff_us = min(2 * self._backoff_us, self._config.longest_backoff_us)
         events: list[EngineEvent] = [EngineDown(reason=reason), *self._lost_saves(self._saving)]
         # Whoever was being worked on may be the reason; after a few times it is, and the others shall live.
-        for world in [busy.world for busy in (stepping, opening) if busy is not None]:
+        for world in [busy.world for busy in (*stepping, opening) if busy is not None]:
             known = self._worlds.get(world)
             if known is not None:
                 known.deaths += 1

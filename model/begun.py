@@ -15,18 +15,22 @@ from model.state import ChunkResult, RolloutState
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Laps in milliseconds, by name."""
+    """Laps in milliseconds, by name; those of one name add up."""
 
     clock: Callable[[], float]
     laps: dict[str, float] = field(default_factory=dict)
     _since_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self._since_s = self.clock()
+        self._since_s = self._since_s or self.clock()
+
+    def split(self) -> Stopwatch:
+        """One that goes on by itself."""
+        return Stopwatch(self.clock, dict(self.laps), self._since_s)
 
     def lap(self, name: str) -> None:
         now_s = self.clock()
-        self.laps[name] = (now_s - self._since_s) * 1e3
+        self.laps[name] = self.laps.get(name, 0.0) + (now_s - self._since_s) * 1e3
         self._since_s = now_s
 
 
@@ -48,6 +52,11 @@ class BegunChunk:
         self.latents = latents
         self._decoding, self._watch = decoding, watch
         self._result: ChunkResult | None = None
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """As in its result, so far."""
+        return dict(self._watch.laps)
 
     def ready(self) -> bool:
         """Whether `result` would return at once."""

@@ -84,17 +84,28 @@ def load_transformer(folder: Path, *, extra_channels: int = 0) -> HeliosTransfor
     return widened(model, extra_channels) if extra_channels else model
 
 
+PATCHES = ("patch_embedding", "patch_short", "patch_mid", "patch_long")
+"""The layers of a Helios transformer that take latents in."""
+
+
 def widened(model: HeliosTransformer3DModel, extra_channels: int) -> HeliosTransformer3DModel:
-    """A copy of `model` that takes `extra_channels` more, and gives the same output whatever they hold."""
-    config = dict(model.config) | {"in_channels": model.config.in_channels + extra_channels}
-    wider = HeliosTransformer3DModel.from_config(config)
-    state = model.state_dict()
-    for name, tensor in wider.state_dict().items():
-        if name.startswith("patch_") and tensor.ndim == 5:
-            padding = tensor.new_zeros(tensor.shape[0], extra_channels, *tensor.shape[2:])
-            state[name] = torch.cat([state[name], padding], dim=1)
-    wider.load_state_dict(state)
-    return wider.eval()
+    """`model`, changed to take `extra_channels` more; it gives the same output whatever they hold."""
+    for name in PATCHES:
+        old = getattr(model, name)
+        if old is None:
+            continue
+        wider = nn.Conv3d(
+            old.in_channels + extra_channels, old.out_channels, old.kernel_size, old.stride,
+            bias=old.bias is not None, device=old.weight.device, dtype=old.weight.dtype,
+        )  # fmt: skip
+        with torch.no_grad():
+            wider.weight.zero_()
+            wider.weight[:, : old.in_channels] = old.weight
+            if wider.bias is not None:
+                wider.bias.copy_(old.bias)
+        setattr(model, name, wider.requires_grad_(requires_grad=old.weight.requires_grad))
+    model.register_to_config(in_channels=model.config.in_channels + extra_channels)
+    return model.eval()
 
 
 def _some(names: set[str]) -> str:

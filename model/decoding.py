@@ -26,11 +26,17 @@ Frames = NDArray[np.uint8]
 class Decoder:
     """A model's decoder on one runner."""
 
-    def __init__(self, spec: ModelSpec, runner: ModuleRunner) -> None:
-        """Raises: RunnerError: there is no decoder, or it does not give its memory back."""
+    def __init__(self, spec: ModelSpec, runner: ModuleRunner, *, tiny: bool = False) -> None:
+        """tiny: the one beside the model's own.
+
+        Raises: RunnerError: there is no decoder, or it does not give its memory back.
+        """
         self._spec, self._runner = spec, runner
-        self._memory = _memory_inputs(runner)
-        self.keeps_memory = Graph.DECODER_FIRST in runner.graphs
+        self._first, self._next = Graph.DECODER_FIRST, Graph.DECODER
+        if tiny:
+            self._first, self._next = Graph.TINY_DECODER_FIRST, Graph.TINY_DECODER
+        self._memory = _memory_inputs(runner, self._next)
+        self.keeps_memory = self._first in runner.graphs
         """The memory within a chunk is the runner's; two chunks must not be at the decoder in turns."""
         self._whole = spec.decode is Decode.PER_CHUNK and not self.keeps_memory
         self._mean = np.array(spec.latents_mean, dtype=np.float32)[:, None, None, None]
@@ -55,12 +61,12 @@ class Decoder:
     def _pieces(self, raw: NDArray[np.float32], guide: Arrays) -> list[_Piece]:
         latents, stride = raw.shape[2], self._spec.temporal_stride
         if self._whole:
-            return [_Piece(Graph.DECODER, {"latents": raw, **guide}, self._spec.frames_in(latents))]
+            return [_Piece(self._next, {"latents": raw, **guide}, self._spec.frames_in(latents))]
         pieces = []
         for index in range(latents):
             inputs = {name: array[:, :, index : index + 1] for name, array in {"latents": raw, **guide}.items()}
             first = self.keeps_memory and index == 0
-            pieces.append(_Piece(Graph.DECODER_FIRST if first else Graph.DECODER, inputs, 1 if first else stride))
+            pieces.append(_Piece(self._first if first else self._next, inputs, 1 if first else stride))
         return pieces
 
 
@@ -156,10 +162,10 @@ class NextMemory(Mapping[str, NDArray[np.generic]]):
         return len(self._decoding.memory_names)
 
 
-def _memory_inputs(runner: ModuleRunner) -> dict[str, tuple[tuple[int, ...], str]]:
+def _memory_inputs(runner: ModuleRunner, decoder: Graph) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of each `memory_*` input of the decoder. Raises: RunnerError: a length varies, or is not given
     back as `next_memory_*`."""
-    signature = signature_of(runner.graphs, Graph.DECODER)
+    signature = signature_of(runner.graphs, decoder)
     memory = {}
     for name, tensor in signature.inputs.items():
         if not name.startswith(_MEMORY):

@@ -6,6 +6,7 @@ encoder's distribution and noised a little, each latent frame by a level of its 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,21 @@ NOISE_SIGMA = (0.111, 0.135)
 """How much an image or clip is noised, at least and at most (the reference pipeline's defaults)."""
 
 Latents = NDArray[np.float32]
+
+Encode = Callable[[NDArray[np.uint8]], Latents]
+"""A chunk's frames (N, H, W, 3) -> its normalised latents (1, 16, T, h, w), the likeliest ones."""
+
+
+def encoder_of(spec: ModelSpec, runner: ModuleRunner) -> Encode:
+    """What the `encoder` graph makes of frames, without its spread."""
+    mean = np.array(spec.latents_mean, np.float32)[:, None, None, None]
+    inv_std = np.array(spec.latents_inv_std, np.float32)[:, None, None, None]
+
+    def encode(frames: NDArray[np.uint8]) -> Latents:
+        latents = np.asarray(runner.run(Graph.ENCODER, {"frames": frames})["mean"], np.float32)
+        return np.asarray((latents - mean) * inv_std, np.float32)
+
+    return encode
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,10 @@ def padded(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
 
 
 def unpatchified(tokens: Tensor, size: tuple[int, int, int], patch_size: tuple[int, ...]) -> Tensor:
-    """(1, frames height width, C values a patch) -> (1, C, T, h, w); `size` counts patches."""
+    """(B, frames height width, C values a patch) -> (B, C, T, h, w); `size` counts patches."""
     frames, height, width = size
-    patches = tokens.reshape(1, frames, height, width, *patch_size, -1)
-    patches = patches.permute(0, 7, 1, 4, 2, 5, 3, 6)  # (1, C, frames, pt, height, ph, width, pw)
+    patches = tokens.reshape(tokens.shape[0], frames, height, width, *patch_size, -1)
+    patches = patches.permute(0, 7, 1, 4, 2, 5, 3, 6)  # (B, C, frames, pt, height, ph, width, pw)
     return patches.flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 

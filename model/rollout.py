@@ -6,7 +6,8 @@ frames up to the runner's rounding. Numpy only; no camera, no blockout, no clock
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,21 @@ from model.errors import ModelError
 from model.history import FrameIndices, appended, frame_indices, split_history
 from model.noise import DrawNormal, DrawUniform, block_correlated, halved, philox_normal, philox_uniform
 from model.pictures import PictureReader
-from model.reading import TextReader, Tokenize
+from model.reading import Reading, TextReader, Tokenize
 from model.runners.base import ModuleRunner
 from model.schedule import Schedule, denoised, renoised
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, ChunkResult, RolloutState
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A chunk before its noise. conditioning: (1, C, T, h, w)."""
+
+    state: RolloutState
+    request: ChunkRequest
+    reading: Reading
+    conditioning: NDArray[np.float32]
 
 
 class Rollout:
@@ -51,9 +62,14 @@ class Rollout:
         )
         self._schedule = Schedule(spec)
         self._decoder = Decoder(spec, runner)
+        self.has_tiny_decoder = Graph.TINY_DECODER in runner.graphs
+        self._tiny_decoder = Decoder(spec, runner, tiny=True) if self.has_tiny_decoder else None
         self._pictures = PictureReader(spec, runner, draw, draw_uniform)
         denoiser = runner.graphs.get(Graph.DENOISER)
         self._has_view = denoiser is not None and "latents_view" in denoiser.inputs
+        latents = None if denoiser is None else denoiser.inputs.get("hidden_states")
+        self.denoises_together = latents is not None and latents.shape[0] is None
+        """Whether the denoiser takes several sessions' latents at once."""
         for name, indices in _history_indices(self._indices(new=1)).items():
             runner.bind_constant(Graph.DENOISER, name, indices)
 
@@ -112,16 +128,50 @@ class Rollout:
         The state after it can be continued at once: on a runner that overlaps, a chunk is then decoded while the next
         is denoised.
         """
-        self._check(request)
-        watch = Stopwatch(self._clock)
+        (begun,) = self.begin_together([(state, request)])
+        return begun
+
+    def begin_together(self, asked: Sequence[tuple[RolloutState, ChunkRequest]]) -> list[BegunChunk]:
+        """Chunks of several sessions: as `begin` for each, but denoised at once where the denoiser can and they agree
+        in length, steps and how they start; then each one's stage_ms tells of all of them.
+
+        Raises: ModelError, RunnerError: as `begin`; none is begun then.
+        """
+        for _, request in asked:
+            self._check(request)
+        alike: dict[Hashable, list[int]] = {}
+        for index, (state, request) in enumerate(asked):
+            alike.setdefault(self._kind(state, request) if self.denoises_together else index, []).append(index)
+        begun: dict[int, BegunChunk] = {}
+        for indices in alike.values():
+            watch = Stopwatch(self._clock)
+            chunks = [self._prepared(*asked[index], watch) for index in indices]
+            latents = self._denoise(chunks, watch)
+            for row, (index, chunk) in enumerate(zip(indices, chunks, strict=True)):
+                begun[index] = self._decoded(chunk, latents[row : row + 1], watch.split())
+        return [begun[index] for index in range(len(asked))]
+
+    def _kind(self, state: RolloutState, request: ChunkRequest) -> Hashable:
+        """Chunks of one kind go through the denoiser together."""
+        continues = state.continues and not request.cut
+        alone = id(request) if request.view is not None else None  # each has as many tokens as it has
+        return len(request.texts), request.steps, continues, request.first_stage is None, alone
+
+    def _prepared(self, state: RolloutState, request: ChunkRequest, watch: Stopwatch) -> _Prepared:
+        """What stands before the noise: text and conditioning."""
         if request.cut:
             state = state.after_cut(self._decoder.fresh_memory())
         reading = self._texts.read(request.texts, state)
         watch.lap("text")
         conditioning = self._conditioning(request)
         watch.lap("conditioning")
-        latents = self._denoise(state, request, conditioning, reading.embeddings, watch)
-        decoding = self._decoder.begin(latents, request.guide, state.memory)
+        return _Prepared(state, request, reading, conditioning)
+
+    def _decoded(self, chunk: _Prepared, latents: NDArray[np.float32], watch: Stopwatch) -> BegunChunk:
+        """Hands latents (1, 16, T, h, w) to the decoder."""
+        state, request, reading, conditioning = chunk.state, chunk.request, chunk.reading, chunk.conditioning
+        decoder = self._decoder if self._tiny_decoder is None or not request.tiny_decoder else self._tiny_decoder
+        decoding = decoder.begin(latents, request.guide, state.memory)
         after = RolloutState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),
@@ -151,6 +201,8 @@ class Rollout:
         if given != (spec.conditioning_channels > 0):
             wanted = "features or conditioning, one of both" if spec.conditioning_channels else "no conditioning"
             raise ModelError(f"{spec.name} takes {wanted}, got {given} of them")
+        if request.tiny_decoder and not self.has_tiny_decoder:
+            raise ModelError(f"{spec.name} has no tiny decoder beside its own, got a chunk for it")
         if request.view is not None and not self._has_view:
             raise ModelError(f"the denoiser of {spec.name} has no room for a view in its history, got one")
         frames, shrink = len(request.texts), 2 ** (spec.stages - 1)
@@ -172,33 +224,31 @@ class Rollout:
             raise ModelError(f"conditioning must be {wanted}, got {conditioning.shape}")
         return conditioning
 
-    def _denoise(
-        self,
-        state: RolloutState,
-        request: ChunkRequest,
-        conditioning: NDArray[np.float32],
-        embeddings: NDArray[np.float32],
-        watch: Stopwatch,
-    ) -> NDArray[np.float32]:
-        """The pyramid: (1, 16, T, h, w) normalised latents out of noise, conditioning and history."""
+    def _denoise(self, chunks: Sequence[_Prepared], watch: Stopwatch) -> NDArray[np.float32]:
+        """The pyramid: (B, 16, T, h, w) normalised latents out of noise, conditioning and history, for B chunks of one
+        kind."""
         spec = self._spec
         _, rows, columns = spec.patch_size
-        fixed = self._context(state, len(request.texts)) | {"encoder_hidden_states": embeddings}
+        state, request = chunks[0].state, chunks[0].request
+        fixed = self._context([chunk.state for chunk in chunks], len(request.texts))
+        fixed |= {"encoder_hidden_states": np.concatenate([chunk.reading.embeddings for chunk in chunks])}
         if self._has_view:
             fixed |= self._view(request)
+        conditioning = np.concatenate([chunk.conditioning for chunk in chunks])
         doubled = spec.amplify_first_chunk and not state.continues
-        sample = self._start_noise(state, len(request.texts))
+        sample = np.concatenate([self._start_noise(chunk.state, len(request.texts)) for chunk in chunks])
         for stage, steps in enumerate(request.steps):
             # The reference counts the tokens that come in: past stage 0, those of the stage before.
             tokens = sample[0, 0].size // (rows * columns)
             if stage == 0 and request.first_stage is not None:
-                sample = request.first_stage
+                given = [chunk.request.first_stage for chunk in chunks]
+                sample = np.concatenate([first_stage for first_stage in given if first_stage is not None])
                 continue
             if steps == 0:  # latents of the stage before, as they are: half as sharp, and nothing to run
                 sample = _enlarged(sample)
                 continue
             plan = self._schedule.stage(stage, steps, tokens=tokens, doubled=doubled)
-            start = sample = self._enter(stage, sample, state) if stage else sample
+            start = sample = self._enter(stage, sample, [chunk.state for chunk in chunks]) if stage else sample
             pooled = _pooled(conditioning, spec.latent_height // sample.shape[3])
             for step, (timestep, sigma) in enumerate(zip(plan.timesteps, plan.sigmas, strict=True)):
                 flow = self._runner.run(
@@ -218,12 +268,16 @@ class Rollout:
     def _indices(self, *, new: int) -> FrameIndices:
         return frame_indices(self._spec.history_sizes, prefix=self._spec.keep_prefix, new=new)
 
-    def _context(self, state: RolloutState, new: int) -> dict[str, NDArray[np.generic]]:
-        """The denoiser's inputs that stay the same through a chunk: history, and the new frames' places in time."""
-        latents = np.concatenate([state.history_latents, state.history_conditioning], axis=1)
+    def _context(self, states: Sequence[RolloutState], new: int) -> dict[str, NDArray[np.generic]]:
+        """The denoiser's inputs that stay the same through a chunk: histories, and the new frames' places in time."""
+        latents = np.concatenate(
+            [np.concatenate([state.history_latents, state.history_conditioning], axis=1) for state in states]
+        )
         prefix = None
         if self._spec.keep_prefix:
-            prefix = np.concatenate([state.prefix_latent, state.prefix_conditioning], axis=1)
+            prefix = np.concatenate(
+                [np.concatenate([state.prefix_latent, state.prefix_conditioning], axis=1) for state in states]
+            )
         history = split_history(latents, self._spec.history_sizes, prefix)
         return {
             "latents_history_long": history.long,
@@ -251,13 +305,15 @@ class Rollout:
             noise = halved(noise)
         return noise
 
-    def _enter(self, stage: int, sample: NDArray[np.float32], state: RolloutState) -> NDArray[np.float32]:
+    def _enter(self, stage: int, sample: NDArray[np.float32], states: Sequence[RolloutState]) -> NDArray[np.float32]:
         """A stage's result, twice as large and noised in blocks: where the next stage starts."""
         _, rows, columns = self._spec.patch_size
         upsampled = _enlarged(sample)
-        batch, channels, frames, height, width = upsampled.shape
-        shape = (batch, channels, frames, height // rows, width // columns, rows * columns)
-        raw = self._draw(seed=state.seed, chunk=state.chunk_index, stage=stage, shape=shape)
+        _, channels, frames, height, width = upsampled.shape
+        shape = (1, channels, frames, height // rows, width // columns, rows * columns)
+        raw = np.concatenate(
+            [self._draw(seed=state.seed, chunk=state.chunk_index, stage=stage, shape=shape) for state in states]
+        )
         weights = self._schedule.upsampling(stage)
         noise = block_correlated(raw, self._spec.gamma, (rows, columns))
         return _float32(weights.alpha * upsampled + weights.beta * noise)

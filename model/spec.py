@@ -25,6 +25,9 @@ class Graph(enum.StrEnum):
     DECODER_FIRST = "decoder_first"
     """Where there is one, it decodes a chunk's first latent frame, and `decoder` each one after it."""
     DECODER = "decoder"
+    TINY_DECODER_FIRST = "tiny_decoder_first"
+    TINY_DECODER = "tiny_decoder"
+    """Where there are these, they decode in place of those two, worse and far sooner."""
     ENCODER = "encoder"
 
 

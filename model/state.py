@@ -39,6 +39,7 @@ class ChunkRequest:
     first_stage: (1, 16, T, h / 2**(stages - 1), w / ...) float32 normalised latents that stand for what the first stage
     would make; its step is not run then.
     cut: what was shown before is not to be continued: history and decoder memory start anew, the text goes on.
+    tiny_decoder: the one beside the model's own makes the frames; only where the rollout has one.
     """
 
     texts: tuple[str, ...]
@@ -49,6 +50,7 @@ class ChunkRequest:
     view: HistoryView | None = None
     first_stage: NDArray[np.float32] | None = None
     cut: bool = False
+    tiny_decoder: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,6 +39,9 @@ DENOISER_AXES = {
     "indices_hidden_states": {1: "frames"},
 }
 """Lengths that vary from call to call; equal names are equal lengths."""
+_OF_A_VIDEO = (
+    "hidden_states", "encoder_hidden_states", "latents_history_short", "latents_history_mid", "latents_history_long",
+)  # fmt: skip
 
 _NEEDED = {"guidance_cross_attn": True, "zero_history_timestep": True, "has_multi_term_memory_patch": True}
 _Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
@@ -108,7 +112,11 @@ class DenoiserGraph(nn.Module):
         latents_history_mid: Tensor,
         latents_history_long: Tensor,
     ) -> Tensor:
-        """Arguments are those of `HeliosTransformer3DModel.forward`, batch 1. Returns: (1, 16, T, h, w)."""
+        """Arguments are those of `HeliosTransformer3DModel.forward`. Returns: (B, 16, T, h, w).
+
+        B videos may be denoised at once where they are equally far: timestep (1,) and indices (1, frames) are theirs
+        all.
+        """
         history, turn_history = self._history(
             indices_latents_history_short,
             indices_latents_history_mid,
@@ -269,8 +277,8 @@ class DenoiserGraph(nn.Module):
         return attended.transpose(1, 2).flatten(2)
 
     def _by_head(self, x: Tensor) -> Tensor:
-        """(1, tokens, width) -> (1, heads, tokens, head width)."""
-        return x.reshape(1, x.shape[1], self.heads, -1).transpose(1, 2)
+        """(B, tokens, width) -> (B, heads, tokens, head width)."""
+        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
 
 def _onnxruntime(operator: str, inputs: list[Tensor], attributes: _Attributes) -> Tensor:
@@ -290,6 +298,12 @@ def denoiser_graph(model: HeliosTransformer3DModel, spec: ModelSpec) -> TorchGra
         outputs=DENOISER_OUTPUTS,
         dynamic_axes=DENOISER_AXES,
     )
+
+
+def batched(graph: TorchGraph) -> TorchGraph:
+    """The `denoiser` for several videos at once, for a runner that can change how many; an export has one."""
+    axes = {name: {**graph.dynamic_axes.get(name, {}), 0: "batch"} for name in _OF_A_VIDEO}
+    return replace(graph, dynamic_axes={**graph.dynamic_axes, **axes})
 
 
 def check_fits(model: HeliosTransformer3DModel, spec: ModelSpec) -> None:

@@ -16,6 +16,13 @@ from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
 from model.transformer import DENOISER_AXES, DENOISER_OUTPUTS, DenoiserGraph, check_fits, example_inputs
 
+VIEW_DENOISER_AXES = {
+    **DENOISER_AXES,
+    "latents_view": {2: "frames"},
+    "indices_view": {1: "frames"},
+    "tokens_view": {0: "kept"},
+}
+
 
 class ViewDenoiserGraph(DenoiserGraph):
     """`DenoiserGraph` with three more inputs."""
@@ -58,16 +65,20 @@ def view_denoiser_graph(model: HeliosTransformer3DModel, spec: ModelSpec) -> Tor
     Raises: CheckpointError: the model's channels or text width are not the spec's.
     """
     check_fits(model, spec)
+    return TorchGraph(
+        module=ViewDenoiserGraph(model).eval(),
+        inputs=example_view_inputs(spec),
+        outputs=DENOISER_OUTPUTS,
+        dynamic_axes=VIEW_DENOISER_AXES,
+    )
+
+
+def example_view_inputs(spec: ModelSpec) -> dict[str, Tensor]:
+    """`example_inputs` with a view of five tokens, in the order of `ViewDenoiserGraph.forward`."""
     inputs = example_inputs(spec)
     frames = inputs["hidden_states"].shape[2]
     indices = frame_indices(spec.history_sizes, prefix=spec.keep_prefix, new=frames)
     inputs["latents_view"] = torch.randn(1, spec.denoiser_channels, frames, spec.latent_height, spec.latent_width)
     inputs["indices_view"] = torch.from_numpy(indices.new)
     inputs["tokens_view"] = torch.arange(5)
-    axes = {"latents_view": {2: "frames"}, "indices_view": {1: "frames"}, "tokens_view": {0: "kept"}}
-    return TorchGraph(
-        module=ViewDenoiserGraph(model).eval(),
-        inputs=inputs,
-        outputs=DENOISER_OUTPUTS,
-        dynamic_axes={**DENOISER_AXES, **axes},
-    )
+    return inputs

@@ -6,37 +6,69 @@ that knows the network, is in model/; where a model's files and runtime come fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.clock import MonotonicClock
-from bridge.engine import BegunStep, ControlWindow, EngineInfo, FrameChunk, FrameRun, Plan, Rung, SessionStart, State
+from bridge.engine import (
+    After,
+    BegunStep,
+    ControlWindow,
+    EngineInfo,
+    FrameChunk,
+    FrameRun,
+    Plan,
+    Rung,
+    SessionStart,
+    State,
+    StepAsked,
+)
 from bridge.engines.loading import ModelOptions, load_model
 from bridge.engines.worlds import World, Worlds
 from bridge.errors import EngineError, EngineIncompatible, StepFailed
 from bridge.pictures import frames_from_pictures
 from model.begun import BegunChunk
 from model.camera import Camera
-from model.conditioning import Conditioning, condition
+from model.camera_methods.clause import with_clause
+from model.camera_methods.method import AUTO, CameraMethod, choose
+from model.camera_methods.steering import Steering
+from model.camera_methods.warp import View, depth_of
+from model.conditioning import condition
 from model.errors import ModelError
+from model.history import HistoryView
 from model.loaded import LoadedModel
 from model.maps import DEFAULT_MAP, load_map
-from model.spec import Graph, ModelSpec
+from model.pictures import encoder_of
+from model.runners.base import OverlappingRunner
+from model.spec import Decode, Graph, ModelSpec
 from model.state import ChunkRequest, RolloutState
 
 _PROMPT = "prompt_utf8"
+TINY_DECODER = "tiny-decoder"
+MOST_TOGETHER = 4  # sessions whose chunks are denoised at once; what that is worth is measured as it is done
+_VIEW_FRAME, _VIEW_CAMERA = "view_frame", "view_camera"
+_VIEW_DEPTH_STEP_PX = 2
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
 class HeliosEngine:
     """One model on one runner. See `Engine` for the contract."""
 
-    def __init__(self, loaded: LoadedModel, chunk_latents: tuple[int, ...], *, blend_chunks: int = 1) -> None:
-        """chunk_latents: the chunk lengths on offer. blend_chunks: over how many a new prompt comes in.
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        chunk_latents: tuple[int, ...],
+        *,
+        blend_chunks: int = 1,
+        camera: str = AUTO,
+        threads: int = 1,
+    ) -> None:
+        """chunk_latents: the chunk lengths on offer. blend_chunks: over how many a new prompt comes in. camera: how a
+        pose reaches the pixels, one of `camera_methods.method.CHOICES`. threads: that cast and bend frames.
 
         Raises: EngineIncompatible: the model and these settings do not go together.
         """
@@ -48,14 +80,16 @@ class HeliosEngine:
             raise EngineIncompatible(f"chunks have 1 to {spec.max_chunk_latents} latent frames, got {chunk_latents}")
         clock = MonotonicClock()
         try:
+            self._method = choose(camera, spec, loaded.runner.graphs)
             self._rollout = loaded.rollout(lambda: clock.now_us() / 1e6, blend_chunks=blend_chunks)
         except ModelError as exc:
             raise EngineIncompatible(f"model {spec.name}: {exc}") from exc
         self._default = load_map(DEFAULT_MAP)
         self._worlds = Worlds(self._default.blockout)
         self._latents_of = {spec.frames_in(latents): latents for latents in lengths}
-        # Without conditioning channels nothing tells the network where the camera is.
-        self._steered = spec.conditioning_channels > 0
+        self._steering = Steering(self._method, spec, encoder_of(spec, loaded.runner), threads=threads)
+        self._overlaps = isinstance(loaded.runner, OverlappingRunner) and not self._bends
+        self._guided = "frame_rays" in loaded.runner.graphs[Graph.DECODER].inputs
         self._info = EngineInfo(
             model=spec.name,
             runner=loaded.runner_name,
@@ -64,10 +98,11 @@ class HeliosEngine:
             frames_per_chunk=tuple(self._latents_of),
             depth_width=spec.frame_width // 4,
             depth_height=spec.frame_height // 4,
-            camera_method="channels" if self._steered else "none",
+            camera_method=self._method,
             default_map=DEFAULT_MAP,
-            rungs=rungs_of(spec.stage_steps),
+            rungs=rungs_of(spec.stage_steps, tiny_decoder=self._rollout.has_tiny_decoder),
             takes_pictures=_takes_pictures(loaded),
+            most_together=MOST_TOGETHER if self._rollout.denoises_together else 1,
         )
 
     def warm_up(self) -> None:
@@ -83,7 +118,20 @@ class HeliosEngine:
             newest_control_t_us=0,
         )
         plan = Plan(frames=frames, steps=self._spec.stage_steps, rung="warm-up")
-        self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, plan)
+        _, state = self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, plan)
+        if self._method is CameraMethod.WARP_HISTORY and isinstance(self._loaded.runner, OverlappingRunner):
+            self._warm_up_views(RolloutState.from_arrays(state), frames)
+        if self._rollout.has_tiny_decoder:
+            self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, replace(plan, rung=TINY_DECODER))
+
+    def _warm_up_views(self, state: RolloutState, frames: int) -> None:
+        """A runner with static graphs makes one for each number of tokens; none shall be made while somebody plays."""
+        spec, latents = self._spec, self._latents_of[frames]
+        blank = np.zeros((1, spec.latent_channels, latents, spec.latent_height, spec.latent_width), np.float32)
+        for count in self._steering.token_counts(frames):
+            view = HistoryView(blank, np.arange(count, dtype=np.int64))
+            request = ChunkRequest(texts=("",) * latents, steps=spec.stage_steps, view=view)
+            self._rollout.chunk(state, request)
 
     @property
     def info(self) -> EngineInfo:
@@ -98,7 +146,8 @@ class HeliosEngine:
             state = self._rollout.open(start.seed, start.prompt, pictures)
         except ModelError as exc:
             raise EngineError(f"the session cannot be opened: {exc}") from exc
-        return state.to_arrays() | world.to_arrays() | _prompt_array(start.prompt)
+        view = {} if pictures is None else self._view_arrays(pictures[-1], None)
+        return state.to_arrays() | world.to_arrays() | _prompt_array(start.prompt) | view
 
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
         begun = self.begin(state, window, plan)
@@ -106,50 +155,124 @@ class HeliosEngine:
 
     def begin(self, state: State, window: ControlWindow, plan: Plan) -> BegunStep:
         """As `step`, but returns when the chunk's latents are made: its frames come one latent frame after another."""
+        (begun,) = self.begin_together([StepAsked(state=state, window=window, plan=plan)])
+        return begun
+
+    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+        """As `begin` for each; on a runner that can, their latents are made at once."""
+        prepared = [self._prepared(each.state, each.window, each.plan) for each in asked]
+        try:
+            begun = self._rollout.begin_together([(each.state, each.request) for each in prepared])
+        except ModelError as exc:
+            raise StepFailed(f"the chunk could not be made: {exc}") from exc
+        return [self._begun(each, chunk) for each, chunk in zip(prepared, begun, strict=True)]
+
+    def _prepared(self, state: State, window: ControlWindow, plan: Plan) -> _Prepared:
+        """Raises: StepFailed: this chunk cannot be made."""
         if plan.frames not in self._latents_of or plan.frames != len(window.positions):
             raise StepFailed(
                 f"plan: got {plan.frames} frames and {len(window.positions)} cameras, "
                 f"expected one of {self._info.frames_per_chunk} and as many cameras"
             )
-        world = self._worlds.updated(self._worlds.of(state), window.scene_updates)
+        before = self._worlds.of(state)
+        world = self._worlds.updated(before, window.scene_updates)
         prompt = _prompt_of(state, window)
-        texts = self._texts(window, prompt, self._latents_of[plan.frames])
-        seen = condition(world.packed, self._cameras(window)) if self._steered else None
-        features: dict[str, NDArray[np.generic]] | None = None
-        guide: dict[str, NDArray[np.generic]] = {}
-        if seen is not None:
-            features = {"rays": seen.rays, "flow": seen.flow}
-            guide = {"frame_rays": seen.frame_rays}
-        request = ChunkRequest(texts=texts, steps=plan.steps, features=features, guide=guide, cut=window.cut)
+        cameras = self._cameras(window)
         try:
-            before = RolloutState.from_arrays(state)
-            seeds = [update.seed for update in window.scene_updates if update.seed is not None]
-            begun = self._rollout.begin(replace(before, seed=seeds[-1]) if seeds else before, request)
+            said = self._said(state, before, world, cameras, cut=window.cut)
+            texts = self._texts(window, prompt, self._latents_of[plan.frames], said.clause)
+            request = replace(
+                said.request,
+                texts=texts,
+                steps=plan.steps,
+                cut=window.cut,
+                tiny_decoder=self._takes_tiny_decoder(plan),
+            )
+            rollout_state = RolloutState.from_arrays(state)
         except ModelError as exc:
             raise StepFailed(f"the chunk could not be made: {exc}") from exc
-        return _Begun(self._spec, begun, world, prompt, texts, seen)
+        seeds = [update.seed for update in window.scene_updates if update.seed is not None]
+        return _Prepared(
+            state=replace(rollout_state, seed=seeds[-1]) if seeds else rollout_state,
+            request=request,
+            extra=world.to_arrays() | _prompt_array(prompt),
+            said=said,
+            cameras=cameras,
+        )
+
+    def _begun(self, of: _Prepared, begun: BegunChunk) -> _Begun:
+        views = self._view_arrays if self._bends else None
+        texts = of.request.texts
+        return _Begun(self._spec, begun, of.extra, texts, of.said, of.cameras, views, overlaps=self._overlaps)
 
     def hear(self, state: State, prompt: str | None, action: str) -> None:
         """A chunk of this session will soon be told `action`, under a new prompt or (None) the one in its state.
 
-        May be called from any thread.
+        May be called from any thread. Where the prompt tells of the camera, what it will be told is not known yet.
         """
-        if self._spec.text_state_size == 0:
+        if self._spec.text_state_size == 0 and self._method is not CameraMethod.PROMPT:
             self._rollout.hear(_told(_stored_prompt(state) if prompt is None else prompt, action))
 
     def close(self) -> None:
         self._rollout.close()
+        self._steering.close()
         self._loaded.close()
 
-    def _texts(self, window: ControlWindow, prompt: str, latents: int) -> tuple[str, ...]:
-        """One text a latent frame: what its newest frame is told.
+    def _takes_tiny_decoder(self, plan: Plan) -> bool:
+        """On its rung and all below it."""
+        names = [rung.name for rung in self._info.rungs]
+        return plan.rung in names[names.index(TINY_DECODER) :] if TINY_DECODER in names else False
+
+    @property
+    def _bends(self) -> bool:
+        """Whether a chunk begins with the last picture, so that a session has to remember it."""
+        return self._method in (CameraMethod.WARP_HISTORY, CameraMethod.LAYOUT)
+
+    def _said(self, state: State, before: World, world: World, cameras: Sequence[Camera], *, cut: bool) -> _Said:
+        """What the camera method tells the network of `cameras`. before: the world that the last picture shows."""
+        if self._method is CameraMethod.CHANNELS:
+            # A latent frame has four frames; the first of a chunk that decodes alone is the fourth of its own.
+            lead = 0 if self._spec.decode is Decode.STREAMING else self._spec.temporal_stride - 1
+            seen = condition(world.packed, [cameras[0]] * lead + list(cameras))
+            guide: dict[str, NDArray[np.generic]] = {"frame_rays": seen.frame_rays} if self._guided else {}
+            request = ChunkRequest(texts=(), steps=(), features={"rays": seen.rays, "flow": seen.flow}, guide=guide)
+            return _Said(request=request, depth=seen.depth[lead:], parts=world.ids[seen.part[lead:]])
+        last = self._last_view(state, before, cameras[0]) if self._bends and not cut else None
+        hints = self._steering.hints(world.packed if world.parts else None, cameras, last)
+        return _Said(
+            request=ChunkRequest(texts=(), steps=(), view=hints.view, first_stage=hints.first_stage),
+            depth=hints.depth,
+            parts=None if hints.part is None else world.ids[hints.part],
+            clause=hints.clause,
+        )
+
+    def _view_arrays(self, frame: NDArray[np.uint8], camera: Camera | None) -> dict[str, NDArray[np.generic]]:
+        """What a state holds of its newest picture. camera: None for one that the session began with."""
+        seen_from: list[float] = []
+        if camera is not None:
+            seen_from = [*camera.position, *camera.rotation, camera.vertical_fov_deg]
+        return {_VIEW_FRAME: frame.copy(), _VIEW_CAMERA: np.array(seen_from, np.float64)}
+
+    def _last_view(self, state: State, world: World, first: Camera) -> View | None:
+        """The newest picture; one that the session began with is what its `first` camera sees. None: there is none."""
+        if _VIEW_FRAME not in state:
+            return None
+        camera, stored = first, np.asarray(state[_VIEW_CAMERA], np.float64)
+        if len(stored):
+            position, rotation, fov = stored[:3], stored[3:7], float(stored[7])
+            camera = replace(first, position=position, rotation=rotation, vertical_fov_deg=fov)
+        depth = depth_of(world.packed, camera, step_px=_VIEW_DEPTH_STEP_PX) if world.parts else None
+        return View(frame=np.asarray(state[_VIEW_FRAME], np.uint8), camera=camera, depth=depth)
+
+    def _texts(self, window: ControlWindow, prompt: str, latents: int, clause: str) -> tuple[str, ...]:
+        """One text a latent frame: what its newest frame is told. clause: of the camera.
 
         A text encoder with a state reads a new prompt once, before what is done; one without is told both each time.
         """
         last = [self._spec.frames_in(count + 1) - 1 for count in range(latents)]
         texts = [window.actions[index] for index in last]
         if self._spec.text_state_size == 0:
-            return tuple(_told(prompt, text) for text in texts)
+            return tuple(with_clause(_told(prompt, text), clause) if clause else _told(prompt, text) for text in texts)
         if any(update.prompt is not None for update in window.scene_updates):
             texts[0] = prompt
         return tuple(texts)
@@ -167,6 +290,28 @@ class HeliosEngine:
         ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What a camera method tells the network of a chunk: part of its request, and of its texts. depth, parts: of the
+    blockout at each frame, where the picture follows it."""
+
+    request: ChunkRequest
+    depth: NDArray[np.float32] | None
+    parts: NDArray[np.uint32] | None
+    clause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A chunk before its latents. extra: what the state after it holds beside the rollout's."""
+
+    state: RolloutState
+    request: ChunkRequest
+    extra: State
+    said: _Said
+    cameras: Sequence[Camera]
+
+
 class _Begun:
     """A chunk of one session on its way through the decoder; see `BegunStep`."""
 
@@ -174,17 +319,31 @@ class _Begun:
         self,
         spec: ModelSpec,
         begun: BegunChunk,
-        world: World,
-        prompt: str,
+        extra: State,
         texts: tuple[str, ...],
-        seen: Conditioning | None,
+        said: _Said,
+        cameras: Sequence[Camera],
+        view_arrays: Callable[[NDArray[np.uint8], Camera], State] | None,
+        *,
+        overlaps: bool,
     ) -> None:
-        self._spec, self._begun, self._texts, self._seen = spec, begun, texts, seen
-        self._world = world
-        self._extra = world.to_arrays() | _prompt_array(prompt)
-        self.depth = None if seen is None else seen.depth
-        self.parts = None if seen is None else world.ids[seen.part]
+        """extra: what the state after it holds beside the rollout's. view_arrays: what it holds of its newest frame.
+        overlaps: the runner decodes beside what it is asked next, and nothing else waits for the frames."""
+        self._spec, self._begun, self._texts = spec, begun, texts
+        self._extra, self._cameras, self._view_arrays = extra, cameras, view_arrays
+        self._overlaps = overlaps and not begun.state.memory
+        self.depth, self.parts = said.depth, said.parts
         self.actions = (texts[-1],) * spec.frames_in(len(texts))
+
+    def after(self) -> After | None:
+        if not self._overlaps:
+            return None
+        earlier = {
+            frames: {**self._begun.state_after(latents).to_arrays(), **self._extra}
+            for latents, frames in self._boundaries()
+        }
+        state = {**self._begun.state.to_arrays(), **self._extra}
+        return After(state=state, earlier=earlier, stage_ms=self._begun.stage_ms)
 
     def runs(self) -> Iterator[FrameRun]:
         first = 0
@@ -198,11 +357,10 @@ class _Begun:
     def finish(self) -> tuple[FrameChunk, State]:
         try:
             result = self._begun.result()
-            after: State = self._begun.state.to_arrays() | self._extra
+            after = self._state(self._begun.state, result.frames, len(result.frames))
             earlier = {
-                self._spec.frames_in(latents): self._begun.state_after(latents).to_arrays() | self._extra
-                # Where the camera reaches no pixel, making the rest anew would show nothing else.
-                for latents in range(1, len(self._texts) if self._seen is not None else 1)
+                frames: self._state(self._begun.state_after(latents), result.frames, frames)
+                for latents, frames in self._boundaries()
             }
         except ModelError as exc:
             raise StepFailed(f"the chunk could not be decoded: {exc}") from exc
@@ -216,11 +374,22 @@ class _Begun:
         )
         return chunk, after
 
+    def _boundaries(self) -> list[tuple[int, int]]:
+        """Where the rest could be made anew, in latent frames and in frames."""
+        return [(latents, self._spec.frames_in(latents)) for latents in range(1, len(self._texts))]
 
-def rungs_of(stage_steps: tuple[int, ...]) -> tuple[Rung, ...]:
-    """What a model can leave out, best first: steps beyond one a stage, then the pyramid's last stage, then the next.
+    def _state(self, rollout: RolloutState, frames: NDArray[np.uint8], shown: int) -> State:
+        """The session's state after the first `shown` frames."""
+        view = {} if self._view_arrays is None else self._view_arrays(frames[shown - 1], self._cameras[shown - 1])
+        return {**rollout.to_arrays(), **self._extra, **view}
 
-    The shares are CPU time of the demo's chunk of one latent frame: 78, 60 and 46 ms, for 0.9 and 2.2 dB on its tour.
+
+def rungs_of(stage_steps: tuple[int, ...], *, tiny_decoder: bool = False) -> tuple[Rung, ...]:
+    """What a model can leave out, best first: steps beyond one a stage, its own decoder where there is a tiny one, then
+    the pyramid's last stage, then the next.
+
+    The shares of stages are CPU time of the demo's chunk of one latent frame: 78, 60 and 46 ms, for 0.9 and 2.2 dB on
+    its tour. The decoder's is half of a chunk of Helios-14B in FP8 on an H100, by the estimates at hand.
     """
     stages = len(stage_steps)
     one_each = (1,) * stages
@@ -228,15 +397,18 @@ def rungs_of(stage_steps: tuple[int, ...]) -> tuple[Rung, ...]:
     rungs = [Rung(name="full", steps=stage_steps)]
     if dearer > 1:
         rungs.append(Rung(name=f"{_NUMBERS.get(stages, stages)}-steps", steps=one_each, cost_share=1 / dearer))
+    decoded = 0.5 if tiny_decoder else 1.0
+    if tiny_decoder:
+        rungs.append(Rung(name=TINY_DECODER, steps=one_each, cost_share=decoded / dearer))
     if stages > 1:
-        rungs.append(Rung(name="half-latents", steps=(*one_each[:-1], 0), cost_share=0.77 / dearer))
+        rungs.append(Rung(name="half-latents", steps=(*one_each[:-1], 0), cost_share=0.77 * decoded / dearer))
     if stages > 2:
-        rungs.append(Rung(name="quarter-latents", steps=(*one_each[:-2], 0, 0), cost_share=0.6 / dearer))
+        rungs.append(Rung(name="quarter-latents", steps=(*one_each[:-2], 0, 0), cost_share=0.6 * decoded / dearer))
     return tuple(rungs)
 
 
 def create(*, blend_chunks: int = 1, **settings: Any) -> HeliosEngine:
-    """The engine process's factory. settings: the fields of `ModelOptions`; the rest is `HeliosEngine`'s.
+    """The engine process's factory. settings: the fields of `ModelOptions`; blend_chunks is `HeliosEngine`'s.
 
     Raises: EngineUnavailable, EngineIncompatible, ConfigError: the model cannot be had as asked.
     """
@@ -245,7 +417,9 @@ def create(*, blend_chunks: int = 1, **settings: Any) -> HeliosEngine:
         loaded, chunk_latents = load_model(options)
     except ModelError as exc:
         raise EngineIncompatible(f"model {options.model}: {exc}") from exc
-    engine = HeliosEngine(loaded, chunk_latents, blend_chunks=blend_chunks)
+    engine = HeliosEngine(
+        loaded, chunk_latents, blend_chunks=blend_chunks, camera=options.camera, threads=options.threads
+    )
     engine.warm_up()
     return engine
 

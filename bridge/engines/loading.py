@@ -13,6 +13,7 @@ from typing import Any
 
 from bridge.errors import ConfigError, EngineUnavailable
 from model import blockout
+from model.camera_methods.method import CameraMethod
 from model.helios.layout import NATIVE_HEIGHT, NATIVE_WIDTH, TOKENIZER, TRAINED_CHUNK_LATENTS, Session, is_helios_folder
 from model.loaded import LoadedModel
 from model.reading import Tokenize
@@ -40,7 +41,8 @@ class ModelOptions:
     """What the command line leaves to the model. None and "auto": as the model was made.
 
     frame_size: (width, height), chunk_latents, steps and amplify_first_chunk are a checkpoint's to choose; an exported
-    model has them fixed.
+    model has them fixed. camera: a method whose inputs the network must be given when it is loaded; which one comes
+    into force is the engine's matter. adapter: weights to merge into a checkpoint's transformer.
     """
 
     model: str
@@ -53,6 +55,8 @@ class ModelOptions:
     chunk_latents: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
     amplify_first_chunk: bool = True
+    camera: str = "auto"
+    adapter: Path | None = None
 
 
 def load_model(options: ModelOptions) -> tuple[LoadedModel, tuple[int, ...]]:
@@ -88,6 +92,8 @@ def _helios(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[int
         precision=None if options.precision == "auto" else precision(options.precision),
         decoder=kinds("wan" if options.decoder == "auto" else options.decoder),
         vae_dtype=None if options.vae_precision == "auto" else dtypes(options.vae_precision),
+        view=options.camera == CameraMethod.WARP_HISTORY,
+        adapter=options.adapter,
     )
     return loaded, options.chunk_latents or (TRAINED_CHUNK_LATENTS,)
 
@@ -110,6 +116,7 @@ def _exported(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[i
     fixed = {
         "--decoder": options.decoder != "auto", "--vae-precision": options.vae_precision != "auto",
         "--size": options.frame_size is not None, "--steps": bool(options.steps),
+        "--adapter": options.adapter is not None,
     }  # fmt: skip
     if asked := [name for name, given in fixed.items() if given]:
         raise ConfigError(f"{', '.join(asked)}: {folder.name} was exported with these fixed; leave them out")

@@ -10,14 +10,24 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.clock import MonotonicClock
-from bridge.engine import ControlWindow, EngineInfo, FrameChunk, Plan, SessionStart, State
+from bridge.engine import (
+    BegunStep,
+    ControlWindow,
+    EngineInfo,
+    FrameChunk,
+    FrameRun,
+    Plan,
+    SessionStart,
+    State,
+    StepAsked,
+)
 from bridge.engines.labelled_room import paint_room
 from bridge.errors import EngineError, EngineUnavailable, StepFailed
 from bridge.messages import SceneUpdate, Shape
@@ -33,9 +43,10 @@ FAIL_ACTION = "synthetic: fail"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticConfig:
-    """`cost_ms` is what a chunk takes at least; it can be cut each `cut_frames`. `misbehave` lets action texts crash,
-    hang or fail the engine. room: "waves", whose every point has its own colour, or "labelled", whose walls say their
-    directions.
+    """`cost_ms` is what a chunk takes at least; it can be cut each `cut_frames`. Chunks of up to `most_together`
+    sessions are made at once, each beyond the first for `beside_share` of the cost. `misbehave` lets action texts
+    crash, hang or fail the engine. room: "waves", whose every point has its own colour, or "labelled", whose walls say
+    their directions.
     """
 
     width: int = 320
@@ -43,6 +54,8 @@ class SyntheticConfig:
     frames_per_chunk: tuple[int, ...] = (5, 9)
     cost_ms: float = 0.0
     cut_frames: int = 4
+    most_together: int = 1
+    beside_share: float = 0.3
     misbehave: bool = False
     unavailable: str = ""
     room: str = "waves"
@@ -67,6 +80,7 @@ class SyntheticEngine:
             depth_height=self._config.height // 4,
             camera_method="channels",
             default_map="room",
+            most_together=self._config.most_together,
         )
 
     @property
@@ -79,6 +93,21 @@ class SyntheticEngine:
         return {"seed": np.array(start.seed, np.int64), "chunks": np.array(0, np.int64)}
 
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
+        return self._step(state, window, plan, cost_ms=self._config.cost_ms)
+
+    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+        """As `step` for each, all of them there when this returns."""
+        beside_ms = self._config.beside_share * self._config.cost_ms
+        costs_ms = [self._config.cost_ms] + [beside_ms] * (len(asked) - 1)
+        return [
+            _Finished(*self._step(each.state, each.window, each.plan, cost_ms=cost_ms))
+            for each, cost_ms in zip(asked, costs_ms, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+    def _step(self, state: State, window: ControlWindow, plan: Plan, *, cost_ms: float) -> tuple[FrameChunk, State]:
         begin_us = self._clock.now_us()
         if plan.frames not in self._info.frames_per_chunk or plan.frames != len(window.positions):
             raise StepFailed(
@@ -94,7 +123,7 @@ class SyntheticEngine:
             # The corner pixel counts chunks, so that a test sees from outside whether the world went on.
             pixels[0, 0] = int(state["chunks"]) % 256
         painted_us = self._clock.now_us()
-        self._clock.sleep_until_us(begin_us + round(self._config.cost_ms * 1000))
+        self._clock.sleep_until_us(begin_us + round(cost_ms * 1000))
         end_us = self._clock.now_us()
         after: Mapping[str, NDArray[np.generic]] = {
             "seed": state["seed"],
@@ -110,9 +139,6 @@ class SyntheticEngine:
         )
         return chunk, after
 
-    def close(self) -> None:
-        """Holds nothing."""
-
     def _paint(self, window: ControlWindow, index: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """One view: pixels (H, W, 3) and depth (H/4, W/4)."""
         position, rotation = window.positions[index], window.rotations[index]
@@ -126,6 +152,20 @@ class SyntheticEngine:
         )
         _, depth = render_room(position, rotation, fov_deg, self._info.depth_width, self._info.depth_height)
         return pixels, depth
+
+
+class _Finished:
+    """A chunk that is there; see `BegunStep`."""
+
+    def __init__(self, chunk: FrameChunk, state: State) -> None:
+        self._chunk, self._state = chunk, state
+        self.depth, self.parts, self.actions = chunk.depth, chunk.parts, chunk.actions
+
+    def runs(self) -> Iterator[FrameRun]:
+        yield FrameRun(first=0, frames=self._chunk.frames)
+
+    def finish(self) -> tuple[FrameChunk, State]:
+        return self._chunk, self._state
 
 
 def render_room(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from bridge.messages import Source
 from bridge.metrics import percentile
 from bridge.simulation.loop import Answered, Outcome
-from bridge.simulation.traces import TICK_US, Trace
+from bridge.simulation.traces import Trace
 
 Json = dict[str, object]
 
@@ -15,17 +16,19 @@ Json = dict[str, object]
 def figures(trace: Trace, answers: Sequence[Answered]) -> Json:
     """Delivery, freshness and sources of one session.
 
-    delivery: controls answered within one tick of their arrival at the server, of all sent. control_age_ms: sampled at
+    delivery: controls for which their own frame, or that of a newer control, left within one tick of their arrival at
+    the server, of all sent; own_frame: those that got their own. A control without one was overtaken: the client shows
+    the newest frame of a tick, so it would never have seen it. control_age_ms: sampled at
     every tick of the client: now minus the sending of the newest control that shaped the picture on show, frozen
     pictures included. camera_ms: the same for the control whose camera the picture shows.
     """
-    ways_us = {seq: (sent.up_us, sent.down_us) for seq, sent in enumerate(trace.controls)}
-    in_time = sum(answer.arrived_us - answer.sent_us - sum(ways_us[answer.seq]) <= TICK_US for answer in answers)
+    own, served = _in_time(trace, answers)
     ages_us, cameras_us = _on_show(trace, answers)
     return {
         "controls": len(trace.controls),
         "answered": len(answers),
-        "delivery": round(in_time / len(trace.controls), 5),
+        "delivery": round(served / len(trace.controls), 5),
+        "own_frame": round(own / len(trace.controls), 5),
         "control_age_ms": _percentiles(ages_us),
         "camera_ms": _percentiles(cameras_us),
         "sources": {
@@ -64,15 +67,34 @@ def age_series(trace: Trace, answers: Sequence[Answered]) -> list[tuple[int, int
     return ages_us
 
 
+def _in_time(trace: Trace, answers: Sequence[Answered]) -> tuple[int, int]:
+    """How many controls were answered in time: by their own frame, and by that or a newer control's."""
+    began_us = _began_us(trace, answers)
+    left_us = {answer.seq: answer.arrived_us - trace.controls[answer.seq].down_us - began_us for answer in answers}
+    own = served = 0
+    newer_us = math.inf  # when the first frame of a newer control left
+    for seq in range(len(trace.controls) - 1, -1, -1):
+        due_us = trace.controls[seq].sent_us + trace.controls[seq].up_us + trace.tick_us
+        newer_us = min(newer_us, left_us.get(seq, math.inf))
+        own += left_us.get(seq, math.inf) <= due_us
+        served += newer_us <= due_us
+    return own, served
+
+
+def _began_us(trace: Trace, answers: Sequence[Answered]) -> int:
+    """The trace's zero on the clock of the answers."""
+    return answers[0].sent_us - trace.controls[answers[0].seq].sent_us if answers else 0
+
+
 def _on_show(trace: Trace, answers: Sequence[Answered]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     in_order = sorted(answers, key=lambda answer: answer.arrived_us)
-    began_us = in_order[0].sent_us - trace.controls[in_order[0].seq].sent_us if in_order else 0
+    began_us = _began_us(trace, in_order)
     ages_us: list[tuple[int, int]] = []
     cameras_us: list[tuple[int, int]] = []
     shown: Answered | None = None
     arrived = 0
     for sent in trace.controls:
-        tick_us = began_us + sent.sent_us + TICK_US  # what the tick shows is what has come by its end
+        tick_us = began_us + sent.sent_us + trace.tick_us  # what the tick shows is what has come by its end
         while arrived < len(in_order) and in_order[arrived].arrived_us <= tick_us:
             if shown is None or in_order[arrived].seq > shown.seq:
                 shown = in_order[arrived]

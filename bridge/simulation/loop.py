@@ -1,7 +1,7 @@
 """Plays a trace against the code that serves: session, player, conductor and ledger, on one fake clock.
 
 Only what touches the world is replaced: the network by the trace's delays, the engine process by its costs, the pixels
-by nothing. One server thread: whatever arrives while it is busy waits.
+by nothing. One server thread: whatever arrives while it is busy waits, and is taken in before the newest is answered.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from bridge.conductor import Conductor, ConductorConfig
 from bridge.config import ServeConfig
 from bridge.delivery import Account
 from bridge.engine import EngineInfo, Plan, Rung
-from bridge.engine_events import ChunkMade
+from bridge.engine_events import ChunkGrowing, ChunkMade
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source, Stats
 from bridge.outputs import ControlAccepted, Send, ServerOffer
 from bridge.player import Asked, Player
 from bridge.pose import Pose
 from bridge.reproject import Moved
 from bridge.session import Session
-from bridge.simulation.traces import TICK_HZ, TICK_US, EngineModel, Sent, Trace
+from bridge.simulation.traces import EngineModel, Sent, Trace
 
 CLIENT_CLOCK_US = 5_000_000_000  # what the client's clock is ahead of the server's
 _WIDTH, _HEIGHT = 8, 4
@@ -71,6 +71,7 @@ class Outcome:
     wasted_us: int = 0
     rungs: list[tuple[int, int]] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    together: list[int] = field(default_factory=list)  # of how many sessions each chunk was made at once
 
 
 class NoPixels:
@@ -104,6 +105,7 @@ class _Seat:
     player: Player
     outcome: Outcome
     pending: int = 0  # the control to send next
+    unanswered: tuple[ControlAccepted, Sent] | None = None
     newest_read: int = -1
     last_camera_us: int = 0
 
@@ -130,7 +132,8 @@ class Simulation:
         self._info = EngineInfo(
             model="simulated", runner="none", frame_width=_WIDTH, frame_height=_HEIGHT,
             frames_per_chunk=self._engine.frames_per_chunk, depth_width=_WIDTH, depth_height=_HEIGHT,
-            camera_method="none", default_map="none", rungs=rungs,
+            camera_method="channels", default_map="none", rungs=rungs,
+            most_together=self._engine.most_together,
         )  # fmt: skip
         self.conductor = Conductor(conductor or ConductorConfig(fps=self._engine.fps), self._info, self._clock.now_us())
         self._began_us = self._clock.now_us()
@@ -143,9 +146,11 @@ class Simulation:
         for name, seat in self._seats.items():
             self._at(self._began_us + seat.trace.controls[0].sent_us, self._sender(name, seat))
         while self._events:
-            at_us, _, act = heapq.heappop(self._events)
-            self._clock.sleep_until_us(at_us)
-            act()
+            self._clock.sleep_until_us(self._events[0][0])
+            while self._events and self._events[0][0] <= self._clock.now_us():
+                heapq.heappop(self._events)[2]()
+            for seat in self._seats.values():
+                self._answer_newest(seat)
             self._make_frames()
         for name, seat in self._seats.items():
             now_us = self._clock.now_us()
@@ -168,8 +173,8 @@ class Simulation:
         now_us = self._clock.now_us()
         session = Session(offer=offer, config=self._config, session_id=name, resume_token=name, now_us=now_us)
         hello = Hello(
-            version_major=VERSION_MAJOR, version_minor=VERSION_MINOR, client=name, credit=_CREDIT, budget_us=TICK_US,
-            tick_hz=TICK_HZ,
+            version_major=VERSION_MAJOR, version_minor=VERSION_MINOR, client=name, credit=_CREDIT,
+            budget_us=trace.tick_us, tick_hz=1e6 / trace.tick_us,
         )  # fmt: skip
         session.receive(hello, now_us)
         player = Player(config=self._config, info=self._info, clock=self._clock, warper=NoPixels())
@@ -181,8 +186,9 @@ class Simulation:
 
         def send() -> None:
             sent = seat.trace.controls[seat.pending]
-            control = _control(seat.pending, sent, self._clock.now_us(), frame_received_seq=seat.newest_read)
-            self._at(self._clock.now_us() + sent.up_us, lambda: self._receive(seat, control, sent))
+            at_us = self._began_us + sent.sent_us  # the server's work may have put the clock ahead of the client's tick
+            control = _control(seat.pending, sent, at_us, frame_received_seq=seat.newest_read)
+            self._at(at_us + sent.up_us, lambda: self._receive(seat, control, sent))
             seat.pending += 1
             if seat.pending < len(seat.trace.controls):
                 self._at(self._began_us + seat.trace.controls[seat.pending].sent_us, send)
@@ -190,18 +196,20 @@ class Simulation:
         return send
 
     def _receive(self, seat: _Seat, control: Control, sent: Sent) -> None:
-        """The server takes a control in and answers."""
+        """The server takes a control in."""
         # What a socket held up arrives behind the answers made meanwhile: the clock may be ahead of the event.
         now_us = self._clock.now_us()
         for output in seat.session.receive(control, now_us):
             if isinstance(output, ControlAccepted):
                 seat.player.push(output)
-                if seat.session.has_credit:
-                    self._answer(seat, output, sent)
+                seat.unanswered = output, sent
         accounts = seat.session.accounts
         seat.outcome.totals_held &= sum(accounts.values()) == seat.session.ledger.controls == control.seq + 1
 
-    def _answer(self, seat: _Seat, accepted: ControlAccepted, sent: Sent) -> None:
+    def _answer_newest(self, seat: _Seat) -> None:
+        if seat.unanswered is None or not seat.session.has_credit:
+            return
+        (accepted, sent), seat.unanswered = seat.unanswered, None
         header, pixels = seat.player.answer(accepted, PixelFormat.RGB8)
         self._clock.advance_us(_ANSWER_US[header.source])
         for output in seat.session.answer(header, pixels):
@@ -245,23 +253,40 @@ class Simulation:
                 self._wake_us = start.at_us
                 self._at(start.at_us, lambda: None)
             return
-        seat = self._seats[start.session]
-        seat.player.store.evict(now_us)
-        asked = seat.player.ask(now_us, start, cause=self.conductor.cause(start))
-        self.conductor.begun(now_us, asked)
-        seat.outcome.lengths.append(asked.plan.frames)
-        share = self._rungs[asked.plan.rung].cost_share
-        cost_us = round(self._engine.cost_us(asked.plan.frames) * share * seat.trace.slowness(now_us - self._began_us))
-        seat.outcome.busy_us += cost_us
+        starts = (start, *start.beside)
+        slowness = max(self._seats[one.session].trace.slowness(now_us - self._began_us) for one in starts)
+        cost_us = round(
+            self._engine.cost_us(start.plan.frames, len(starts)) * self._rungs[start.plan.rung].cost_share * slowness
+        )
+        for one in starts:
+            seat = self._seats[one.session]
+            seat.player.store.evict(now_us)
+            asked = seat.player.ask(now_us, one, cause=self.conductor.cause(one))
+            self.conductor.begun(now_us, asked)
+            seat.outcome.lengths.append(asked.plan.frames)
+            seat.outcome.together.append(len(starts))
+            seat.outcome.busy_us += cost_us // len(starts)
+            pieces = self._engine.pieces(asked.plan.frames)
+            whole = 0 if self._engine.overlaps else len(pieces) - 1  # the piece with which the engine is free
+            for index, (made, cost_share) in enumerate(pieces):
+                come = self._made if index == whole else self._grow
+                self._at(now_us + round(cost_us * cost_share), functools.partial(come, seat, asked, made))
         self._is_busy = True
-        self._at(now_us + cost_us, lambda: self._made(seat, asked))
 
-    def _made(self, seat: _Seat, asked: Asked) -> None:
+    def _grow(self, seat: _Seat, asked: Asked, made: int) -> None:
+        frames = np.zeros((asked.plan.frames, _HEIGHT, _WIDTH, 3), np.uint8)
+        growing = ChunkGrowing(
+            world=0, slot=asked.number, made=made, frames=frames, depth=None, actions=asked.window.actions
+        )
+        seat.player.grow(growing, self._clock.now_us())
+
+    def _made(self, seat: _Seat, asked: Asked, come: int) -> None:
         self._is_busy = False
         now_us = self._clock.now_us()
         frames = asked.plan.frames
         made = ChunkMade(
-            world=0, slot=0, frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8), depth=None,
+            world=0, slot=asked.number, frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8), depth=None,
+            missing=frames - come,
             actions=asked.window.actions, stage_ms={}, cuts=cuts_of(asked.plan) if self._cuts else (),
         )  # fmt: skip
         delivered = seat.player.deliver(made, now_us)
@@ -273,11 +298,11 @@ def cuts_of(plan: Plan) -> tuple[int, ...]:
     return tuple(range(1, plan.frames, 4))
 
 
-def _control(seq: int, sent: Sent, now_us: int, *, frame_received_seq: int) -> Control:
+def _control(seq: int, sent: Sent, at_us: int, *, frame_received_seq: int) -> Control:
     x, y, z = (float(v) for v in sent.pose.position)
     qx, qy, qz, qw = (float(v) for v in sent.pose.rotation)
     return Control(
-        seq=seq, t_us=now_us + CLIENT_CLOCK_US, position=(x, y, z), rotation=(qx, qy, qz, qw),
+        seq=seq, t_us=at_us + CLIENT_CLOCK_US, position=(x, y, z), rotation=(qx, qy, qz, qw),
         vertical_fov_deg=sent.pose.vertical_fov_deg, action=sent.action,
         teleport=sent.teleport, frame_received_seq=frame_received_seq,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from model.blockout import PackedParts
 from model.camera import Camera
 from model.demo.textures import PALETTE
 from model.noise import halved
-from model.raycast import cast
+from model.raycast import RayHits, cast
 
 _MATERIAL_COLOURS = ((PALETTE[:, :3] + PALETTE[:, 3:6]) / 2).astype(np.float32)
 _SUN = np.array([0.4, 0.8, 0.45], np.float32) / np.float32(np.sqrt(0.4**2 + 0.8**2 + 0.45**2))
@@ -23,14 +23,18 @@ _HORIZON, _ZENITH = np.array([0.75, 0.82, 0.90], np.float32), np.array([0.35, 0.
 
 def coarse_shading(parts: PackedParts, camera: Camera, *, step_px: int = 4) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB, one ray every `step_px` pixels, each filling its square."""
-    hits = cast(np, parts, camera, step_px=step_px)
+    return shaded(cast(np, parts, camera, step_px=step_px), step_px=step_px)
+
+
+def shaded(hits: RayHits, *, step_px: int) -> NDArray[np.uint8]:
+    """`coarse_shading` of rays that are cast already."""
     lit = _AMBIENT + _SUNLIGHT * np.maximum(hits.normal @ _SUN, 0)
     up = hits.directions[..., 1] / np.linalg.norm(hits.directions, axis=-1)
     sky = _HORIZON + (_ZENITH - _HORIZON) * np.clip(up, 0, 1)[..., None]
     colour = np.where(hits.hit[..., None], hits.colour * _MATERIAL_COLOURS[hits.material] * lit[..., None], sky)
     coarse = np.round(np.clip(colour, 0, 1) * 255).astype(np.uint8)
-    shaded: NDArray[np.uint8] = coarse.repeat(step_px, axis=0).repeat(step_px, axis=1)
-    return shaded
+    drawn: NDArray[np.uint8] = coarse.repeat(step_px, axis=0).repeat(step_px, axis=1)
+    return drawn
 
 
 def first_stage(latents: NDArray[np.float32], stages: int) -> NDArray[np.float32]:

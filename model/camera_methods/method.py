@@ -1,8 +1,8 @@
 """The camera methods by name, and which one a model gets: never one that would leave the pose without effect.
 
 channels: camera and blockout as input channels; exact, for a model that was trained with them.
-warp-history: the last view, bent along the camera's path, stands in the history where the new frames will be.
 layout: a coarse picture of the new view takes the place of the pyramid's first stage.
+warp-history: the last view, bent along the camera's path, stands in the history where the new frames will be.
 prompt: the motion as words; weak, for a model that can do nothing else.
 """
 
@@ -20,9 +20,11 @@ VIEW_INPUTS = ("latents_view", "indices_view", "tokens_view")
 
 
 class CameraMethod(enum.StrEnum):
+    """The strongest first, as `python -m benchmarks.camera` measures them on a network that was trained for none."""
+
     CHANNELS = "channels"
-    WARP_HISTORY = "warp-history"
     LAYOUT = "layout"
+    WARP_HISTORY = "warp-history"
     PROMPT = "prompt"
 
 
@@ -33,11 +35,13 @@ CHOICES = (AUTO, *CameraMethod)
 def lacking(method: CameraMethod, spec: ModelSpec, graphs: Mapping[str, GraphSignature]) -> str:
     """What a model lacks for a method, in words; "" if nothing."""
     if method is CameraMethod.CHANNELS and not (spec.conditioning_channels and Graph.CONDITIONER in graphs):
-        return "a conditioner and input channels trained for camera and blockout"
+        return "a conditioner and input channels trained for camera and blockout (an adapter can bring them)"
     if method is CameraMethod.WARP_HISTORY and not set(VIEW_INPUTS) <= set(graphs[Graph.DENOISER].inputs):
         return f"a denoiser with the inputs {', '.join(VIEW_INPUTS)}"
     if method in (CameraMethod.WARP_HISTORY, CameraMethod.LAYOUT) and Graph.ENCODER not in graphs:
         return "the encoder graph"
+    if method is CameraMethod.PROMPT and spec.text_vocabulary:
+        return "a text encoder that reads sentences about the camera"
     return ""
 
 
@@ -46,12 +50,15 @@ def choose(wanted: str, spec: ModelSpec, graphs: Mapping[str, GraphSignature]) -
 
     Raises: ModelError: no such method, or the model lacks something for it.
     """
-    if wanted == AUTO:
-        return next(method for method in CameraMethod if not lacking(method, spec, graphs))
     if wanted not in CHOICES:
         raise ModelError(f"camera: got {wanted!r}, expected one of {', '.join(CHOICES)}")
-    method = CameraMethod(wanted)
-    if missing := lacking(method, spec, graphs):
-        able = [other for other in CameraMethod if not lacking(other, spec, graphs)]
-        raise ModelError(f"camera: {wanted} needs {missing}; {spec.name} can do {', '.join(able)}")
-    return method
+    able = [method for method in CameraMethod if not lacking(method, spec, graphs)]
+    said = f"{spec.name} can do {', '.join(able) or 'none'}"
+    if wanted != AUTO:
+        method = CameraMethod(wanted)
+        if missing := lacking(method, spec, graphs):
+            raise ModelError(f"camera: {wanted} needs {missing}; {said}")
+        return method
+    if not able:
+        raise ModelError(f"camera: {said}: its pose would be accepted and ignored")
+    return able[0]

@@ -34,7 +34,7 @@ from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import Decode, Graph, ModelSpec, read_spec, write_spec
-from model.transformer import denoiser_graph
+from model.transformer import batched, denoiser_graph
 
 SHIPPED = Path(__file__).parent / "weights"
 WEIGHTS_FILE = "weights.safetensors"
@@ -157,5 +157,5 @@ def create_torch_runner(folder: Path, *, threads: int, precision: str | None = N
     spec, graphs = load_graphs(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision is None and device == "cpu":
-        return TorchRunner(graphs)
+        return TorchRunner({**graphs, str(Graph.DENOISER): batched(graphs[Graph.DENOISER])})
     return fast_runner(spec, graphs, device=device, precision=Precision(precision or Precision.BF16))

@@ -219,10 +219,14 @@ class FastDenoiser(nn.Module):
         latents_history_short: Tensor,
         latents_history_mid: Tensor,
         latents_history_long: Tensor,
-        text_keys: Tensor,
-        text_values: Tensor,
+        *more: Tensor,
     ) -> Tensor:
-        """Arguments are those of `DenoiserGraph.forward`, with `text_keys` of the prompt. Returns: float32."""
+        """Arguments are those of `DenoiserGraph.forward`, with `text_keys` of the prompt last: keys, then values.
+
+        Between the two may stand those of a view: `latents_view`, `indices_view`, `tokens_view`, as in
+        `ViewDenoiserGraph`. Returns: float32.
+        """
+        *view, text_keys, text_values = more
         dtype = self._dtype
         new = self.patch_embedding(hidden_states.to(dtype))
         size: tuple[int, int, int] = tuple(new.shape[2:])
@@ -230,9 +234,7 @@ class FastDenoiser(nn.Module):
         height, width = short.shape[3:]
         mid = self.patch_mid(padded(latents_history_mid.to(dtype), self.patch_mid.kernel_size))
         long = self.patch_long(padded(latents_history_long.to(dtype), self.patch_long.kernel_size))
-        parts = [tokens_of(part)[0] for part in (long, mid, short, new)]
-        x = torch.cat(parts)
-        history = len(x) - len(parts[-1])
+        parts = [tokens_of(part)[0] for part in (long, mid, short)]
         turn_new = rotation(self.rope, indices_hidden_states, *size[1:], reduction=1)
         turn_history = history_rotation(
             self.rope,
@@ -242,7 +244,14 @@ class FastDenoiser(nn.Module):
             height,
             width,
         )
-        cos, sin = (torch.cat(pair) for pair in zip(turn_history, turn_new, strict=True))
+        turns = [turn_history, turn_new]
+        if view:
+            seen, turn_seen = self._view(*view)
+            parts.append(seen)
+            turns.insert(1, turn_seen)
+        history = sum(map(len, parts))
+        x = torch.cat([*parts, tokens_of(new)[0]])
+        cos, sin = (torch.cat(kind) for kind in zip(*turns, strict=True))
         turn = Turn(cos, sin)
 
         embedded, modulation = self._time(timestep)
@@ -253,9 +262,15 @@ class FastDenoiser(nn.Module):
             first = history if layer == last else 0
             x = block(x, history, turn, old_vectors, new_vectors, text_keys[layer], text_values[layer], first)
         shift, scale = self.out_table + embedded
-        out = Rows.empty(len(parts[-1]), self.width, x, quantise=False)
+        out = Rows.empty(len(x) - history, self.width, x, quantise=False)
         self._ops.norm(x[history:], Norm(scale, shift, self._out_eps), out)
         return unpatchified(self.proj_out(out.values)[None], size, self._patch_size).float()
+
+    def _view(self, latents: Tensor, indices: Tensor, tokens: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The rows of a view that are known, and their rotation."""
+        patches = self.patch_short(latents.to(self._dtype))
+        cos, sin = rotation(self.rope, indices, *patches.shape[3:], reduction=1)
+        return tokens_of(patches)[0][tokens], (cos[tokens], sin[tokens])
 
     def _time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """(1,) -> the embedding (1, width) and its projection to modulations (1, 6, width), float32 both.

@@ -19,9 +19,10 @@ from model.runners.static import StaticRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import Graph, ModelSpec
 from model.transformer import DENOISER_AXES, DENOISER_OUTPUTS, DenoiserGraph, check_fits, example_inputs
+from model.view_denoiser import VIEW_DENOISER_AXES, ViewDenoiserGraph, example_view_inputs
 
 PROMPT = "encoder_hidden_states"
-DECODERS = (Graph.DECODER_FIRST, Graph.DECODER)
+DECODERS = (Graph.DECODER_FIRST, Graph.DECODER, Graph.TINY_DECODER_FIRST, Graph.TINY_DECODER)
 """They run beside the denoiser, and in their own order."""
 
 
@@ -31,10 +32,12 @@ def fast_denoiser_graph(
     precision: Precision,
     *,
     kernel: AttentionKernel | None = None,
+    view: bool = False,
 ) -> TorchGraph:
     """The `denoiser` in its fast form, on the device that `model` is on. The model is taken apart: use it no more.
 
-    kernel: for attention; None takes the fastest there, at the new tokens of the spec's chunk.
+    kernel: for attention; None takes the fastest there, at the new tokens of the spec's chunk. view: it has room for a
+    view in its history.
 
     Raises: CheckpointError: the model is not the spec's, or of a configuration that the fast form does not cover.
     """
@@ -44,9 +47,9 @@ def fast_denoiser_graph(
     fast = FastDenoiser(model, precision, kernel=kernel)
     return TorchGraph(
         module=fast,
-        inputs=example_inputs(spec),
+        inputs=example_view_inputs(spec) if view else example_inputs(spec),
         outputs=DENOISER_OUTPUTS,
-        dynamic_axes=DENOISER_AXES,
+        dynamic_axes=VIEW_DENOISER_AXES if view else DENOISER_AXES,
         kept=Kept(inputs=(PROMPT,), module=fast.text_keys),
     )
 
@@ -77,7 +80,8 @@ def fast_runner(
     denoiser = graphs[Graph.DENOISER]
     if isinstance(denoiser.module, DenoiserGraph):
         model = denoiser.module.model.to(torch.device(device))
-        denoiser = fast_denoiser_graph(model, spec, precision)
+        view = isinstance(denoiser.module, ViewDenoiserGraph)
+        denoiser = fast_denoiser_graph(model, spec, precision, view=view)
     if not isinstance(denoiser.module, FastDenoiser):
         raise RunnerError(f"the fast form is of Helios's denoiser only, got {type(denoiser.module).__name__}")
     return StaticRunner({**graphs, Graph.DENOISER: denoiser}, device=device, background=DECODERS)

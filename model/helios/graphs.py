@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import torch
 from diffusers import HeliosTransformer3DModel
 from torch import nn
 
+from model.adapters import Adapter, read_adapter
 from model.autoencoder import TAEW2_1, TinyAutoencoder
-from model.checkpoints import load_weights
+from model.checkpoints import load_weights, widened
+from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
+from model.demo.network import Conditioner
 from model.errors import CheckpointError
 from model.helios import parts
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, Session, read_folder, spec_of
@@ -50,11 +54,13 @@ def load_graphs(
     vae_dtype: Dtype = Dtype.BF16,
     decoder: DecoderKind = DecoderKind.WAN,
     denoiser: MakeDenoiser = denoiser_graph,
+    adapter: Path | None = None,
     report: Report = lambda *_: None,
 ) -> tuple[ModelSpec, dict[str, TorchGraph]]:
     """A folder's graphs with their weights on `device`.
 
-    dtype: of transformer and text encoder. Every part is checked before the first is loaded.
+    dtype: of transformer and text encoder. adapter: merged into the transformer; one with camera channels adds the
+    graph `conditioner`. Every part is checked before the first is loaded.
 
     Raises: CheckpointError, SpecError: the folder is not one of Helios, or a weight does not fit.
     """
@@ -62,10 +68,23 @@ def load_graphs(
     spec = spec_of(folder, session)
     tiny = tiny_decoder(path) if decoder is DecoderKind.TINY else None
     found = parts.rehearse(folder, dtypes={VAE: vae_dtype, TEXT_ENCODER: dtype, TRANSFORMER: dtype})
+    change = None if adapter is None else read_adapter(adapter)
+    conditioner = None
+    if change is not None:
+        change.check(found[TRANSFORMER].module)  # type: ignore[arg-type]  # the transformer's part
+        conditioner = conditioner_of(change)
     loaded = {name: parts.load(part, device=device, report=report) for name, part in found.items()}
     if tiny is not None:
         tiny.to(device, vae_dtype.torch)
-    return spec, graphs_of(spec, loaded, tiny, denoiser=denoiser)
+    if change is not None:
+        if conditioner is not None:
+            spec = replace(spec, conditioning_channels=spec.conditioning_channels + change.camera_channels)
+            widened(loaded[TRANSFORMER], change.camera_channels)
+        change.merge(loaded[TRANSFORMER])
+    graphs = graphs_of(spec, loaded, tiny, denoiser=denoiser)
+    if conditioner is not None:
+        graphs[Graph.CONDITIONER] = conditioner_graph(spec, conditioner)
+    return spec, graphs
 
 
 def graphs_of(
@@ -158,6 +177,33 @@ def decoder_memory_nbytes(spec: ModelSpec, vae: Any, decoder: DecoderKind, dtype
             tiny = TinyAutoencoder(TAEW2_1)
     shapes, _ = _memory_of(spec, vae, tiny)
     return sum(torch.Size(shape).numel() for shape in shapes) * dtype.itemsize
+
+
+def conditioner_of(adapter: Adapter) -> Conditioner | None:
+    """The network that makes an adapter's camera channels; None where it has none. Raises: CheckpointError."""
+    if not adapter.conditioner:
+        return None
+    conditioner = Conditioner()
+    try:
+        conditioner.load_state_dict(dict(adapter.conditioner))
+    except RuntimeError as exc:
+        raise CheckpointError(f"{adapter.path}: its conditioner does not fit: {exc}") from exc
+    return conditioner.eval().requires_grad_(requires_grad=False)
+
+
+def conditioner_graph(spec: ModelSpec, conditioner: nn.Module) -> TorchGraph:
+    """The `conditioner` graph: from what rays met (`model.conditioning`) to camera channels."""
+    height, width, frames = spec.latent_height, spec.latent_width, 3
+    grid = (height * RAYS_PER_LATENT_PX, width * RAYS_PER_LATENT_PX)
+    return TorchGraph(
+        module=conditioner,
+        inputs={
+            "rays": torch.zeros(1, RAY_CHANNELS, frames, *grid),
+            "flow": torch.zeros(1, FLOW_CHANNELS, frames, height, width),
+        },
+        outputs=("conditioning",),
+        dynamic_axes={"rays": {2: "frames"}, "flow": {2: "frames"}},
+    )
 
 
 def _one_latent(spec: ModelSpec) -> torch.Tensor:

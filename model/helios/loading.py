@@ -12,12 +12,14 @@ from model.helios.graphs import DecoderKind, load_graphs
 from model.helios.layout import TOKENIZER, Session
 from model.helios.parts import Dtype
 from model.helios.text import PromptTokenizer
+from model.helios.tiny_beside import tiny_beside
 from model.loaded import LoadedModel
 from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchRunner
 from model.spec import Graph
-from model.transformer import denoiser_graph
+from model.transformer import batched, denoiser_graph
+from model.view_denoiser import view_denoiser_graph
 
 
 class _Bars:
@@ -43,11 +45,14 @@ def load(
     precision: Precision | None = None,
     decoder: DecoderKind = DecoderKind.WAN,
     vae_dtype: Dtype | None = None,
+    view: bool = False,
+    adapter: Path | None = None,
 ) -> LoadedModel:
     """The folder's networks on the first GPU, or on the CPU where there is none.
 
     threads: that torch may use on a CPU. precision: of the denoiser's large products; None is bf16 on a GPU and fp32 on
-    a CPU. vae_dtype: of encoder and decoder; None goes with the precision.
+    a CPU. vae_dtype: of encoder and decoder; None goes with the precision. view: gives the denoiser room for a view in
+    its history. adapter: weights to merge into the transformer.
 
     Raises: CheckpointError, SpecError: the folder does not load as asked. RunnerError: the precision does not fit.
     """
@@ -56,6 +61,7 @@ def load(
     chosen = precision or (Precision.BF16 if device == "cuda" else Precision.FP32)
     dtype = Dtype.FP32 if chosen is Precision.FP32 else Dtype.BF16
     plain = device == "cpu" and chosen is Precision.FP32
+    plain_form = view_denoiser_graph if view else denoiser_graph
     tokenize = PromptTokenizer(folder / TOKENIZER)  # first: it costs nothing, and may be what is missing
     spec, graphs = load_graphs(
         folder,
@@ -64,10 +70,15 @@ def load(
         dtype=dtype,
         vae_dtype=vae_dtype or dtype,
         decoder=decoder,
-        denoiser=denoiser_graph if plain else lambda model, spec: fast_denoiser_graph(model, spec, chosen),
+        denoiser=plain_form if plain else lambda model, spec: fast_denoiser_graph(model, spec, chosen, view=view),
+        adapter=adapter,
         report=_Bars(),
     )
+    if decoder is DecoderKind.WAN:
+        graphs |= tiny_beside(folder, spec, device=device, dtype=vae_dtype or dtype)
     text_encoder = graphs.pop(Graph.TEXT_ENCODER)
+    if plain:
+        graphs[Graph.DENOISER] = batched(graphs[Graph.DENOISER])
     runner: ModuleRunner = TorchRunner(graphs) if plain else fast_runner(spec, graphs, device=device, precision=chosen)
     return LoadedModel(
         spec=spec,

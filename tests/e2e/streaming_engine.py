@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from time import sleep
 
-from bridge.engine import BegunStep, ControlWindow, FrameChunk, FrameRun, Plan, State
+from bridge.engine import After, BegunStep, ControlWindow, FrameChunk, FrameRun, Plan, State
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 
 WAIT_S = 0.4
@@ -33,3 +33,35 @@ class StreamingEngine(SyntheticEngine):
 def create(**settings: object) -> StreamingEngine:
     """The factory that the engine process calls."""
     return StreamingEngine(SyntheticConfig(**settings))  # type: ignore[arg-type]  # a test's values
+
+
+BESIDE = "begun beside the frames of another"
+
+
+class OverlappingBegun(Begun):
+    """Counts itself among the engine's while its frames are on their way; nothing after it waits for them."""
+
+    def __init__(self, engine: OverlappingEngine, chunk: FrameChunk, state: State) -> None:
+        super().__init__(chunk, state)
+        if engine.on_their_way:
+            self.actions = (BESIDE,) * len(chunk.frames)
+        self._engine, self._state = engine, state
+        engine.on_their_way += 1
+
+    def after(self) -> After:
+        return After(state=self._state, earlier=self.chunk.earlier, stage_ms=self.chunk.stage_ms)
+
+    def runs(self) -> Iterator[FrameRun]:
+        yield from super().runs()
+        self._engine.on_their_way -= 1
+
+
+class OverlappingEngine(SyntheticEngine):
+    on_their_way = 0
+
+    def begin(self, state: State, window: ControlWindow, plan: Plan) -> BegunStep:
+        return OverlappingBegun(self, *self.step(state, window, plan))
+
+
+def create_overlapping(**settings: object) -> OverlappingEngine:
+    return OverlappingEngine(SyntheticConfig(**settings))  # type: ignore[arg-type]  # a test's values

@@ -87,12 +87,6 @@ def test_chunks_of_one_latent_frame_work(engine):
         assert len(chunk.frames) == frames
 
 
-def test_no_pose_is_said_to_reach_the_pixels(engine):
-    assert engine.info.camera_method == "none"
-    chunk, _ = engine.step(opened(engine), window(5), plan(5))
-    assert chunk.depth is None
-
-
 def test_prompt_and_action_are_told_and_blended_in(engine):
     def frames_after(*actions: str, prompt: str = "a garden") -> np.ndarray:
         state = opened(engine, prompt)

@@ -57,3 +57,23 @@ def test_a_player_that_pauses_gets_no_chunks_and_goes_on_at_once(start_service: 
         while client.step(here).header.chunk < made:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_chunks_of_several_players_are_made_at_once_and_reach_each_its_own(start_service: Any) -> None:
+    """The engine takes 1.2 times as long for three as for one: made in turn, each would get a third of the frames."""
+    service = start_service(
+        engine={"frames_per_chunk": (5,), "cost_ms": 200.0, "most_together": 3, "beside_share": 0.1}
+    )
+    clients = [service.client() for _ in PLACES]
+    try:
+        began = time.monotonic()
+        while time.monotonic() < began + 6:
+            for client, place in zip(clients, PLACES, strict=True):
+                frame = client.step(Camera(position=place))
+                assert frame.header.chunk < 0 or np.allclose(frame.header.position, place, atol=0.05)
+            time.sleep(0.01)
+        chunks = [client.stats().chunks for client in clients]
+    finally:
+        for client in clients:
+            client.close()
+    assert min(chunks) >= 15, chunks  # in turn: 6 s over 0.6 s, at most 10

@@ -107,5 +107,6 @@ def test_stats_still_come_to_who_has_no_credit(start_service: Any) -> None:
         mute.send(encode(StatsRequest()))
         stats = hear(mute, Stats)
         assert stats is not None
-        assert (stats.controls, stats.answered) == (10, CREDIT)
+        assert stats.controls == 10
+        assert 1 <= stats.answered <= CREDIT  # of those that came together only the newest is answered
         assert stats.controls == stats.answered + stats.dropped + stats.waiting

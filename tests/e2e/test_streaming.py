@@ -10,6 +10,7 @@ import pytest
 
 from bridge import Frame
 from bridge.messages import Source
+from tests.e2e.streaming_engine import BESIDE
 
 
 def test_the_first_frames_of_a_chunk_arrive_while_the_others_are_made(
@@ -29,3 +30,23 @@ def test_the_first_frames_of_a_chunk_arrive_while_the_others_are_made(
     assert {header.index for header in early} <= set(range(8))  # the last four are made last
     assert max(header.index for header in whole) == 11
     assert first.index(whole[0]) == len(early)  # first the ones that left early, then the others
+
+
+def test_a_chunk_begins_beside_the_last_frames_of_the_one_before(
+    start_service: Any, play: Callable[..., list[Frame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding takes longer here than showing, so the service begins the next chunk as soon as the engine is free."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    service = start_service(
+        patience={"factory": "streaming_engine:create_overlapping"},
+        engine={"frames_per_chunk": (12,), "cost_ms": 100.0},
+    )
+    with service.client() as client:
+        frames = play(client, until=lambda frame: frame.header.chunk >= 4)
+    headers = [frame.header for frame in frames if frame.header.chunk >= 0]
+    assert {header.action for header in headers if header.chunk == 0} == {""}
+    assert BESIDE in {header.action for header in headers}
+    shown = [(header.chunk, header.index) for header in headers]
+    assert max(index for _, index in shown) == 11  # those that came after their chunk was said to be made
+    generated = [(header.chunk, header.index) for header in headers if header.source is Source.GENERATED]
+    assert generated == sorted(generated)

@@ -24,6 +24,15 @@ def test_figures_of_us_and_both_peers_are_written_and_drawn(tmp_path: Path, caps
         for one in found.values():
             assert {"delivery", "control_age_ms", "camera_ms", "sources"} <= set(one)
         assert {"accounts", "underruns", "wasted", "rungs"} <= set(found[OURS])
+    assert [one["own_frame"] for one in report["ticks"].values()] == [1.0, 1.0, 1.0]
+    long_chunks = report["long_chunks"]
+    for one in long_chunks:
+        assert one["wasted"] <= one["waste_share"] + 0.7 / 4.0  # and the chunk under way
+        assert set(one["times_better"]) == set(PEERS)
+    alone = [one for one in long_chunks if not one["overlaps"]]
+    ages = {(one["decode_share"], one["waste_share"]): one["control_age_ms"]["p50"] for one in alone}
+    assert ages[0.5, 0.5] < ages[0.0, 0.5]
+    assert ages[0.5, 0.5] < ages[0.5, 0.0]
     picture = cv2.imread(str(path.with_suffix(".png")))
     assert picture is not None
     assert picture.std() > 5  # something is drawn

@@ -69,3 +69,28 @@ def test_old_measurements_are_forgotten() -> None:
     costs.observe(0, plan(9), 90_000)
     assert costs.cost(1000, plan(9)).p50_us == 90_000
     assert costs.cost(1001, plan(9)).p50_us == 7
+
+
+def test_how_long_a_chunk_leads_is_estimated_beside_what_it_costs() -> None:
+    costs = CostEstimator()
+    costs.observe(0, plan(8), 900_000, 800_000)
+    assert costs.cost(0, plan(8)).lead_p95_us == 800_000  # the warm-up's, until another is known
+    for lead_us in (50_000, 60_000, 70_000):
+        costs.observe(1, plan(8), 100_000, lead_us)
+    cost = costs.cost(1, plan(8))
+    assert (cost.p50_us, cost.lead_p50_us, cost.lead_p95_us) == (100_000, 60_000, 70_000)
+    costs.observe(1, plan(12), 100_000)
+    assert costs.cost(1, plan(12)).lead_p50_us == 100_000  # all at once
+
+
+def test_what_chunks_cost_at_once_is_measured_beside_what_one_does() -> None:
+    costs = CostEstimator()
+    costs.observe(0, plan(8), 900_000)  # the warm-up
+    costs.observe(1, plan(8), 100_000)
+    assert costs.cost_together(1, plan(8), 2) is None
+    costs.observe(1, plan(8), 130_000, 110_000, together=2)
+    cost = costs.cost_together(1, plan(8), 2)
+    assert cost is not None
+    assert (cost.p50_us, cost.lead_p50_us) == (130_000, 110_000)
+    assert costs.cost(1, plan(8)).p50_us == 100_000
+    assert costs.cost(1, plan(16)).p50_us == 175_000  # a guess from one chunk, never from two

@@ -24,7 +24,7 @@ def parsed(*arguments: str) -> argparse.Namespace:
         ModelForm(),
         ModelForm(
             decoder="tiny", vae_precision="fp32", frame_size=(128, 64), chunk_latents=(1, 9), steps=(2, 2, 2),
-            amplify_first_chunk=False, blend_chunks=3,
+            amplify_first_chunk=False, blend_chunks=3, camera="layout", adapter=Path("a b.safetensors"),
         ),
     ],
 )  # fmt: skip

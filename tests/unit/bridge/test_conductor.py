@@ -52,7 +52,7 @@ class Room:
         self.conductor.begun(self.clock.now_us(), asked)
         self.clock.advance_us(round(cost_ms * MS))
         self.players[start.session].lose()
-        self.conductor.made(self.clock.now_us(), asked, Delivered(useful=True))
+        self.conductor.made(self.clock.now_us(), asked, Delivered(useful=True, lead_us=round(cost_ms * MS)))
         return start
 
 
@@ -119,5 +119,5 @@ def test_engine_time_whose_frames_nobody_saw_is_counted() -> None:
     asked = room.players["a"].ask(room.clock.now_us(), start)
     room.conductor.begun(room.clock.now_us(), asked)
     room.clock.advance_us(70 * MS)
-    room.conductor.made(room.clock.now_us(), asked, Delivered(useful=False))
+    room.conductor.made(room.clock.now_us(), asked, Delivered(useful=False, lead_us=70 * MS))
     assert room.conductor.wasted_us("a") == 70 * MS

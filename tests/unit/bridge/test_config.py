@@ -21,7 +21,15 @@ def test_other_addresses_are_refused_by_name(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("fps", float("nan")), ("fps", 0), ("max_sessions", 0), ("max_credit", 9), ("jpeg_quality", 0), ("seed", -1)],
+    [
+        ("fps", float("nan")),
+        ("fps", 0),
+        ("max_sessions", 0),
+        ("max_credit", 9),
+        ("jpeg_quality", 0),
+        ("seed", -1),
+        ("waste", 1.1),
+    ],
 )
 def test_settings_out_of_range_are_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name}: got"):

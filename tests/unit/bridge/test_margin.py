@@ -50,5 +50,6 @@ def test_earliness_is_measured_and_counted_when_needless() -> None:
     late = Punctuality()
     for slack_ms in (10, 50, 51, -10):
         late.settle(0, slack_us=slack_ms * MS, frame_us=40 * MS, cause=Cause.OVERRUN)
+    late.settle(0, slack_us=500 * MS, frame_us=40 * MS, cause=Cause.OVERRUN, early=True)  # it replaced what was there
     assert late.needless == 1
     assert late.earliness_us.values(0) == [10 * MS, 50 * MS, 51 * MS, 0]

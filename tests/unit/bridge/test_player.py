@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 from typing import Any
 
@@ -33,7 +34,7 @@ from bridge.scheduler import Start
 
 INFO = EngineInfo(
     model="t", runner="t", frame_width=32, frame_height=24, frames_per_chunk=(3,), depth_width=8, depth_height=6,
-    camera_method="none", default_map="t",
+    camera_method="channels", default_map="t",
 )  # fmt: skip
 PLAN = Plan(frames=3, steps=(1, 2, 3), rung="full")
 MS = 1000
@@ -42,9 +43,9 @@ MS = 1000
 class Game:
     """A player, a clock, and what a server would do with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, info: EngineInfo = INFO) -> None:
         self.clock = FakeClock(1_000_000)
-        self.player = Player(config=ServeConfig(fps=25.0), info=INFO, clock=self.clock)
+        self.player = Player(config=ServeConfig(fps=25.0), info=info, clock=self.clock)
         self.seq = -1
 
     def control(self, *, x: float = 0.0, rotation: tuple[float, ...] = (0, 0, 0, 1), **more: Any) -> ControlAccepted:
@@ -141,6 +142,30 @@ def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
     assert game.player.deliver(made, game.clock.now_us()).useful
     header = game.tick()
     assert (header.chunk, header.index, header.stage_ms["denoise"]) == (0, 2, 5.0)
+
+
+def test_the_next_chunk_is_asked_for_while_the_last_frames_of_this_one_come(game: Game) -> None:
+    game.tick()
+    asked = game.ask()
+    made = ChunkMade(
+        world=0, slot=3, frames=np.full((3, 24, 32, 3), 60, np.uint8), depth=None, actions=asked.window.actions,
+        stage_ms={}, missing=2,
+    )  # fmt: skip
+    assert game.player.deliver(made, game.clock.now_us()).useful
+    assert game.tick().index == 0
+    game.player.opened = True
+    assert game.player.wants_frames(game.clock.now_us())
+    game.ask()
+    game.clock.advance_us(90 * MS)
+    assert game.tick().index == 0  # the others are not there
+    grow(game, 2)
+    assert (game.tick().chunk, game.tick().index) == (0, 1)
+    assert game.player.asked is not None
+    game.player.lose()  # what is there stays
+    assert game.tick().index == 1
+    grow(game, 3)
+    assert game.tick().index == 2
+    assert game.player.push(game.control(x=100.0, teleport=True)) == [3]
 
 
 def test_a_chunk_is_in_time_when_its_first_frames_are(game: Game) -> None:
@@ -321,20 +346,57 @@ def test_prediction_is_measured_against_where_the_player_really_is(game: Game) -
     stats = game.player.fill_stats(Stats(), game.clock.now_us())
     assert (stats.prediction_deg_p50, stats.prediction_m_p50) == (pytest.approx(8.0), pytest.approx(0.3))
     assert game.player.is_off
+    assert game.player.is_stale
 
 
-def test_what_is_still_to_be_shown_is_cut_at_the_first_boundary_where_new_frames_can_be(game: Game) -> None:
+def test_where_the_camera_reaches_no_pixel_only_news_make_a_chunk_wrong() -> None:
+    game = Game(dataclasses.replace(INFO, camera_method="none"))
+    game.tick()
+    game.chunk()
+    game.tick(x=2.0)
+    assert not game.player.is_off
+    assert not game.player.is_stale
+    game.tick(action="let it snow")
+    assert game.player.is_off
+    assert game.player.is_stale
+
+
+def test_a_small_error_makes_frames_stale_and_a_large_one_wrong(game: Game) -> None:
+    game.tick()
+    game.chunk()
+    game.tick(x=0.04)
+    assert (game.player.is_stale, game.player.is_off) == (False, False)
+    game.clock.advance_us(40 * MS)
+    game.tick(x=0.1)
+    assert (game.player.is_stale, game.player.is_off) == (True, False)
+
+
+def test_a_chunk_leads_by_what_its_slowest_frames_need(game: Game) -> None:
+    """Frame 0 after 50 ms, frame 1 after 90 (40 are played by then: 50), frame 2 after 150 (80 are played: 70)."""
+    game.tick()
+    game.ask()
+    for made, at_ms in ((1, 50), (2, 90)):
+        game.clock.sleep_until_us(1_000_000 + at_ms * MS)
+        grow(game, made)
+    game.clock.sleep_until_us(1_000_000 + 150 * MS)
+    frames = np.zeros((3, 24, 32, 3), np.uint8)
+    made = ChunkMade(world=0, slot=1, frames=frames, depth=None, actions=("",) * 3, stage_ms={})
+    assert game.player.deliver(made, game.clock.now_us()).lead_us == 70 * MS
+
+
+def test_what_is_still_to_be_shown_is_cut_at_the_last_boundary_before_new_frames_are_there(game: Game) -> None:
     game.tick()
     began_us = game.clock.now_us()
     game.chunk()
-    assert game.player.cut_us(began_us, began_us + 30 * MS) is None  # nothing happened
+    assert not game.player.is_stale
     game.clock.advance_us(5 * MS)
     game.tick(events=(Event(kind="bang"),))
+    assert game.player.is_stale
     ready_us = began_us + 30 * MS
     assert game.player.cut_us(game.clock.now_us(), ready_us) == began_us + 40 * MS
-    assert game.player.cut_us(game.clock.now_us(), began_us + 41 * MS) is None  # 40 ms would be gained: too little
+    assert game.player.cut_us(game.clock.now_us(), began_us + 41 * MS) is None  # 79 ms would be gained: too little
     asked = game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
-    assert (asked.keep, asked.follows_us) == (1, began_us + 40 * MS)
+    assert (asked.keep, asked.follows_us) == (1, began_us + 120 * MS)
     assert asked.window.actions[0] == "bang"
     assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 1
     game.player.lose()

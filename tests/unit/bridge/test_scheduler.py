@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bridge.budget import CostEstimator
 from bridge.engine import Plan
-from bridge.scheduler import Playhead, Scheduler, SchedulerConfig, Start
+from bridge.scheduler import Pace, Playhead, Scheduler, SchedulerConfig, Start
 
 MS = 1000
 CONFIG = SchedulerConfig(fps=25.0, frames_per_chunk=(5, 10), margin_us=10 * MS)
@@ -42,6 +44,33 @@ def test_a_buffered_session_starts_as_late_as_cost_and_margin_allow() -> None:
     start = next_start(scheduler(f5=100), 0, [Playhead(session="a", buffered_until_us=200 * MS)])
     assert start is not None
     assert (start.at_us, start.display_us) == (90 * MS, 200 * MS)
+
+
+def streaming(**ms: tuple[float, float]) -> Scheduler:
+    """Costs and leads by length, in milliseconds."""
+    costs = CostEstimator()
+    for name, (cost, lead) in ms.items():
+        for _ in range(3):
+            costs.observe(0, Plan(frames=int(name[1:]), steps=(1, 1, 1), rung="full"), cost * MS, lead * MS)
+    return Scheduler(CONFIG, costs)
+
+
+def test_a_chunk_whose_first_frames_come_early_starts_later() -> None:
+    plans = streaming(f5=(100, 40))
+    start = next_start(plans, 0, [Playhead(session="a", buffered_until_us=200 * MS)])
+    assert start is not None
+    assert (start.at_us, start.display_us) == (150 * MS, 200 * MS)
+    new = next_start(plans, 0, [Playhead(session="a", buffered_until_us=None)])
+    assert new is not None
+    assert new.display_us == 40 * MS
+
+
+def test_another_session_waits_for_the_engine_and_not_for_the_first_frames() -> None:
+    pair = [Playhead(session="far", buffered_until_us=300 * MS), Playhead(session="near", buffered_until_us=290 * MS)]
+    start = next_start(streaming(f5=(100, 40)), 0, pair)
+    assert start is not None
+    # Far must start at 260, so near must be done, not only on show, by then: it starts at 160, less the margin.
+    assert (start.session, start.at_us) == ("near", 150 * MS)
 
 
 def test_a_late_chunk_is_made_for_when_it_is_ready() -> None:
@@ -127,3 +156,66 @@ def test_just_in_time_never_leaves_a_gap_when_costs_hold() -> None:
         now_us = start.at_us + 120 * MS
         assert now_us <= buffered_us
         buffered_us = start.display_us + plans.duration_us(start.plan)
+
+
+def batching(alone_ms: float, **together_ms: float) -> Scheduler:
+    """Chunks of 5 frames; b2=..., b3=... milliseconds for so many at once."""
+    costs = CostEstimator()
+    plan = Plan(frames=5, steps=(1, 1, 1), rung="full")
+    for size, cost_ms in {1: alone_ms, **{int(name[1:]): ms for name, ms in together_ms.items()}}.items():
+        for _ in range(3):
+            costs.observe(0, plan, cost_ms * MS, together=size)
+    return Scheduler(replace(CONFIG, most_together=3), costs)
+
+
+def heads(*until_ms: int) -> list[Playhead]:
+    return [Playhead(session="abc"[index], buffered_until_us=ms * MS) for index, ms in enumerate(until_ms)]
+
+
+def chosen(plans: Scheduler, sessions: int) -> Pace:
+    return plans.choose(plans.paces(0, sessions))
+
+
+def test_chunks_are_made_at_once_where_that_makes_frames_younger() -> None:
+    # 5 frames play 200 ms. Two in turn of 160 take 320: 160 + 160 old. At once, 200: 200 + 100.
+    at_once = chosen(batching(160, b2=200), 2)
+    assert (at_once.together, at_once.cycle_us, at_once.age_us) == (2, 200 * MS, 300 * MS)
+    # At once, 310: younger in turn.
+    assert chosen(batching(160, b2=310), 2).together == 1
+    # Two in turn keep up with the video: each would only wait for the other.
+    assert chosen(batching(90, b2=100), 2).together == 1
+    # One session has nobody to wait for.
+    assert chosen(batching(160, b2=200), 1).together == 1
+
+
+def test_as_many_are_made_at_once_as_that_pays_for() -> None:
+    assert chosen(batching(160, b2=200, b3=220), 3).together == 3
+    assert chosen(batching(160, b2=190, b3=470), 3).together == 2
+
+
+def test_who_would_have_to_wait_is_taken_along_and_who_has_time_is_not() -> None:
+    plans = batching(160, b2=200)
+    pace = chosen(plans, 2)
+    start = plans.next_start(0, heads(500, 650), pace)
+    assert start is not None
+    assert (start.session, start.together, [other.session for other in start.beside]) == ("a", 2, ["b"])
+    assert (start.at_us, start.display_us, start.beside[0].display_us) == (290 * MS, 500 * MS, 650 * MS)
+    alone = plans.next_start(0, heads(500, 700), pace)
+    assert alone is not None
+    assert (alone.session, alone.together, alone.beside, alone.at_us) == ("a", 1, (), 330 * MS)
+
+
+def test_making_chunks_at_once_is_tried_once_one_is_measured_with_time_for_it_to_fail() -> None:
+    plans = batching(160)
+    pace = chosen(plans, 2)
+    assert (pace.together, pace.cost.measured) == (2, False)
+    start = plans.next_start(0, heads(500, 500), pace)
+    assert start is not None
+    assert (start.together, start.measured, start.at_us) == (2, False, 170 * MS)  # two in turn would be done by 500
+    nothing_known = Scheduler(replace(CONFIG, most_together=3), CostEstimator())
+    assert chosen(nothing_known, 2).together == 1
+
+
+def test_several_sessions_get_more_frames_where_chunks_are_made_at_once() -> None:
+    apart, at_once = (plans.paces(0, 3)[0] for plans in (batching(120, b2=240, b3=360), batching(120, b2=150, b3=180)))
+    assert (apart.cycle_us, at_once.cycle_us) == (360 * MS, 200 * MS)  # 5 frames play 200 ms

@@ -11,10 +11,10 @@ import pytest
 from bridge import supervisor as module
 from bridge.clock import FakeClock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
-from bridge.engine_events import EngineDown, EngineUp, WorldOpened, WorldRefused
+from bridge.engine_events import ChunkGrowing, ChunkMade, EngineDown, EngineUp, WorldOpened, WorldRefused
 from bridge.link import Ended, EngineConfig, Inbox, Wake
-from bridge.supervisor import EngineSupervisor
-from bridge.worker import Adopt, Began, Command, Forget, Open, Ready, Refused, Report, Step
+from bridge.supervisor import EngineSupervisor, WantedStep
+from bridge.worker import Adopt, Began, Command, Forget, Growing, Made, Open, Ready, Refused, Report, Step, Together
 
 INFO = EngineInfo(
     model="t", runner="t", frame_width=4, frame_height=2, frames_per_chunk=(2,), depth_width=2, depth_height=1,
@@ -147,3 +147,130 @@ def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(s
             world = supervisor.open(START)
             Process.newest.say(Began(world=world, state=STATE))
             supervisor.poll()
+
+
+def made(world: int, slot: int) -> Made:
+    return Made(
+        world=world, slot=slot, frames=2, missing=1, with_depth=False, actions=("", ""), stage_ms={}, state=STATE
+    )
+
+
+def whole(world: int, slot: int) -> Growing:
+    return Growing(world=world, slot=slot, frames=2, made=2, with_depth=False, actions=("", ""))
+
+
+def stepped(supervisor: EngineSupervisor, world: int) -> int:
+    """The slot of a step that began."""
+    assert supervisor.step(world, WINDOW, PLAN)
+    step = Process.newest.sent[-1]
+    assert isinstance(step, Step)
+    return step.slot
+
+
+def begun(supervisor: EngineSupervisor) -> int:
+    world = supervisor.open(START)
+    Process.newest.say(Began(world=world, state=STATE))
+    supervisor.poll()
+    return world
+
+
+def test_the_engine_is_free_while_the_last_frames_of_a_chunk_come(supervisor: EngineSupervisor) -> None:
+    world = begun(supervisor)
+    slot = stepped(supervisor, world)
+    Process.newest.say(made(world, slot))
+    (event,) = supervisor.poll()
+    assert isinstance(event, ChunkMade)
+    assert event.missing == 1
+    assert supervisor.idle
+    stepped(supervisor, world)
+    Process.newest.say(whole(world, slot))
+    (event,) = supervisor.poll()
+    assert isinstance(event, ChunkGrowing)
+    assert (event.slot, event.made) == (slot, 2)
+
+
+@pytest.mark.parametrize("ends", ["whole", "killed"])
+def test_a_slot_that_is_still_written_into_is_not_used_again(supervisor: EngineSupervisor, ends: str) -> None:
+    world = begun(supervisor)
+    slot = stepped(supervisor, world)
+    Process.newest.say(made(world, slot))
+    supervisor.poll()
+    supervisor.release(slot)  # a teleport: nobody wants it
+    other = stepped(supervisor, world)
+    Process.newest.say(made(world, other))
+    supervisor.poll()
+    assert other != slot
+    assert not supervisor.step(world, WINDOW, PLAN)  # there are two slots
+    if ends == "whole":
+        Process.newest.say(whole(world, slot))
+        assert supervisor.poll() == []
+    else:
+        Process.newest.say(Ended("killed"))
+        supervisor.poll()
+        revive(supervisor)
+    assert stepped(supervisor, world) == slot
+    supervisor.release(other)
+
+
+def opened_pair(supervisor: EngineSupervisor) -> tuple[int, int]:
+    first, second = supervisor.open(START), supervisor.open(START)
+    for world in (first, second):
+        Process.newest.say(Began(world=world, state=STATE))
+        supervisor.poll()
+    return first, second
+
+
+def made_whole(world: int, slot: int) -> Made:
+    return Made(world=world, slot=slot, frames=2, with_depth=False, actions=("", ""), stage_ms={}, state=STATE)
+
+
+def test_steps_of_several_worlds_go_out_together_and_each_has_its_answer(supervisor: EngineSupervisor) -> None:
+    worlds = opened_pair(supervisor)
+    wanted = [WantedStep(world=world, window=WINDOW, plan=PLAN) for world in worlds]
+    assert supervisor.step_together(wanted) == 2
+    command = Process.newest.sent[-1]
+    assert isinstance(command, Together)
+    slots = [step.slot for step in command.steps]
+    assert sorted(slots) == [0, 1]
+    Process.newest.say(made_whole(worlds[0], slots[0]))
+    assert [type(event) for event in supervisor.poll()] == [ChunkMade]
+    assert not supervisor.idle  # the other one is still under way
+    Process.newest.say(made_whole(worlds[1], slots[1]))
+    supervisor.poll()
+    assert supervisor.idle
+
+
+def test_only_as_many_begin_as_there_are_slots(supervisor: EngineSupervisor) -> None:
+    worlds = opened_pair(supervisor)
+    assert supervisor.step(worlds[0], WINDOW, PLAN)
+    step = Process.newest.sent[-1]
+    assert isinstance(step, Step)
+    Process.newest.say(made_whole(worlds[0], step.slot))
+    supervisor.poll()  # its slot is the caller's
+    wanted = [WantedStep(world=world, window=WINDOW, plan=PLAN) for world in worlds]
+    assert supervisor.step_together(wanted) == 1
+    assert isinstance(Process.newest.sent[-1], Step)
+
+
+def test_whoever_was_at_work_when_a_process_ended_is_tried_alone(supervisor: EngineSupervisor) -> None:
+    guilty, innocent = opened_pair(supervisor)
+    wanted = [WantedStep(world=world, window=WINDOW, plan=PLAN) for world in (innocent, guilty)]
+    assert supervisor.step_together(wanted) == 2
+    Process.newest.say(Ended(reason="crashed"))
+    assert [type(event) for event in supervisor.poll()] == [EngineDown]
+    revive(supervisor)
+    assert supervisor.step_together(wanted) == 1
+    step = Process.newest.sent[-1]
+    assert isinstance(step, Step)
+    assert step.world == innocent
+    Process.newest.say(made_whole(innocent, step.slot))
+    supervisor.poll()
+    supervisor.release(step.slot)
+    assert supervisor.step_together(wanted) == 1  # the guilty one is still under suspicion
+    Process.newest.say(made_whole(innocent, step.slot))
+    supervisor.poll()
+    supervisor.release(step.slot)
+    assert supervisor.step_together(wanted[1:]) == 1
+    Process.newest.say(Ended(reason="crashed"))
+    refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
+    assert [event.world for event in refused] == [guilty]

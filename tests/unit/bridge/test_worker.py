@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
 
 from bridge.chunk_ring import SharedFrameRing
-from bridge.engine import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
+from bridge.engine import (
+    After,
+    BegunStep,
+    ControlWindow,
+    FrameChunk,
+    FrameRun,
+    Plan,
+    SessionStart,
+    State,
+    StepAsked,
+)
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.errors import StepFailed
-from bridge.worker import Failed, Growing, Made, Step, make_chunk
+from bridge.worker import Failed, Growing, HandingOut, Made, Report, Step, make_chunk, make_together
 
 FRAMES = 9
 PLAN = Plan(frames=FRAMES, steps=(1, 1, 1), rung="full")
@@ -32,7 +44,9 @@ class Process:
 
     def step(self, *, keep: int | None = None) -> Made | Failed:
         step = Step(world=0, window=WINDOW, plan=PLAN, slot=0, keep=keep)
-        return make_chunk(self.engine, self.states, self.earlier, self.ring, step)
+        made = make_chunk(self.engine, self.states, self.earlier, self.ring, step)
+        assert made is not None
+        return made
 
 
 @pytest.fixture
@@ -123,3 +137,125 @@ def test_a_chunk_that_fails_half_way_leaves_its_world_as_it_was(process: Process
     assert isinstance(failed, Failed)
     assert len(told) == 1
     assert int(process.states[0]["chunks"]) == 0
+
+
+class OverlappingEngine(SyntheticEngine):
+    """Its frames come when a test lets them; what is after a chunk is known before."""
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        super().__init__(config)
+        self.may_decode = threading.Semaphore(0)
+
+    def begin(self, state: State, window: ControlWindow, plan: Plan) -> OverlappingBegun:
+        return OverlappingBegun(self, *self.step(state, window, plan))
+
+
+class OverlappingBegun(Begun):
+    def __init__(self, engine: OverlappingEngine, chunk: FrameChunk, state: State) -> None:
+        super().__init__(chunk, state)
+        self.engine = engine
+
+    def after(self) -> After:
+        return After(state=self.state, earlier=self.chunk.earlier, stage_ms={"paint": 1.0})
+
+    def runs(self) -> Iterator[FrameRun]:
+        for run in super().runs():
+            assert self.engine.may_decode.acquire(timeout=10)
+            yield run
+
+
+def test_the_next_chunk_is_begun_while_the_frames_of_the_one_before_come() -> None:
+    engine = OverlappingEngine(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,)))
+    ring = SharedFrameRing.create(engine.info, 2)
+    told: queue.SimpleQueue[object] = queue.SimpleQueue()
+    states: dict[int, State] = {0: engine.open(SessionStart(seed=0, prompt="", scene=None))}
+    earlier: dict[int, Mapping[int, State]] = {}
+    handing_out = HandingOut(ring, told.put)
+    wanted = []
+    for slot in (0, 1):  # the second is begun before any frame of the first is there
+        wanted.append(engine.step(states[0], WINDOW, PLAN)[0].frames)
+        step = Step(world=0, window=WINDOW, plan=PLAN, slot=slot)
+        assert make_chunk(engine, states, earlier, ring, step, told.put, handing_out) is None
+    assert int(states[0]["chunks"]) == 2
+    assert told.empty()
+    for slot in (0, 1):
+        counts = []
+        for _ in range(3):
+            engine.may_decode.release()
+            word = told.get(timeout=10)
+            assert isinstance(word, Growing if counts else Made)
+            assert word.slot == slot
+            counts.append(word.frames - word.missing if isinstance(word, Made) else word.made)
+            if isinstance(word, Made):
+                assert (word.cuts, int(word.state["chunks"])) == ((4, 8), slot + 1)
+            frames, _ = ring.view(slot, FRAMES, with_depth=True)
+            np.testing.assert_array_equal(frames[: counts[-1]], wanted[slot][: counts[-1]])
+        assert counts == [4, 8, 9]
+    ring.close()
+
+
+class Batching(SyntheticEngine):
+    """Hands the chunks of several worlds out four frames at a time; `fails`: the seed of the world whose cannot be."""
+
+    fails = -1
+
+    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+        if any(int(each.state["seed"]) == self.fails for each in asked):
+            raise StepFailed("one of them cannot be made")
+        return [Begun(*self.step(each.state, each.window, each.plan)) for each in asked]
+
+    def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
+        if int(state["seed"]) == self.fails:
+            raise StepFailed("this one cannot be made")
+        return super().step(state, window, plan)
+
+
+@pytest.fixture
+def pair() -> Iterator[Process]:
+    """Two worlds, and slots for both."""
+    engine = Batching(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,), most_together=2))
+    ring = SharedFrameRing.create(engine.info, 2)
+    process = Process(ring)
+    process.engine = engine
+    process.states = {world: engine.open(SessionStart(seed=world, prompt="", scene=None)) for world in (0, 1)}
+    yield process
+    ring.close()
+
+
+def together(process: Process) -> list[Report]:
+    told: list[Report] = []
+    steps = [Step(world=world, window=WINDOW, plan=PLAN, slot=world) for world in (0, 1)]
+    make_together(process.engine, process.states, process.earlier, process.ring, steps, told.append)
+    return told
+
+
+def test_chunks_of_several_worlds_are_made_at_once_and_handed_out_in_turns(pair: Process) -> None:
+    wanted = [pair.engine.step(pair.states[world], WINDOW, PLAN)[0].frames for world in (0, 1)]
+    told = together(pair)
+    assert [(type(word).__name__, getattr(word, "world", -1)) for word in told] == [
+        ("Growing", 0), ("Growing", 1), ("Growing", 0), ("Growing", 1), ("Made", 0), ("Made", 1),
+    ]  # fmt: skip
+    for world in (0, 1):
+        frames, _ = pair.ring.view(world, FRAMES, with_depth=False)
+        np.testing.assert_array_equal(frames, wanted[world])
+        assert int(pair.states[world]["chunks"]) == 1
+        assert set(pair.earlier[world]) == {4, 8}
+
+
+def test_of_chunks_made_at_once_one_that_fails_fails_alone(pair: Process) -> None:
+    assert isinstance(pair.engine, Batching)
+    pair.engine.fails = 1
+    made, failed = together(pair)
+    assert isinstance(made, Made)
+    assert isinstance(failed, Failed)
+    assert (made.world, failed.world) == (0, 1)
+    assert [int(pair.states[world]["chunks"]) for world in (0, 1)] == [1, 0]
+
+
+def test_an_engine_that_makes_one_chunk_at_a_time_makes_several_in_turn(pair: Process) -> None:
+    class Plain:
+        def __init__(self, engine: SyntheticEngine) -> None:
+            self.info, self.open, self.step, self.close = engine.info, engine.open, engine.step, engine.close
+
+    pair.engine = Plain(pair.engine)  # type: ignore[assignment]
+    assert [type(word) for word in together(pair)] == [Made, Made]

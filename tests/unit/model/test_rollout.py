@@ -423,3 +423,69 @@ def test_a_view_is_refused_by_a_denoiser_without_room_for_one() -> None:
     view = HistoryView(np.ones((1, 16, 2, *LATENT), np.float32), np.array([1]))
     with pytest.raises(ModelError, match="no room for a view"):
         loop.chunk(loop.open(1), replace(request("", ""), view=view))
+
+
+class TogetherRunner(FakeRunner):
+    """Its denoiser takes any number of videos; what it says of one depends on all that it is told of that one."""
+
+    @property
+    def graphs(self) -> Mapping[str, GraphSignature]:
+        varies = TensorSignature("float32", (None, 16 + CHANNELS, None, None, None))
+        return {**super().graphs, "denoiser": GraphSignature({"hidden_states": varies}, {})}
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        outputs = super().run(graph, inputs)
+        if graph == "denoiser":
+            told: Any = [inputs[name] for name in ("latents_history_short", "latents_history_mid", "hidden_states")]
+            mean = np.stack([array.mean(axis=(1, 2, 3, 4)) for array in told]).sum(axis=0)
+            text: Any = inputs["encoder_hidden_states"]
+            outputs["sample"] = outputs["sample"] + (mean + text.mean(axis=(1, 2)))[:, None, None, None, None] * 0.01
+        return {name: np.asarray(array, array.dtype) for name, array in outputs.items()}
+
+
+def test_chunks_of_several_sessions_are_denoised_at_once_and_are_those_that_each_alone_would_get() -> None:
+    runner = TogetherRunner()
+    loop = rollout(runner)
+    states = [loop.chunk(loop.open(seed), request("", "", value=seed))[1] for seed in (1, 2, 3)]
+    asked = [(state, request("", f"text {index}", value=index)) for index, state in enumerate(states)]
+    alone = [loop.chunk(*each) for each in asked]
+    runner.calls.clear()
+    together = loop.begin_together(asked)
+    assert len(runner.inputs_of("denoiser")) == 3  # a stage, not a session
+    assert all(len(inputs["hidden_states"]) == 3 for inputs in runner.inputs_of("denoiser"))
+    assert all(inputs["timestep"].shape == (1,) for inputs in runner.inputs_of("denoiser"))
+    for (result, after), begun in zip(alone, together, strict=True):
+        np.testing.assert_allclose(begun.latents, result.latents, atol=1e-6)
+        np.testing.assert_allclose(begun.state.history_latents, after.history_latents, atol=1e-6)
+        np.testing.assert_array_equal(begun.state.history_conditioning, after.history_conditioning)
+        np.testing.assert_array_equal(begun.state.text_state, after.text_state)
+        assert begun.state.seed == after.seed
+    assert not np.allclose(together[0].latents, together[1].latents)
+
+
+def test_chunks_that_do_not_agree_are_denoised_apart_and_come_back_in_their_order() -> None:
+    runner = TogetherRunner()
+    loop = rollout(runner, amplify_first_chunk=True)
+    begun = loop.chunk(loop.open(1), request("", ""))[1]
+    asked = [
+        (begun, request("", "")),
+        (loop.open(2), request("", "")),  # a first chunk has twice the steps
+        (begun, request("")),
+        (begun, request("", "", steps=(1, 1, 0))),
+        (begun, request("", "", cut=True)),  # begins anew: like the second
+        (begun, request("", "", value=2.0)),  # like the first
+    ]
+    runner.calls.clear()
+    together = loop.begin_together(asked)
+    sizes = [len(inputs["hidden_states"]) for inputs in runner.inputs_of("denoiser")]
+    assert sizes == [2, 2, 2] + [2] * 6 + [1, 1, 1] + [1, 1]
+    for (state, wanted), found in zip(asked, together, strict=True):
+        np.testing.assert_allclose(found.latents, loop.chunk(state, wanted)[0].latents, atol=1e-6)
+
+
+def test_a_denoiser_for_one_video_gets_one_after_another() -> None:
+    runner = FakeRunner()
+    loop = rollout(runner)
+    assert not loop.denoises_together
+    loop.begin_together([(loop.open(seed), request("", "")) for seed in (1, 2)])
+    assert [len(inputs["hidden_states"]) for inputs in runner.inputs_of("denoiser")] == [1] * 6

@@ -20,6 +20,13 @@ def test_a_model_of_many_steps_gives_those_up_first() -> None:
 
 def test_every_rung_is_cheaper_than_the_one_before() -> None:
     for steps in ((1, 1, 1), (4, 4, 8), (1, 1), (3,)):
-        shares = [rung.cost_share for rung in rungs_of(steps)]
-        assert shares == sorted(shares, reverse=True)
-        assert shares[0] == 1.0
+        for tiny_decoder in (False, True):
+            shares = [rung.cost_share for rung in rungs_of(steps, tiny_decoder=tiny_decoder)]
+            assert shares == sorted(set(shares), reverse=True)
+            assert shares[0] == 1.0
+
+
+def test_a_tiny_decoder_comes_before_a_coarser_picture() -> None:
+    rungs = rungs_of((2, 2, 2), tiny_decoder=True)
+    assert [rung.name for rung in rungs] == ["full", "three-steps", "tiny-decoder", "half-latents", "quarter-latents"]
+    assert rungs[2].steps == (1, 1, 1)

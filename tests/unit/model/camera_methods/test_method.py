@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from model.camera_methods.method import VIEW_INPUTS, CameraMethod, choose
+from bridge.config import CAMERAS
+from model.camera_methods.method import CHOICES, VIEW_INPUTS, CameraMethod, choose
 from model.errors import ModelError
 from model.runners.base import GraphSignature, TensorSignature
 from model.spec import Decode, ModelSpec
@@ -28,7 +29,7 @@ def graphs(*names: str, inputs: tuple[str, ...] = ()) -> dict[str, GraphSignatur
     ("spec", "has", "method"),
     [
         (TRAINED, graphs("conditioner", "encoder"), CameraMethod.CHANNELS),
-        (PLAIN, graphs("encoder", inputs=VIEW_INPUTS), CameraMethod.WARP_HISTORY),
+        (PLAIN, graphs("encoder", inputs=VIEW_INPUTS), CameraMethod.LAYOUT),
         (PLAIN, graphs("encoder"), CameraMethod.LAYOUT),
         (PLAIN, graphs(inputs=VIEW_INPUTS), CameraMethod.PROMPT),
     ],
@@ -45,3 +46,14 @@ def test_refuses_what_the_model_cannot_do_and_says_what_it_can() -> None:
         choose("channels", PLAIN, graphs("encoder"))
     with pytest.raises(ModelError, match="got 'drone', expected one of auto, channels"):
         choose("drone", PLAIN, graphs())
+
+
+def test_a_model_that_can_do_nothing_is_refused_rather_than_served_without_a_camera() -> None:
+    words = replace(PLAIN, text_vocabulary=64, text_words=8)
+    for wanted in ("auto", "prompt"):
+        with pytest.raises(ModelError, match="plain can do none"):
+            choose(wanted, words, graphs())
+
+
+def test_the_command_line_offers_these_methods() -> None:
+    assert set(CAMERAS) == set(CHOICES)

@@ -11,7 +11,8 @@ from model.camera import Camera, quaternion_from_yaw_pitch
 from model.camera_methods.layout import first_stage
 from model.camera_methods.method import CameraMethod
 from model.camera_methods.steering import Hints, Steering, latent_frames, layout_frames
-from model.camera_methods.warp import View
+from model.camera_methods.warp import View, Warped
+from model.raycast import cast
 from model.spec import Decode, ModelSpec
 
 SPEC = ModelSpec(
@@ -20,6 +21,9 @@ SPEC = ModelSpec(
 )  # fmt: skip
 FLOOR = Part(id=1, shape=Shape.PLANE, position=(0, 0, 0), size=(50, 0, 50), rotation=(0, 0, 0, 1), material="grass",
              colour=(0.2, 0.8, 0.2))  # fmt: skip
+
+
+FLOOR_ALONE = Blockout().add([FLOOR]).pack()
 
 
 def cameras(turn_deg: float, count: int = 5) -> list[Camera]:
@@ -58,18 +62,52 @@ def test_a_view_that_turned_away_leaves_its_unseen_tokens_out() -> None:
     assert set(range(16)) <= set(turned.tokens)  # the chunk's first frame has not turned yet
 
 
-def test_the_first_chunk_has_no_view() -> None:
-    assert Steering(CameraMethod.WARP_HISTORY, SPEC, encode).hints(None, cameras(0), None) == Hints()
+def test_a_first_chunk_has_no_view_and_is_steered_by_what_there_is() -> None:
+    steering = Steering(CameraMethod.WARP_HISTORY, SPEC, encode)
+    assert steering.hints(None, cameras(10), None) == Hints(clause="The camera pans left.")
+    drawn = steering.hints(FLOOR_ALONE, cameras(10), None)
+    assert drawn.view is None
+    assert drawn.first_stage is not None
+
+
+def test_a_view_that_is_out_of_sight_leaves_its_place_to_the_layout() -> None:
+    away = Steering(CameraMethod.WARP_HISTORY, SPEC, encode).hints(FLOOR_ALONE, [cameras(180)[-1]] * 5, last_view())
+    assert away.view is None
+    assert away.first_stage is not None
+
+
+def test_the_blockouts_depth_comes_along() -> None:
+    hints = Steering(CameraMethod.LAYOUT, SPEC, encode, threads=2).hints(FLOOR_ALONE, cameras(0), None)
+    assert hints.depth is not None
+    assert hints.part is not None
+    assert hints.depth.shape == hints.part.shape == (5, 16, 16)
+    assert np.isinf(hints.depth[0, 0]).all()
+    np.testing.assert_allclose(hints.depth[0, -1], 1.6 / (np.tan(np.radians(30)) * 15 / 16), rtol=1e-5)
+    assert (hints.part[0, -1] == 0).all()
+    assert (hints.part[0, 0] == -1).all()
+
+
+def test_the_number_of_tokens_is_one_of_a_few() -> None:
+    steering = Steering(CameraMethod.WARP_HISTORY, SPEC, encode)
+    counts = steering.token_counts(5)
+    assert counts == [4, 8, 12, 16, 20, 24, 28, 32]
+    for turn in (3, 10, 25, 40):
+        view = steering.hints(None, cameras(turn), last_view()).view
+        assert view is not None
+        assert len(view.tokens) in counts
+        assert (np.diff(view.tokens) > 0).all()
 
 
 def test_a_layout_is_the_warp_where_it_was_seen_and_the_blockout_elsewhere() -> None:
-    parts = Blockout().add([FLOOR]).pack()
-    shaded = layout_frames(parts, cameras(0), None)
-    ground, sky = shaded[0, -1, 32].astype(int), shaded[0, 0, 32].astype(int)
+    hits = [cast(np, FLOOR_ALONE, camera, step_px=4) for camera in cameras(0)]
+    drawn = layout_frames(hits, None)
+    ground, sky = drawn[0, -1, 32].astype(int), drawn[0, 0, 32].astype(int)
     assert ground[1] > ground[2] + 40
     assert sky[2] > sky[0]
-    both = layout_frames(None, cameras(0), last_view())
-    assert (both == 200).all()
+    seen = Warped(frame=last_view().frame, seen=np.ones((64, 64), bool))
+    hidden = Warped(frame=last_view().frame, seen=np.zeros((64, 64), bool))
+    assert (layout_frames(hits, [seen] * 5) == 200).all()
+    np.testing.assert_array_equal(layout_frames(hits, [hidden] * 5), drawn)
     stage = Steering(CameraMethod.LAYOUT, SPEC, encode).hints(None, cameras(0), last_view()).first_stage
     assert stage is not None
     assert stage.shape == (1, 16, 2, 2, 2)

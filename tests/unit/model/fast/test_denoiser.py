@@ -80,6 +80,24 @@ def test_in_float32_it_is_the_same_function(factor: int, amplified: str | None) 
     torch.testing.assert_close(got, wanted, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("factor", [1, 4])
+@pytest.mark.parametrize("kept", [0, 7, FRAMES * HEIGHT // 2 * WIDTH // 2])
+def test_with_a_view_in_its_history_too(factor: int, kept: int) -> None:
+    from model.view_denoiser import ViewDenoiserGraph
+
+    model, given = transformer(is_amplify_history=True, history_scale_mode="per_head"), inputs(factor=factor)
+    generator = torch.Generator().manual_seed(1)
+    latents = torch.randn(1, 16, FRAMES, HEIGHT, WIDTH, generator=generator)
+    every = torch.randperm(FRAMES * HEIGHT // 2 * WIDTH // 2, generator=generator)
+    view = (latents, given[3], every[:kept].sort().values)
+    with torch.no_grad():
+        wanted = ViewDenoiserGraph(model).eval()(*given, *view)
+        without = ViewDenoiserGraph(model).eval()(*given, latents, given[3], every[:0])
+    got = predict(fast(model, "fp32"), (*given, *view))
+    torch.testing.assert_close(got, wanted, atol=2e-5, rtol=1e-4)
+    assert torch.allclose(wanted, without, atol=1e-4) is (kept == 0)
+
+
 def test_bfloat16_is_as_far_from_float32_as_diffusers_own_bfloat16() -> None:
     model, given = transformer(), inputs()
     wanted = predict(fast(model, "fp32"), given)

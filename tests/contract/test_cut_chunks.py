@@ -1,0 +1,95 @@
+"""Cutting the shipped model's chunk at a latent frame leaves what a chunk that ended there would have left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bridge.engines.loading import ModelOptions, load_model
+from model.decoding import Decoder
+from model.history import appended
+from model.loaded import LoadedModel
+from model.rollout import Rollout
+from model.state import ChunkRequest, RolloutState
+
+LATENTS = 3
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[LoadedModel]:
+    made, _ = load_model(ModelOptions(model="demo"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def rollout(loaded: LoadedModel) -> Rollout:
+    return loaded.rollout(lambda: 0.0)
+
+
+def request(seed: int, latents: int = LATENTS) -> ChunkRequest:
+    """Noise where rays would be: the loop does not know what they mean."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(channels: int, height: int, width: int, *more: int) -> NDArray[np.float32]:
+        return rng.normal(0.0, 0.2, (1, channels, latents, height, width, *more)).astype(np.float32)
+
+    rays = drawn(46, 96, 160)
+    return ChunkRequest(
+        texts=("let it rain",) * latents, steps=(1, 1, 1), features={"rays": rays, "flow": drawn(4, 24, 40)},
+        guide={"frame_rays": rng.normal(0.0, 0.2, (1, 4, latents, 46, 96, 160)).astype(np.float32)},
+    )  # fmt: skip
+
+
+def same(a: RolloutState, b: RolloutState) -> None:
+    left, right = a.to_arrays(), b.to_arrays()
+    assert set(left) == set(right)
+    for name, array in left.items():
+        assert np.array_equal(array, right[name]), name
+
+
+@pytest.mark.parametrize(("latents", "taken"), [(1, False), (2, True)], ids=["before its frames", "after its frames"])
+def test_memory_and_history_are_those_of_a_chunk_that_ended_there(
+    loaded: LoadedModel, rollout: Rollout, latents: int, taken: bool
+) -> None:
+    _, before = rollout.chunk(rollout.open(5), request(0))
+    asked = request(1)
+    begun = rollout.begin(before, asked)
+    frames = begun.result().frames if taken else None
+    inside = begun.state_after(latents)
+    guide = {name: array[:, :, :latents] for name, array in asked.guide.items()}
+    alone = Decoder(loaded.spec, loaded.runner).begin(begun.latents[:, :, :latents], guide, before.memory)
+    shown = np.concatenate(list(alone))
+    for name, array in alone.memory().items():
+        assert np.array_equal(inside.memory[name], array), name
+        assert not np.array_equal(inside.memory[name], begun.state.memory[name]), name
+    assert np.array_equal(inside.history_latents, appended(before.history_latents, begun.latents[:, :, :latents]))
+    assert inside.chunk_index == before.chunk_index + 1  # the noise of what was cut is not drawn again
+    if frames is not None:
+        assert np.array_equal(frames[: len(shown)], shown)
+
+
+def test_what_is_made_after_a_cut_knows_nothing_of_what_was_cut(rollout: Rollout) -> None:
+    """Two chunks that differ past the cut alone lead to the same one after it; frames and state, bit for bit."""
+    _, before = rollout.chunk(rollout.open(5), request(0))
+    begun = rollout.begin(before, request(1))
+    inside = begun.state_after(1)
+    first, after = rollout.chunk(inside, request(2))
+    # The same state again, once the whole chunk has been decoded and another one made in between.
+    begun.result()
+    rollout.chunk(begun.state, request(3))
+    second, after_again = rollout.chunk(begun.state_after(1), request(2))
+    assert np.array_equal(first.frames, second.frames)
+    same(after, after_again)
+    uncut, _ = rollout.chunk(begun.state, request(2))
+    assert not np.array_equal(first.frames, uncut.frames)
+
+
+def test_a_cut_after_all_its_frames_is_none(rollout: Rollout) -> None:
+    _, before = rollout.chunk(rollout.open(5), request(0))
+    begun = rollout.begin(before, request(1))
+    begun.result()
+    same(begun.state_after(LATENTS), begun.state)
