@@ -20,6 +20,12 @@ SLOTS: dict[str, tuple[str, ...]] = {
 STATE_SIZE = sum(len(values) for values in SLOTS.values())
 
 
+def column_of(slot: str, value: str) -> int:
+    """Where in a vector of conditions a value's weight stands."""
+    names = [(one, other) for one, values in SLOTS.items() for other in values]
+    return names.index((slot, value))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
     """One value a slot, by name."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.demo.checkpoint import HISTORY_SIZES
+from model.demo.conditions import column_of
 from model.demo.network import DemoDenoiser
 from model.demo.prepared import PreparedFolder
 from model.demo.training import LossFunction, SampleSheet, TrainConfig, own_share, train
@@ -27,6 +28,8 @@ START_SIGMA = 0.999
 ORIGINAL_START_SIGMAS = (0.999, 0.666333, 0.333666)
 GAMMA = 1 / 3
 HISTORY_KEPT = 0.55  # the share of steps with history
+LAMPLIT_SHARE = 0.5
+"""How often a sample that shows no lamps by night is exchanged: dark latents err by little, and look wrong."""
 CHUNK_LATENTS, CHUNK_SHARES = (1, 2, 3, 5, 8), (0.38, 0.22, 0.25, 0.1, 0.05)
 """Lengths of chunks and how often each is trained: short ones are what a game plays, long ones must work as well."""
 _BATCH_LATENTS = 3  # a batch holds as many latent frames as its size times this, in as many samples as that gives
@@ -146,6 +149,8 @@ def _draw(folder: PreparedFolder, rng: np.random.Generator, new: int) -> list[ND
     Missing frames are zeros. The new frames show one set of conditions, as a chunk does.
     """
     name = folder.encoded[int(rng.integers(len(folder.encoded)))]
+    if rng.random() < LAMPLIT_SHARE and not _is_lamplit(folder.read(name).weights):
+        name = folder.encoded[int(rng.integers(len(folder.encoded)))]  # once more: it may be this time
     clip, latents = folder.read(name), folder.read_latents(name)
     count = latents.shape[1]
     starts = [s for s in range(count - new + 1) if (clip.weights[s : s + new] == clip.weights[s]).all()]
@@ -160,6 +165,12 @@ def _draw(folder: PreparedFolder, rng: np.random.Generator, new: int) -> list[ND
         parts.append(part)
     weights = np.concatenate([valid[:HISTORY].astype(np.float32), clip.weights[start]])
     return [*parts, weights.astype(np.float32)]
+
+
+def _is_lamplit(weights: NDArray[np.float32]) -> bool:
+    """Whether a clip shows lamps by night, from conditions (N, STATE_SIZE)."""
+    night, lamps = (column_of(slot, value) for slot, value in (("time", "night"), ("lamps", "on")))
+    return bool((weights[:, night] * weights[:, lamps] > 0.5).any())
 
 
 def _shrunk(x: Tensor, factor: int) -> Tensor:
