@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge import codec, meaning, messages, session, shared_frames
+from bridge import codec, meaning, messages, session, shared_frames, unpack
 from bridge.axes import client_from_ours
 from bridge.codec import MAX_BODY_BYTES, decode, encode
 from bridge.config import ServeConfig
@@ -156,7 +156,7 @@ def test_limits_are_the_codes() -> None:
     assert table == {
         "bytes of a text": f"{messages.MAX_TEXT_BYTES}",
         "characters of a name": f"{messages.MAX_NAME_CHARS}",
-        "depth of lists and maps": f"{codec.MAX_DEPTH}",
+        "depth of lists and maps": f"{unpack.MAX_DEPTH}",
         "bytes of a SCENE body": f"{codec.MAX_SCENE_BYTES}",
         "bytes of a FRAME's pixels": f"{codec.MAX_PIXELS_BYTES}",
         "pictures of a RESET": f"{messages.MAX_PICTURES}",
