@@ -322,6 +322,7 @@ class Client:
 
     def _send(self, message: Message) -> None:
         self._socket.send_or_lose(encode_checked(message))
+        self._core.told(message)
 
     def _drain(self) -> None:
         """Reads everything that waits, so that old frames never queue up in front of new ones."""
