@@ -179,7 +179,7 @@ class ClientCore:
             self._sent_us.popitem(last=False)
 
     def told(self, message: Message) -> None:
-        """A message that is no control left the game. One that a lost session refuses is told again when it is resumed."""
+        """A message that is no control left the game. What a lost session refuses is told again when it is resumed."""
         self._unheard.sent(message, self._next_seq)
 
     def receive(self, decoded: Decoded, now_us: int) -> list[Message]:
