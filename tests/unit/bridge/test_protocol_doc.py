@@ -31,9 +31,11 @@ from bridge.messages import (
     Source,
 )
 from bridge.outputs import ControlAccepted, Send, ServerOffer
+from bridge.server import CAPABILITIES, MAY_OFFER
 from bridge.session import TRANSITIONS, SessionState
 from bridge.transport import Poller, RouterSocket
 from demos.engines.plain_python.__main__ import plain_client
+from model.blockout import MATERIALS
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEXT = (ROOT / "unity_plugin_protocol.md").read_text(encoding="utf-8")
@@ -123,6 +125,13 @@ def test_every_field_of_every_message_is_documented_as_it_is(kind: MessageType) 
 def test_nested_maps_are_documented_as_they_are(name: str) -> None:
     table = rows(section(f"Map: {name}"))
     assert [[row[0], row[1], row[3]] for row in table] == fields_of(NESTED[name])
+
+
+def test_capabilities_and_materials_are_named() -> None:
+    every = CAPABILITIES + MAY_OFFER
+    assert [row[0] for row in rows(section("Names: Capability"))] == list(every)
+    named = [name for row in rows(section("Names: Material")) for name in re.findall(r"\w+", row[0])]
+    assert sorted(named) == sorted(MATERIALS)
 
 
 def test_message_table_names_types_directions_and_limits() -> None:
