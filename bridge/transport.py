@@ -155,6 +155,7 @@ class DealerSocket(_Socket):
     def __init__(self, address: str, keys: ClientKeys | None = None) -> None:
         check_address(address, name="address")
         super().__init__(zmq.DEALER, address, CLIENT_MAX_PART_BYTES)
+        self._poller: Poller | None = None
         # Without IMMEDIATE messages queue up for a server that is not there, and would reach its successor stale.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         if keys is not None:
@@ -174,6 +175,13 @@ class DealerSocket(_Socket):
     def send(self, parts: Sequence[Buffer]) -> SendResult:
         """Never blocks. FULL also means: not connected (yet)."""
         return self._send(parts)
+
+    def wait(self, timeout_us: int) -> None:
+        """Returns when something may be there to be received, or after `timeout_us`; sometimes earlier."""
+        if self._poller is None:
+            self._poller = Poller()
+            self._poller.watch(self)
+        self._poller.wait(timeout_us)
 
     def send_or_lose(self, parts: Sequence[Buffer]) -> None:
         """Raises: PeerLost: the message could not be handed over."""
