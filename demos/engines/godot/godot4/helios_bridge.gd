@@ -120,6 +120,7 @@ func send(position: Vector3, rotation: Quaternion, vertical_fov_deg: float, acti
 
 
 # Hands over or changes the level: SCENE's fields. A session's first parts must come with "replace": true.
+# After seconds without poll() (a level was loading) call that first: a session that was lost meanwhile keeps nothing.
 func send_scene(scene):
 	if state != State.OPEN:
 		return false
