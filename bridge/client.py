@@ -181,12 +181,18 @@ class Client:
         teleport: bool = False,
         timeout_s: float = 1.0,
     ) -> Frame:
-        """Sends a control and waits for its own answer (or a newer one)."""
-        seq = self.send(camera, action, events, teleport=teleport)
+        """Sends a control and waits for its own answer (or a newer one). A session that was lost in a silence before
+        refuses it; when it is resumed the control is sent again."""
         deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
-        while (frame := self.poll()) is None or frame.seq < seq:
-            self._wait(deadline_us, f"control {seq} was not answered within {timeout_s:g} s")
-        return frame
+        sent_in = -1
+        while True:
+            if sent_in != self._core.resumes:
+                sent_in = self._core.resumes
+                seq = self.send(camera, action, events, teleport=teleport)
+            if (frame := self.poll()) is not None and frame.seq >= seq:
+                return frame
+            if sent_in == self._core.resumes:
+                self._wait(deadline_us, f"control {seq} was not answered within {timeout_s:g} s")
 
     # -- now and then ----------------------------------------------------------------------------------------------
 

@@ -141,6 +141,7 @@ class ClientCore:
         self._frames: dict[int, Frame] = {}  # read, and not shown yet
         self._newest_seq = -1
         self._lateness_us = 0
+        self.resumes = 0
         self._unheard = Unheard()
         self._resumed_from_seq: int | None = None  # the first control after HELLO, while WELCOME is awaited
 
@@ -234,6 +235,7 @@ class ClientCore:
     def _on_welcome(self, welcome: Welcome) -> list[Message]:
         if self.welcome is not None and not welcome.resumed:
             raise SessionClosed("the server no longer has this session; open a new one")
+        self.resumes += self.welcome is not None
         self.welcome = welcome
         self.close_ring()
         self._ring = self._open_ring(welcome.ring, welcome.frame_width, welcome.frame_height)
