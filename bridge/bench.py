@@ -31,11 +31,12 @@ from bridge.codec import Decoded, decode, encode
 from bridge.curve import ClientKeys, load_client_keys, new_keys
 from bridge.doctor import cpu_name
 from bridge.errors import EngineUnavailable
+from bridge.local_dealer import LocalDealer
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, Welcome
 from bridge.shared_frames import open_ring
-from bridge.transport import DealerSocket, Poller, SendResult, new_curve_pair
+from bridge.transport import DealerSocket, SendResult, new_curve_pair
 
-_CONTROLS, _ROUNDS, _WARM_UP = 600, 3, 30
+_CONTROLS, _WARM_UP = 600, 30
 _TICK_US = 4_000
 _COPIED, _IN_PLACE = "shared memory, ipc", "shared memory, ipc, in place"
 
@@ -58,9 +59,7 @@ def bench_transport(report: Path | None, *, controls: int = _CONTROLS) -> int:
     with contextlib.ExitStack() as stack:
         rows = list(_open_rows(stack))
         measure(rows, controls)
-    print(
-        f"control -> frame of {WIDTH}x{HEIGHT} RGB, ms; {controls} controls each in {_ROUNDS} turns, {_WARM_UP} before"
-    )
+    print(f"control -> frame of {WIDTH}x{HEIGHT} RGB, ms; {controls} controls each, in turns, after {_WARM_UP}")
     for name, value in machine().items():
         print(f"{name}: {value}")
     for row in sorted(rows, key=lambda row: row.percentiles()["p50"]):
@@ -76,24 +75,19 @@ def bench_transport(report: Path | None, *, controls: int = _CONTROLS) -> int:
 
 
 def measure(rows: list[Row], controls: int) -> None:
-    """Asks each row for its share of the controls, in turns."""
+    """Asks each row for a frame in turn, `controls` times: what else the machine does changes within a second."""
     clock = MonotonicClock()
-    share = max(1, controls // _ROUNDS)
-    seq = 0
-    for _ in range(_ROUNDS):
-        for row in rows:
-            for count in range(_WARM_UP + share):
-                next_us = clock.now_us() + _TICK_US
-                control = _control(seq, clock.now_us())
-                begin_us = clock.now_us()
-                pixels = row.ask(control)
-                took_us = clock.now_us() - begin_us
-                if pixels.shape != (HEIGHT, WIDTH, 3):
-                    raise EngineUnavailable(f"{row.name}: got a frame {pixels.shape}, expected {(HEIGHT, WIDTH, 3)}")
-                if count >= _WARM_UP:
-                    row.milliseconds.append(took_us / 1e3)
-                seq += 1
-                clock.sleep_until_us(next_us)
+    for seq, row in enumerate(rows * (_WARM_UP + controls)):
+        next_us = clock.now_us() + _TICK_US
+        control = _control(seq, clock.now_us())
+        begin_us = clock.now_us()
+        pixels = row.ask(control)
+        took_us = clock.now_us() - begin_us
+        if pixels.shape != (HEIGHT, WIDTH, 3):
+            raise EngineUnavailable(f"{row.name}: got a frame {pixels.shape}, expected {(HEIGHT, WIDTH, 3)}")
+        if seq >= _WARM_UP * len(rows):
+            row.milliseconds.append(took_us / 1e3)
+        clock.sleep_until_us(next_us)
 
 
 def machine() -> Mapping[str, str]:
@@ -132,13 +126,15 @@ def _open_rows(stack: contextlib.ExitStack) -> Iterator[Row]:
     yield _bare(stack, "ZeroMQ tcp", tcp)
     yield _bare(stack, "ZeroMQ tcp, JPEG", tcp, pixel_format="jpeg")
     yield _bare(stack, "ZeroMQ tcp, CURVE", curve, keys=load_client_keys(folder / "keys" / "bench"))
-    yield _bare(stack, "shared memory, tcp", tcp, shared_memory=True)
+    yield _bare(stack, "own socket, tcp", tcp, own=True)
+    yield _bare(stack, "shared memory, tcp", tcp, own=True, shared_memory=True)
     if sys.platform != "win32":
         ipc = stack.enter_context(_server("zmq", f"ipc://{folder}/bare.sock"))
         service = stack.enter_context(_server("service", f"ipc://{folder}/service.sock"))
         yield _bare(stack, "ZeroMQ ipc", ipc)
-        yield _bare(stack, _COPIED, ipc, shared_memory=True)
-        yield _bare(stack, _IN_PLACE, ipc, shared_memory=True, in_place=True)
+        yield _bare(stack, "shared memory, ZeroMQ ipc", ipc, shared_memory=True)
+        yield _bare(stack, _COPIED, ipc, own=True, shared_memory=True)
+        yield _bare(stack, _IN_PLACE, ipc, own=True, shared_memory=True, in_place=True)
         yield _whole(stack, "Client and service, ipc", service, shared_memory=False)
         yield _whole(stack, "Client and service, shared memory", service, shared_memory=True)
     addresses: dict[str, str] = {}
@@ -156,19 +152,21 @@ def _bare(
     name: str,
     address: str,
     *,
+    own: bool = False,
     pixel_format: str = "rgb8",
     shared_memory: bool = False,
     in_place: bool = False,
     keys: ClientKeys | None = None,
 ) -> Row:
-    """Our sockets, codec and ring alone. in_place: the frame is had where it lies, as a peer's is in its message."""
-    socket = stack.enter_context(DealerSocket(address, keys))
-    poller, clock = Poller(), MonotonicClock()
-    poller.watch(socket)
+    """Our sockets, codec and ring alone. own: the client has no ZeroMQ, as `bridge.Client` on this machine. in_place:
+    the frame is had where it lies, as a peer's is in its message."""
+    socket: LocalDealer | DealerSocket = LocalDealer(address) if own else DealerSocket(address, keys)
+    stack.callback(socket.close)
+    clock = MonotonicClock()
 
     def hear() -> Decoded:
         while (parts := socket.receive()) is None:
-            poller.wait(1_000_000)
+            socket.wait(1_000_000)
         return decode(parts)
 
     hello = Hello(

@@ -34,6 +34,7 @@ from bridge.errors import (
     SessionClosed,
     SessionError,
 )
+from bridge.local_dealer import dealer_for
 from bridge.messages import (
     VERSION_MAJOR,
     VERSION_MINOR,
@@ -55,7 +56,7 @@ from bridge.messages import (
 )
 from bridge.playout import PlayoutConfig
 from bridge.shared_frames import open_ring
-from bridge.transport import DealerSocket, Poller, SendResult
+from bridge.transport import SendResult
 
 log = logging.getLogger(__name__)
 _RETRY_US = 2000
@@ -123,9 +124,7 @@ class Client:
         )
         encode_checked(self._core.hello())
         self._encrypted = curve is not None
-        self._socket = DealerSocket(address, load_client_keys(Path(curve)) if curve is not None else None)
-        self._poller = Poller()
-        self._poller.watch(self._socket)
+        self._socket = dealer_for(address, load_client_keys(Path(curve)) if curve is not None else None)
         self._closed = False
         self._unsent_since_us: int | None = None
         try:
@@ -182,12 +181,18 @@ class Client:
         teleport: bool = False,
         timeout_s: float = 1.0,
     ) -> Frame:
-        """Sends a control and waits for its own answer (or a newer one)."""
-        seq = self.send(camera, action, events, teleport=teleport)
+        """Sends a control and waits for its own answer (or a newer one). A session that was lost in a silence before
+        refuses it; when it is resumed the control is sent again."""
         deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
-        while (frame := self.poll()) is None or frame.seq < seq:
-            self._wait(deadline_us, f"control {seq} was not answered within {timeout_s:g} s")
-        return frame
+        sent_in = -1
+        while True:
+            if sent_in != self._core.resumes:
+                sent_in = self._core.resumes
+                seq = self.send(camera, action, events, teleport=teleport)
+            if (frame := self.poll()) is not None and frame.seq >= seq:
+                return frame
+            if sent_in == self._core.resumes:
+                self._wait(deadline_us, f"control {seq} was not answered within {timeout_s:g} s")
 
     # -- now and then ----------------------------------------------------------------------------------------------
 
@@ -318,10 +323,11 @@ class Client:
             left_us = deadline_us - self._clock.now_us()
             if left_us <= 0:
                 raise ConnectTimeout(text)
-            self._poller.wait(left_us)
+            self._socket.wait(left_us)
 
     def _send(self, message: Message) -> None:
         self._socket.send_or_lose(encode_checked(message))
+        self._core.told(message)
 
     def _drain(self) -> None:
         """Reads everything that waits, so that old frames never queue up in front of new ones."""
@@ -345,7 +351,7 @@ class Client:
         if left_us <= 0:
             raise ReceiveTimeout(text)
         due_us = self._core.playout.next_us
-        self._poller.wait(left_us if due_us is None else min(left_us, max(0, due_us - self._clock.now_us())))
+        self._socket.wait(left_us if due_us is None else min(left_us, max(0, due_us - self._clock.now_us())))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -354,7 +360,6 @@ class Client:
     def _close_socket(self, *, linger_ms: int = 0) -> None:
         if not self._closed:
             self._closed = True
-            self._poller.forget(self._socket)
             self._socket.close(linger_ms=linger_ms)
             self._core.close_ring()
 

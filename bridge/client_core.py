@@ -38,6 +38,7 @@ from bridge.messages import (
 )
 from bridge.playout import MOST_WAITING, ClockSync, Playout, PlayoutConfig
 from bridge.shared_frames import FrameRingReader
+from bridge.unheard import Unheard
 
 log = logging.getLogger(__name__)
 _MAX_PENDING: Final = 1024
@@ -140,6 +141,8 @@ class ClientCore:
         self._frames: dict[int, Frame] = {}  # read, and not shown yet
         self._newest_seq = -1
         self._lateness_us = 0
+        self.resumes = 0
+        self._unheard = Unheard()
         self._resumed_from_seq: int | None = None  # the first control after HELLO, while WELCOME is awaited
 
     def hello(self) -> Hello:
@@ -176,6 +179,10 @@ class ClientCore:
         if len(self._sent_us) > _MAX_PENDING:
             self._sent_us.popitem(last=False)
 
+    def told(self, message: Message) -> None:
+        """A message that is no control left the game. What a lost session refuses is told again when it is resumed."""
+        self._unheard.sent(message, self._next_seq)
+
     def receive(self, decoded: Decoded, now_us: int) -> list[Message]:
         """Takes in one message; returns what to send because of it.
 
@@ -189,7 +196,7 @@ class ClientCore:
             case Ping():
                 return [Pong(t_us=message.t_us)]
             case Welcome():
-                self._on_welcome(message)
+                return self._on_welcome(message)
             case Saved():
                 self.saved = message
             case Stats():
@@ -225,19 +232,25 @@ class ClientCore:
             self._ring.close()
             self._ring = None
 
-    def _on_welcome(self, welcome: Welcome) -> None:
+    def _on_welcome(self, welcome: Welcome) -> list[Message]:
         if self.welcome is not None and not welcome.resumed:
             raise SessionClosed("the server no longer has this session; open a new one")
+        self.resumes += self.welcome is not None
         self.welcome = welcome
         self.close_ring()
         self._ring = self._open_ring(welcome.ring, welcome.frame_width, welcome.frame_height)
         self._resumed_from_seq = None
         self._next_seq = max(self._next_seq, welcome.last_seq + 1)
+        again = self._unheard.take_refused()
+        for message in again:
+            self.told(message)
+        return again
 
     def _on_frame(self, header: FrameHeader, decoded: Decoded, now_us: int) -> None:
         if header.ring_slot >= 0 and self._ring is None:
             log.warning("client.ignored seq=%d: its pixels lie in a ring that is not open", header.seq)
             return
+        self._unheard.answered(header.seq)
         latency_us = now_us - self._sent_us.pop(header.seq, header.t_us)
         self._lateness_us = latency_us - self._hello.budget_us
         if header.server_t_us:
@@ -277,6 +290,7 @@ class ClientCore:
             self.counts.refused += 1
             self._sent_us.pop(error.seq, None)
         if error.fatal and error.code in _RESUMABLE and self.welcome is not None:
+            self._unheard.refused(error.in_reply_to)
             # What was under way before HELLO is refused as well; if later controls are, HELLO never arrived.
             if self._resumed_from_seq is not None and error.seq < self._resumed_from_seq:
                 return []

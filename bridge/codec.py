@@ -8,36 +8,34 @@ Whatever is wrong leaves here as RemoteProtocolError with a code. Which message 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
-import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 
 from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from bridge.meaning import check_meaning
 from bridge.messages import (
     MAX_FRAME_SIDE_PX,
-    MAX_PARTS,
     MAX_PICTURES_BYTES,
     MAX_TEXT_BYTES,
     PROTOCOL_MAGIC,
     STRUCT_OF_TYPE,
     TYPE_OF_STRUCT,
+    Control,
+    Event,
     FrameHeader,
     Message,
     MessageType,
     PixelFormat,
 )
+from bridge.unpack import check_shape, unpack
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-MAX_DEPTH: Final = 8  # the deepest message, SCENE, needs 4
 MAX_SCENE_BYTES: Final = 4 * 2**20
 MAX_PIXELS_BYTES: Final = 3 * MAX_FRAME_SIDE_PX**2
-_MAX_ARRAY: Final = 16 * MAX_PARTS
-_MAX_CONTAINERS: Final = 16 * MAX_PARTS  # a full SCENE has 5 a part; 4 MiB of "[]" would be 270 MB of lists
 _KIB: Final = 1024
 
 MAX_BODY_BYTES: Final[dict[MessageType, int]] = {
@@ -58,10 +56,10 @@ MAX_BODY_BYTES: Final[dict[MessageType, int]] = {
     MessageType.SAVED: _KIB,
 }
 _TYPE_BYTE: Final = {kind: bytes([kind]) for kind in MessageType}
-_TYPE_OF_BYTE: Final = {byte: kind for kind, byte in _TYPE_BYTE.items()}
 _PATH: Final = re.compile(r"at `\$([^`]*)`$")
 _STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_EACH_TICK: Final = (MessageType.CONTROL, MessageType.FRAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +106,85 @@ def decode(parts: Sequence[Buffer]) -> Decoded:
 
     Raises: RemoteProtocolError, and nothing else whatever the bytes are.
     """
-    kind = _kind_of(parts)
+    layout = _layout_of(parts)
+    message = _decode_exact(layout, parts[2])
+    if message is None:
+        message = _decode_any(layout.kind, parts[2])
+    if isinstance(message, FrameHeader):
+        _check_pixels(message, parts[3])
+        return Decoded(message=message, pixels=parts[3])
+    return Decoded(message=message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """What a type byte says of its message. exact: of those that come each tick."""
+
+    kind: MessageType
+    parts: int
+    most_body_bytes: int
+    exact: msgspec.msgpack.Decoder[Message] | None
+
+
+_LAYOUTS: Final = {
+    bytes([kind]): _Layout(
+        kind=kind,
+        parts=4 if kind is MessageType.FRAME else 3,
+        most_body_bytes=MAX_BODY_BYTES[kind],
+        exact=msgspec.msgpack.Decoder(STRUCT_OF_TYPE[kind]) if kind in _EACH_TICK else None,
+    )
+    for kind in MessageType
+}
+
+
+def _layout_of(parts: Sequence[Buffer]) -> _Layout:
+    if not 3 <= len(parts) <= 4:
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"got {len(parts)} parts, expected 3, or 4 for FRAME")
+    if parts[0] != PROTOCOL_MAGIC:
+        got = bytes(parts[0][:8])
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"first part: got {got!r}, expected {PROTOCOL_MAGIC!r}")
+    if len(parts[1]) != 1:
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"second part: got {len(parts[1])} bytes, expected 1")
+    layout = _LAYOUTS.get(bytes(parts[1]))
+    if layout is None:
+        raise RemoteProtocolError(ErrorCode.UNKNOWN_TYPE, f"message type 0x{parts[1][0]:02x} is not known")
+    if len(parts) != layout.parts:
+        name, text = layout.kind.name, f"got {len(parts)} parts, expected {layout.parts}"
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"{name}: {text}", in_reply_to=name)
+    for part, limit in zip(parts[2:], (layout.most_body_bytes, MAX_PIXELS_BYTES), strict=False):
+        if len(part) > limit:
+            name, text = layout.kind.name, f"got {len(part)} bytes, expected at most {limit}"
+            raise RemoteProtocolError(ErrorCode.TOO_LARGE, f"{name}: {text}", in_reply_to=name)
+    return layout
+
+
+def _decode_exact(layout: _Layout, body: Buffer) -> Message | None:
+    """A sound message of known fields alone; None for every other, which the long way looks at and words a refusal for.
+
+    It takes a sixth of the time, and nothing that the long way refuses: its types leave no room for depth, extensions
+    or long lists, they forbid unknown fields, and of texts it takes those that cannot be too long.
+    """
+    if layout.exact is None:
+        return None
+    try:
+        message = check_meaning(layout.exact.decode(body))
+    except (msgspec.MsgspecError, ValueError, RemoteProtocolError):  # ValueError: not UTF-8
+        return None
+    if not isinstance(message, (Control, FrameHeader)) or 4 * len(message.action) > MAX_TEXT_BYTES:
+        return None
+    if isinstance(message, Control) and any(4 * len(event.value) > MAX_TEXT_BYTES for event in message.events):
+        return None
+    return message
+
+
+def _decode_any(kind: MessageType, data: Buffer) -> Message:
+    """Raises: RemoteProtocolError, with the refused control's seq where it can be read."""
     body: dict[object, object] = {}
     try:
-        body = _unpack(kind, parts[2])
-        _check_shape(kind, body)
-        message: Message = msgspec.convert(body, STRUCT_OF_TYPE[kind], builtin_types=(bytes,))
-        message = check_meaning(message)
-        if isinstance(message, FrameHeader):
-            _check_pixels(message, parts[3])
-            return Decoded(message=message, pixels=parts[3])
+        body = unpack(kind, data)
+        check_shape(kind, body)
+        message: Message = msgspec.convert(_known(kind, body), STRUCT_OF_TYPE[kind], builtin_types=(bytes,))
+        return check_meaning(message)
     except RemoteProtocolError as exc:
         raise RemoteProtocolError(exc.code, exc.text, seq=_seq_of(kind, body), in_reply_to=kind.name) from exc
     except msgspec.ValidationError as exc:
@@ -125,104 +192,21 @@ def decode(parts: Sequence[Buffer]) -> Decoded:
         raise RemoteProtocolError(
             ErrorCode.INVALID_FIELD, text, seq=_seq_of(kind, body), in_reply_to=kind.name
         ) from exc
-    return Decoded(message=message)
 
 
-def _kind_of(parts: Sequence[Buffer]) -> MessageType:
-    if not 3 <= len(parts) <= 4:
-        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"got {len(parts)} parts, expected 3, or 4 for FRAME")
-    if bytes(parts[0][:8]) != PROTOCOL_MAGIC:
-        got = bytes(parts[0][:8])
-        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"first part: got {got!r}, expected {PROTOCOL_MAGIC!r}")
-    if len(parts[1]) != 1:
-        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"second part: got {len(parts[1])} bytes, expected 1")
-    kind = _TYPE_OF_BYTE.get(bytes(parts[1]))
-    if kind is None:
-        raise RemoteProtocolError(ErrorCode.UNKNOWN_TYPE, f"message type 0x{parts[1][0]:02x} is not known")
-    expected = 4 if kind is MessageType.FRAME else 3
-    if len(parts) != expected:
-        text = f"{kind.name}: got {len(parts)} parts, expected {expected}"
-        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, text, in_reply_to=kind.name)
-    for part, limit in zip(parts[2:], (MAX_BODY_BYTES[kind], MAX_PIXELS_BYTES), strict=False):
-        if len(part) > limit:
-            text = f"{kind.name}: got {len(part)} bytes, expected at most {limit}"
-            raise RemoteProtocolError(ErrorCode.TOO_LARGE, text, in_reply_to=kind.name)
-    return kind
+def _known(kind: MessageType, body: dict[object, object]) -> dict[object, object]:
+    """The body without unknown fields: the types that `_decode_exact` decodes forbid them."""
+    if kind not in _EACH_TICK:
+        return body
+    known = _fields(STRUCT_OF_TYPE[kind], body)
+    events = known.get("events")
+    if isinstance(events, list):
+        known["events"] = [_fields(Event, event) if isinstance(event, dict) else event for event in events]
+    return known
 
 
-class _ContainerCount:
-    """A msgpack hook that refuses bodies made of very many small lists and maps."""
-
-    def __init__(self) -> None:
-        self._left = _MAX_CONTAINERS
-
-    def __call__(self, container: object) -> object:
-        self._left -= 1
-        if self._left < 0:
-            text = f"more than {_MAX_CONTAINERS} lists and maps"
-            raise RemoteProtocolError(ErrorCode.TOO_LARGE, text)
-        return container
-
-
-def _unpack(kind: MessageType, body: Buffer) -> dict[object, object]:
-    count = _ContainerCount() if len(body) > _MAX_CONTAINERS else None  # a container takes a byte at least
-    try:
-        value = msgpack.unpackb(
-            body,
-            raw=False,
-            strict_map_key=True,
-            max_str_len=len(body),
-            max_bin_len=len(body),
-            max_array_len=_MAX_ARRAY,
-            max_map_len=_MAX_ARRAY,
-            max_ext_len=0,
-            list_hook=count,
-            object_hook=count,
-        )
-    except msgpack.StackError as exc:
-        raise RemoteProtocolError(ErrorCode.TOO_DEEP, f"{kind.name}: lists and maps nested too deeply") from exc
-    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, msgpack.UnpackException) as exc:
-        code = ErrorCode.TOO_LARGE if "exceeds max_" in str(exc) else ErrorCode.MALFORMED
-        raise RemoteProtocolError(code, f"{kind.name}: not one msgpack value: {type(exc).__name__} {exc}") from exc
-    if type(value) is not dict:
-        raise RemoteProtocolError(ErrorCode.MALFORMED, f"{kind.name}: got {type(value).__name__}, expected a map")
-    return cast("dict[object, object]", value)
-
-
-def _check_shape(kind: MessageType, body: dict[object, object]) -> None:
-    """Depth, lengths of texts and lists: what has its own code rather than `invalid_field`."""
-    if kind is MessageType.SCENE:
-        for name in ("add", "move", "remove"):
-            listed = body.get(name)
-            if isinstance(listed, list) and len(listed) > MAX_PARTS:
-                text = f"SCENE: {name} has {len(listed)} entries, expected at most {MAX_PARTS}"
-                raise RemoteProtocolError(ErrorCode.TOO_MANY_PARTS, text)
-    level: list[Iterable[Any]] = [body.keys(), body.values()]
-    depth = 1
-    while level:
-        if depth > MAX_DEPTH:
-            text = f"{kind.name}: lists and maps nested more than {MAX_DEPTH} deep"
-            raise RemoteProtocolError(ErrorCode.TOO_DEEP, text)
-        deeper: list[Iterable[Any]] = []
-        for values in level:
-            for value in values:
-                of = type(value)
-                if of is str:
-                    if len(value) * 4 > MAX_TEXT_BYTES:
-                        _check_text(kind, value)
-                elif of is list:
-                    deeper.append(value)
-                elif of is dict:
-                    deeper += (value.keys(), value.values())
-        level = deeper
-        depth += 1
-
-
-def _check_text(kind: MessageType, value: str) -> None:
-    got = len(value.encode())
-    if got > MAX_TEXT_BYTES:
-        text = f"{kind.name}: a text of {got} bytes, expected at most {MAX_TEXT_BYTES}"
-        raise RemoteProtocolError(ErrorCode.TEXT_TOO_LONG, text)
+def _fields(of: type[msgspec.Struct], body: dict[object, object]) -> dict[object, object]:
+    return {name: body[name] for name in of.__struct_fields__ if name in body}
 
 
 def _got(body: object, complaint: str) -> str:
@@ -246,12 +230,16 @@ def _seq_of(kind: MessageType, body: dict[object, object]) -> int:
 def _check_pixels(header: FrameHeader, pixels: Buffer) -> None:
     if header.ring_slot >= 0:
         if len(pixels) or header.pixel_format is not PixelFormat.RGB8:
-            text = f"FRAME: {len(pixels)} bytes of {header.pixel_format.value}, expected none: it names a ring slot"
-            raise RemoteProtocolError(ErrorCode.BAD_FRAMING, text)
+            got = f"{len(pixels)} bytes of {header.pixel_format.value}, expected none: it names a ring slot"
+            raise _bad_pixels(got)
     elif header.pixel_format is PixelFormat.RGB8:
         expected = 3 * header.width * header.height
         if len(pixels) != expected:
-            text = f"FRAME: {len(pixels)} bytes of pixels, expected {expected} for {header.width} x {header.height}"
-            raise RemoteProtocolError(ErrorCode.BAD_FRAMING, text)
+            size = f"{header.width} x {header.height}"
+            raise _bad_pixels(f"{len(pixels)} bytes of pixels, expected {expected} for {size}")
     elif bytes(pixels[:2]) != b"\xff\xd8":
-        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, "FRAME: the pixels are not a JPEG")
+        raise _bad_pixels("the pixels are not a JPEG")
+
+
+def _bad_pixels(text: str) -> RemoteProtocolError:
+    return RemoteProtocolError(ErrorCode.BAD_FRAMING, f"FRAME: {text}", in_reply_to="FRAME")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bridge.config import ServeConfig
 from bridge.errors import RemoteProtocolError
-from bridge.messages import Busy, Hello, Message
+from bridge.messages import Busy, Bye, Hello, Message
 from bridge.outputs import Closed, Lost, Output, Send, ServerOffer
 from bridge.session import Session, SessionState
 
@@ -104,6 +104,9 @@ class Lobby:
         return addressed
 
     def _first_message(self, peer: bytes, message: Message, now_us: int) -> list[Addressed]:
+        lost = self._lost_on(peer) if isinstance(message, Bye) else None
+        if lost is not None:
+            return self.settle(lost, lost.receive(message, now_us))
         addressed: list[Addressed] = []
         session = self._resumable(message)
         if session is not None:
@@ -147,6 +150,11 @@ class Lobby:
         if session is None or not hmac.compare_digest(session.resume_token.encode(), message.resume_token.encode()):
             return None
         return session
+
+    def _lost_on(self, peer: bytes) -> Session | None:
+        """The session that this connection carried when it was lost. Its BYE may come after: a connection that is
+        closed behind it takes nothing more, and answers to what came before BYE find that out first."""
+        return next((one for one in self if one.state is SessionState.LOST and self.peer_of(one) == peer), None)
 
     @property
     def _active(self) -> int:

@@ -2,7 +2,8 @@
 
 Here live names, types and limits only. Bytes are codec.py's business, who may say what when is session.py's.
 Bounds are checked when bytes are decoded; constructing a message in Python checks nothing (codec.check does).
-Fields with a default may be left out on the wire; unknown fields are ignored. The prose is unity_plugin_protocol.md.
+Fields with a default may be left out on the wire; unknown fields are ignored (codec.py leaves them out for the types
+that forbid them, which are those of every tick). The prose is unity_plugin_protocol.md.
 """
 
 from __future__ import annotations
@@ -46,7 +47,6 @@ Milliseconds: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e9)]
 Rate: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e6)]
 Name: TypeAlias = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]
-Blob: TypeAlias = bytes
 Picture: TypeAlias = Annotated[bytes, Meta(max_length=MAX_PICTURES_BYTES)]
 
 # On the wire lengths are in the client's units; after conversion session.py checks MAX_POSITION_M.
@@ -177,14 +177,14 @@ class Welcome(Struct, frozen=True, kw_only=True):
     ring: Name = ""
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something that happened in the game once; unlike a control's state it is never superseded."""
 
     kind: Name
     value: Text = ""
 
 
-class Control(Struct, frozen=True, kw_only=True):
+class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Client: one tick. State (camera, action) is latest-wins, `events` are kept.
 
     t_us: the client's own clock, echoed. rotation: camera-to-world unit quaternion xyzw. teleport: the camera
@@ -206,7 +206,7 @@ class Control(Struct, frozen=True, kw_only=True):
     shared_frames: bool = False
 
 
-class FrameHeader(Struct, frozen=True, kw_only=True):
+class FrameHeader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Server: the answer to the control `seq`; the pixels travel as the message's last part.
 
     chunk, index: which generated frame the pixels come from (chunk -1: none was made yet). position, rotation,

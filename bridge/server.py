@@ -60,6 +60,7 @@ from bridge.transport import Poller, RouterSocket, SendResult
 
 SERVER_NAME = "helios-bridge"
 CAPABILITIES = ("reproject", "scene", "stats", "resume")
+MAY_OFFER = ("pictures", "save")  # with an engine that begins with pictures, with a folder for states
 _TURN_US = 10_000  # of small messages; then the engine and the clock get a look, however busy the socket is
 _BIG_WAITS_US = 1_000_000  # at most, while small messages leave no gap
 _CHUNKS_A_SESSION = 3
@@ -448,8 +449,5 @@ def _limits_of(hello: Hello) -> MotionLimits:
 
 def _capabilities(info: EngineInfo, config: ServeConfig) -> tuple[str, ...]:
     """What WELCOME says that this server can do."""
-    return (
-        *CAPABILITIES,
-        *(("pictures",) if info.takes_pictures else ()),
-        *(("save",) if config.states is not None else ()),
-    )
+    offered = (info.takes_pictures, config.states is not None)
+    return CAPABILITIES + tuple(name for name, has in zip(MAY_OFFER, offered, strict=True) if has)

@@ -83,6 +83,7 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[MessageType, SessionState]]] = 
     },
     SessionState.LOST: {
         MessageType.HELLO: SessionState.ACTIVE,
+        MessageType.BYE: SessionState.CLOSED,
     },
     SessionState.CLOSED: {},
 }

@@ -1,7 +1,7 @@
 """A scripted server and the client that is tested: what it said, whether that was allowed, and what to say to it.
 
-The scripts in client_scripts.py play on this. Whatever a client must never do (a `seq` that does not rise, credit for
-a frame that was never sent) is checked here on every message; scripts look at the rest.
+The scripts that client_scripts.py lists play on this. What a client must never do (client_rules.py) is checked on every
+message; scripts look at the rest.
 """
 
 from __future__ import annotations
@@ -14,32 +14,27 @@ import msgspec
 
 from bridge.clock import Clock
 from bridge.codec import Buffer, decode, encode
+from bridge.conform.answers import PIXELS, sound_header, sound_welcome
+from bridge.conform.client_rules import ControlRules
 from bridge.conform.outcome import Failed, require
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
     TYPE_OF_STRUCT,
-    VERSION_MAJOR,
-    VERSION_MINOR,
     Bye,
     Control,
     ErrorMessage,
-    FrameHeader,
     Hello,
     Message,
     Ping,
-    PixelFormat,
     Pong,
     Reset,
+    Save,
     SceneUpdate,
-    Source,
     StatsRequest,
     Welcome,
 )
 from bridge.transport import Poller, RouterSocket, SendResult
 
-WIDTH: Final = 64
-HEIGHT: Final = 48
-PIXELS: Final = bytes((x * 4, y * 5, 128)[c] for y in range(HEIGHT) for x in range(WIDTH) for c in range(3))
 ADDRESS_WORD: Final = "{address}"
 _FULL_US: Final = 1_000  # until another try to hand a message over
 _LEAVES_US: Final = 3_000_000  # how long a client that was told BYE may take to end its process
@@ -58,19 +53,14 @@ class ClientStage:
         self.pongs: list[int] = []
         self.byes: list[str] = []
         self.hellos: list[Hello] = []
-        self.newest_sent_seq = -1
         self.stray_controls = 0  # outside a session; some are under way while one ends
         self.credit = 2
         self.answering = True
         self._clock = clock
         self._command = command
         self._peer: bytes | None = None
-        self._highest_seq = -1
-        self._newest_t_us = 0
-        self._newest_named_seq = -1
-        self._unread: list[int] = []
+        self._rules = ControlRules()
         self._welcomed = False
-        self._overlap = False
         self._violation = ""
         self._open(bind)
         self._process = None if not command else subprocess.Popen(self._filled_in(), stdin=subprocess.DEVNULL)
@@ -105,77 +95,29 @@ class ClientStage:
         hello = self.hellos[-1]
         self.credit = min(hello.credit, 2)
         self._welcomed = True
-        self._unread.clear()
+        self._rules.unread.clear()
         if not resumed:
-            # What it sent before it read this may still speak of the session before.
-            self._overlap = self._highest_seq >= 0
-            self._highest_seq = self._newest_named_seq = self.newest_sent_seq = -1
-        said = Welcome(
-            version_major=VERSION_MAJOR,
-            version_minor=VERSION_MINOR,
-            server="conform",
-            session_id="0123456789abcdef0123456789abcdef",
-            resume_token="fedcba9876543210fedcba9876543210",
-            resumed=resumed,
-            last_seq=last_seq,
-            capabilities=("scene", "stats", "resume"),
-            axes=hello.axes,
-            model="conform",
-            runner="none",
-            camera_method="none",
-            default_map="none",
-            frame_width=WIDTH,
-            frame_height=HEIGHT,
-            fps=24.0,
-            frames_per_chunk=(9,),
-            heartbeat_us=1_000_000,
-            credit=self.credit,
-            pixel_format=PixelFormat.RGB8,
-            ring=ring,
-        )
+            self._rules.new_session()
+        said = sound_welcome(hello, credit=self.credit, resumed=resumed, last_seq=last_seq, ring=ring)
         self.send(said)
         return said
 
-    def header(self, control: Control) -> FrameHeader:
-        """A sound answer to `control`: WIDTH x HEIGHT pixels follow it."""
-        return FrameHeader(
-            seq=control.seq,
-            t_us=control.t_us,
-            source=Source.GENERATED,
-            chunk=control.seq // 9,
-            index=control.seq % 9,
-            position=control.position,
-            rotation=control.rotation,
-            vertical_fov_deg=control.vertical_fov_deg,
-            action=control.action,
-            steps=(1, 1, 1),
-            rung="full",
-            control_age_us=20_000,
-            server_us=1_000,
-            stage_ms={"answer": 0.5},
-            deadline_met=True,
-            width=WIDTH,
-            height=HEIGHT,
-            pixel_format=PixelFormat.RGB8,
-        )
-
     def answer(self, control: Control) -> None:
         """Sends the FRAME for `control` while there is credit."""
-        if len(self._unread) < self.credit:
-            self.sent_frame(control.seq)
-            self.send(self.header(control), PIXELS)
+        if len(self._rules.unread) < self.credit:
+            self._rules.sent_frame(control.seq)
+            self.send(sound_header(control), PIXELS)
 
     def answer_in_ring(self, control: Control, slot: int, sequence: int) -> None:
         """Sends a FRAME for `control` whose pixels lie in shared memory, and waits until it is named."""
         self.sent_frame(control.seq)
-        header = msgspec.structs.replace(self.header(control), ring_slot=slot, ring_sequence=sequence)
+        header = msgspec.structs.replace(sound_header(control), ring_slot=slot, ring_sequence=sequence)
         self.send(header, b"")
         self.wait_until_named(control.seq)
 
     def sent_frame(self, seq: int) -> None:
         """A FRAME that the client may name from now on."""
-        self.newest_sent_seq = seq
-        self._unread.append(seq)
+        self._rules.sent_frame(seq)
 
     def refuse(self, code: ErrorCode, text: str, *, fatal: bool, seq: int = -1, in_reply_to: str = "") -> None:
         self.send(ErrorMessage(code=code, text=text, fatal=fatal, seq=seq, in_reply_to=in_reply_to))
@@ -222,7 +164,7 @@ class ClientStage:
     def wait_until_named(self, seq: int) -> None:
         """Waits until the client says that it read frame `seq` or a newer one."""
         self.wait_for(
-            lambda: self._newest_named_seq >= seq,
+            lambda: self._rules.newest_named_seq >= seq,
             f"a CONTROL with frame_received_seq {seq} (the client must name the newest FRAME that it read)",
         )
 
@@ -230,10 +172,10 @@ class ClientStage:
         """Waits until a CONTROL after `seq` could be answered."""
         self.wait_for(lambda: self.newest_sent_seq > seq, "a CONTROL to answer")
 
-    def ping(self, t_us: int, *, after: str = "") -> None:
-        """Asks, and waits for PONG. after: what was sent before, for the failure's text."""
+    def ping(self, t_us: int) -> None:
+        """Asks, and waits for PONG."""
         self.send(Ping(t_us=t_us))
-        self.wait_for(lambda: t_us in self.pongs, f"PONG with t_us {t_us}{after and f' after {after}'}")
+        self.wait_for(lambda: t_us in self.pongs, f"PONG with t_us {t_us}")
 
     def restart(self) -> None:
         """The server goes and another one comes at the same address; it knows nobody."""
@@ -246,7 +188,12 @@ class ClientStage:
     @property
     def newest_seq(self) -> int:
         """The highest seq of a CONTROL so far."""
-        return self._highest_seq
+        return self._rules.highest_seq
+
+    @property
+    def newest_sent_seq(self) -> int:
+        """Of the newest FRAME that the client may name, -1 before the first."""
+        return self._rules.newest_sent_seq
 
     @property
     def over(self) -> bool:
@@ -312,7 +259,7 @@ class ClientStage:
             case Bye():
                 self.byes.append(message.reason)
                 self._welcomed = False
-            case SceneUpdate() | Reset() | StatsRequest():
+            case SceneUpdate() | Reset() | Save() | StatsRequest():
                 require(self._welcomed, f"{_name(message)} outside a session")
             case _:
                 raise Failed(f"the client sent {_name(message)}, which only servers send")
@@ -335,20 +282,9 @@ class ClientStage:
         if not self._welcomed:
             self.stray_controls += 1
             return
-        named = control.frame_received_seq
-        if self._overlap and named >= 0:
+        if self._rules.is_of_before(control):
             return
-        self._overlap = False
-        if control.seq <= self._highest_seq:
-            self._violation = f"seq {control.seq} after {self._highest_seq}: it must rise"
-        elif named > self.newest_sent_seq:
-            self._violation = f"frame_received_seq {named}, but the newest FRAME sent was {self.newest_sent_seq}"
-        elif named < self._newest_named_seq:
-            self._violation = f"frame_received_seq {named} after {self._newest_named_seq}: it must not fall"
-        elif control.t_us < self._newest_t_us:
-            self._violation = f"t_us {control.t_us} after {self._newest_t_us}: a monotonic clock does not fall"
-        self._highest_seq, self._newest_named_seq, self._newest_t_us = control.seq, named, control.t_us
-        self._unread = [seq for seq in self._unread if seq > named]
+        self._violation = self._violation or self._rules.take(control)
         self.controls.append(control)
         if self.answering:
             self.answer(control)
@@ -357,7 +293,9 @@ class ClientStage:
         if not self.hellos:
             return "nothing" if self.running else f"nothing; {self.crashed or 'its process has ended'}"
         words = [f"{len(self.hellos)} HELLO", f"{len(self.controls)} CONTROL", f"{len(self.pongs)} PONG"]
-        words += [f"frame_received_seq {self._newest_named_seq} of {self.newest_sent_seq} sent"] * bool(self.controls)
+        words += [f"frame_received_seq {self._rules.newest_named_seq} of {self.newest_sent_seq} sent"] * bool(
+            self.controls
+        )
         words += ["BYE"] * bool(self.byes) + [self.crashed or "its process has ended"] * (not self.running)
         return ", ".join(words)
 

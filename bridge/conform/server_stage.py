@@ -1,7 +1,7 @@
 """A scripted client and the server that is tested: one connection, what came over it, and whether that was allowed.
 
-The scripts in server_scripts.py play on this. Every message of the server is decoded and checked as it arrives; an
-answer nobody asked for, out of order, or beyond the credit granted is a failure wherever it happens.
+The scripts that server_scripts.py lists play on this. Every message of the server is decoded and checked as it comes;
+an answer nobody asked for, out of order, or beyond the credit granted is a failure wherever it happens.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ from bridge.messages import (
 from bridge.transport import DealerSocket, Poller, SendResult
 
 TICK_US: Final = 16_667
+SOUND_CONTROL: Final[dict[str, Any]] = {
+    "seq": 0,
+    "t_us": 0,
+    "position": [0.0, 0.0, 0.0],
+    "rotation": [0.0, 0.0, 0.0, 1.0],
+    "vertical_fov_deg": 60.0,
+}
 M = TypeVar("M", bound=Message)
 
 
@@ -225,3 +232,6 @@ def _said(message: Message) -> str:
     if isinstance(message, ErrorMessage):
         return f"ERROR {message.code.value}{' (fatal)' * message.fatal}: {message.text}"
     return f"BYE {message.reason}" if isinstance(message, Bye) else type(message).__name__
+
+
+Connect = Callable[[], Connection]

@@ -1,9 +1,10 @@
 """Walks with every client against one service in turn, and prints a row of each: what came back, and how fast.
 
-    python -m demos.engines.run_all --seconds 60 --report clients.json
+    python -m demos.engines.run_all --seconds 60 --report clients.json --readme
 
 A client that is not answered in full, or not started, makes the exit status 1; one whose tools are missing is named as
-skipped and does not. Round trips are the client's own figures: from sending a control to having read its answer.
+skipped and does not. Round trips are the client's own figures: from sending a control to having read its answer;
+`--readme` writes them into the READMEs' tables.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 
 from bridge.config import ServeConfig
 from bridge.local import FREE_PORT, LocalService
-from demos.engines.clients import BY_NAME, CLIENTS, BuildFailed, EngineClient, environment
+from demos.engines import readme_table
+from demos.engines.clients import BY_NAME, CLIENTS, HERE, ROOT, BuildFailed, EngineClient, environment
 
 Row = dict[str, Any]
 _START_S = 60.0  # builds are done by then; a slow runtime on a busy machine is not
@@ -65,6 +67,7 @@ def main() -> int:
     parser.add_argument("--model", default="demo", help="of the service: demo, synthetic, or a folder")
     parser.add_argument("--only", action="append", choices=list(BY_NAME), help="may be given several times")
     parser.add_argument("--report", type=Path, metavar="FILE.json")
+    parser.add_argument("--readme", action="store_true", help="write the round trips into the READMEs' tables")
     words = parser.parse_args()
     chosen = [client for client in CLIENTS if not words.only or client.name in words.only]
     rows: list[Row] = []
@@ -81,6 +84,9 @@ def main() -> int:
         machine = {"machine": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
         report = {**machine, "model": words.model, "seconds": words.seconds, "rows": rows}
         words.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if words.readme:
+        measured = {row["client"]: row["round_trip_us_p50"] / 1e3 for row in rows if row["status"] == "passed"}
+        readme_table.write([ROOT / "README.md", HERE / "README.md"], measured)
     return 1 if counts["failed"] else 0
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import math
 import pathlib
+import random
 import struct
 from types import ModuleType
 from typing import Any
@@ -14,6 +16,7 @@ import msgpack
 import msgspec
 import pytest
 
+from bridge import codec
 from bridge.codec import decode, encode
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import STRUCT_OF_TYPE, TYPE_OF_STRUCT, MessageType
@@ -132,6 +135,60 @@ def test_unknown_fields_change_nothing(name: str) -> None:
     body = msgpack.unpackb(parts[2])
     more = {"added_in_1_9": {"deep": [1, None, "x"]}, **body, "zz": b"\x00" * 40}
     assert decode([*parts[:2], msgpack.packb(more), *parts[3:]]) == decode(parts)
+
+
+def outcome(parts: list[bytes]) -> object:
+    try:
+        return decode(parts)
+    except RemoteProtocolError as exc:
+        return exc.code, exc.text, exc.seq, exc.in_reply_to
+
+
+NUMBERS = [math.nan, 1e300, 2**53, 2**63, -1, 0, 1, 0.5, True]
+TEXTS = ["", "x" * 513, "\u00e9" * 1500, b"x"]
+EVENTS = [[{"kind": "door", "value": "\u00e9" * 1100}], [{"kind": "door", "more": 1}], [{"value": "x"}]]
+ODD = [*NUMBERS, *TEXTS, *EVENTS, None, [], [0, 0, 0, 1], {"a": 1}, {"a": {"b": [[]]}}]
+
+
+def mutated(body: bytes, chance: random.Random) -> bytes:
+    """The body with a byte changed, dropped or doubled, a stretch put elsewhere, or an odd value in a field."""
+    at, to, length = (chance.randrange(len(body)) for _ in range(3))
+    match chance.randrange(8):
+        case 0:
+            return body[:at] + bytes([chance.randrange(256)]) + body[at + 1 :]
+        case 1:
+            return body[:at] + body[at + 1 :]
+        case 2:
+            return body[:at] + body[at : at + 1] + body[at:]
+        case 3:
+            return body[:to] + body[at : at + length % 24] + body[to:]
+        case _:
+            with contextlib.suppress(Exception):  # an invalid vector may not be msgpack at all
+                fields = msgpack.unpackb(body)
+                fields[chance.choice([*fields, "unknown"])] = chance.choice(ODD)
+                return bytes(msgpack.packb(fields))
+            return body
+
+
+def test_a_ticks_messages_mean_the_same_the_short_and_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(7)
+    of_a_tick = [parts for parts in map(parts_of, ABOUT) if len(parts) >= 3 and parts[1] in (b"\x03", b"\x04")]
+    cases = [[*parts[:2], mutated(parts[2], chance), *parts[3:]] for parts in of_a_tick for _ in range(200)]
+    cases += of_a_tick
+    short = [outcome(parts) for parts in cases]
+    monkeypatch.setattr(codec, "_decode_exact", lambda layout, body: None)
+    assert short == [outcome(parts) for parts in cases]
+    taken = sum(isinstance(each, codec.Decoded) for each in short)
+    assert 200 < taken < len(short) - 200
+
+
+@pytest.mark.parametrize("name", ["control_full", "frame_rgb8", "frame_jpeg", "frame_in_ring"])
+def test_a_ticks_messages_take_the_short_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the long way")
+
+    monkeypatch.setattr(codec, "_decode_any", refuse)
+    assert decode(parts_of(name)).message
 
 
 @pytest.mark.parametrize("name", VALID)

@@ -145,7 +145,8 @@ HB_API unsigned hb_poll(hb_client *client, int timeout_ms);
 /* Sends one control. Returns its seq, or -1 while no session is open or the connection takes no message. */
 HB_API int64_t hb_send(hb_client *client, const hb_control *control);
 
-/* Hands over or changes the level. Returns false while no session is open, or when it does not fit one message. */
+/* Hands over or changes the level. Returns false while no session is open, or when it does not fit one message.
+ * After seconds without hb_poll (a level was loading) call it first: a session that was lost meanwhile keeps nothing. */
 HB_API bool hb_send_scene(hb_client *client, const hb_scene *scene);
 
 /* Starts the video anew. seed -1, prompt NULL: unchanged. */

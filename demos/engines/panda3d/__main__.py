@@ -1,4 +1,4 @@
-"""python -m demos.engines.panda3d ADDRESS SECONDS [--scene walk|yard] [--window] [--picture FILE.png]"""
+"""python -m demos.engines.panda3d [ADDRESS [SECONDS]] [--scene walk|yard] [--window] [--picture FILE.png]"""
 
 from __future__ import annotations
 
@@ -6,26 +6,36 @@ import argparse
 import sys
 from pathlib import Path
 
+from bridge.config import ServeConfig
+from bridge.local import FREE_PORT, LocalService
 from demos.engines.panda3d.game import GameOptions, run
 from demos.engines.panda3d.scenes import SCENES
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demos.engines.panda3d")
-    parser.add_argument("address", help="of helios-bridge serve")
-    parser.add_argument("seconds", type=float)
-    parser.add_argument("--scene", choices=SCENES, default="walk")
+    parser.add_argument("address", nargs="?", help="of helios-bridge serve; without one it starts a service of its own")
+    parser.add_argument("seconds", type=float, nargs="?", default=14.0)
+    parser.add_argument("--scene", choices=SCENES, help="walk; yard for a picture")
     parser.add_argument("--window", action="store_true", help="the painted picture left, Panda3D's own right")
     parser.add_argument(
         "--picture", type=Path, metavar="FILE.png", help="scene, blockout and painted frame, side by side"
     )
     words = parser.parse_args()
-    options = GameOptions(address=words.address, seconds=words.seconds, scene=words.scene, window=words.window)
-    if words.picture is not None:
-        from demos.engines.panda3d.picture import take
+    if words.address is not None:
+        return _play(words, words.address)
+    with LocalService(ServeConfig(bind=FREE_PORT, fps=30.0)) as service:
+        return _play(words, service.address)
 
-        return take(options, words.picture)
-    return run(options)
+
+def _play(words: argparse.Namespace, address: str) -> int:
+    scene = words.scene or ("walk" if words.picture is None else "yard")
+    options = GameOptions(address=address, seconds=words.seconds, scene=scene, window=words.window)
+    if words.picture is None:
+        return run(options)
+    from demos.engines.panda3d.picture import take
+
+    return take(options, words.picture)
 
 
 if __name__ == "__main__":

@@ -28,17 +28,19 @@ _LABELS = ("Panda3D's own picture", "the blockout it handed over", "what comes b
 
 def take(options: GameOptions, path: Path) -> int:
     """Plays, and writes the sheet: `_ROWS` moments of the run, the first once the model has seen the scene."""
-    game = Game(options, open_engine(window=False), MonotonicClock())
+    clock = MonotonicClock()
+    game = Game(options, open_engine(window=False), clock)
     parts: dict[int, bridge.Part] = {part.id: part for part in game.blockout.parts}
     rows: list[Picture] = []
-    moments = [round(options.seconds * 60 * (index + 1) / (_ROWS + 0.5)) for index in range(_ROWS)]
+    # Of time, not of ticks: a machine that is busy makes fewer of those.
+    moments_us = [clock.now_us() + round(options.seconds * 1e6 * (row + 1) / (_ROWS + 0.5)) for row in range(_ROWS)]
     colours = _colours()
 
     def look(tick: int) -> None:
         for now in game.moved:
             parts[now.id] = msgspec.structs.replace(parts[now.id], position=now.position, rotation=now.rotation)
         frame = game.shown.last
-        if frame is None or len(rows) == _ROWS or tick < moments[len(rows)]:
+        if frame is None or len(rows) == _ROWS or clock.now_us() < moments_us[len(rows)]:
             return
         own = screenshot(game.base, game.base.win)
         seen = draw_blockout(list(parts.values()), frame.header, colours)

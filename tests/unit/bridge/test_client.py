@@ -289,6 +289,22 @@ def test_a_game_that_paused_too_long_goes_on_in_the_same_session() -> None:
         assert list(server.lobby) == [session]
 
 
+def test_what_is_said_after_a_silence_arrives() -> None:
+    with serving(heartbeat_us=20_000, missed_heartbeats=1) as server, Client(server.address) as client:
+        (session,) = server.lobby
+
+        def fall_silent() -> None:
+            while session.state.value != "lost":
+                MonotonicClock().sleep_until_us(MonotonicClock().now_us() + 1000)
+
+        fall_silent()
+        assert client.step(Camera(position=(0.0, 0.0, 0.0)), timeout_s=5.0).seq == 1, "the first control was refused"
+        fall_silent()
+        client.set_scene([Part(id=7, shape=Shape.BOX, position=(0.0, 0.0, 0.0))])
+        client.stats(timeout_s=5.0)
+        assert [scene.update.add[0].id for scene in server.scenes] == [7]
+
+
 class HurriedClock(MonotonicClock):
     """The machine's clock, which a test may put forward."""
 

@@ -21,6 +21,8 @@ from bridge.messages import (
     Ping,
     PixelFormat,
     Pong,
+    Reset,
+    SceneUpdate,
     Source,
     Stats,
     Welcome,
@@ -253,6 +255,23 @@ def test_a_hello_that_was_lost_is_said_again() -> None:
     after = send(core, 1)  # behind HELLO on the same connection: a server that refuses it has not seen HELLO
     assert len(take(core, msgspec.structs.replace(refused, seq=after))) == 1
     assert take(core, msgspec.structs.replace(refused, seq=after)) == []
+
+
+def test_what_a_lost_session_refused_is_told_again_when_it_is_resumed() -> None:
+    core = opened()
+    told = [SceneUpdate(replace=True), Reset(seed=1), SceneUpdate(prompt="night")]
+    core.told(told[0])
+    send(core, 0)
+    answer(core, 0, now_us=1)  # the first one was heard
+    for message in told[1:]:
+        core.told(message)
+    assert take(core, ErrorMessage(code=ErrorCode.SESSION_EXPIRED, text="", fatal=True)) == [core.hello()]
+    for name in ("RESET", "SCENE"):
+        refused = ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text="", fatal=True, in_reply_to=name)
+        assert take(core, refused) == []
+    resumed = msgspec.structs.replace(WELCOME, resumed=True, last_seq=0)
+    assert take(core, resumed) == told[1:]
+    assert take(core, resumed) == []
 
 
 def test_a_server_that_forgot_the_session_ends_it() -> None:

@@ -314,7 +314,7 @@ def test_error_map_is_total(foreign: Exception, monkeypatch: pytest.MonkeyPatch)
         raise foreign
 
     monkeypatch.setattr(msgpack, "unpackb", explode)
-    assert refusal(control()).in_reply_to == "CONTROL"
+    assert refusal([b"HLB1", bytes([MessageType.PING]), b"\x80"]).in_reply_to == "PING"
 
 
 JSON = st.recursive(

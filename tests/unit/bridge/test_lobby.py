@@ -121,6 +121,20 @@ def test_a_lost_session_makes_room_when_it_must() -> None:
     assert len(lobby) == 2
 
 
+@pytest.mark.parametrize("loss", ["unreachable", "silent"])
+def test_bye_ends_the_session_that_its_connection_has_lost(loss: str) -> None:
+    lobby = new_lobby()
+    session = session_of(lobby.receive(b"a", HELLO, 0))
+    if loss == "silent":
+        lobby.tick(60_000_000)
+    else:
+        lobby.unreachable(b"a", 1)
+    assert session.state is SessionState.LOST
+    assert [type(one.output) for one in lobby.receive(b"b", Bye(), 60_000_001)] == []
+    assert [type(one.output) for one in lobby.receive(b"a", Bye(reason="done"), 60_000_002)] == [Closed]
+    assert len(lobby) == 0
+
+
 @pytest.mark.parametrize("end", ["expiry", "room"])
 def test_a_lost_session_ends_without_touching_the_one_that_its_connection_carries_now(end: str) -> None:
     lobby = new_lobby()

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge import codec, meaning, messages, session, shared_frames
+from bridge import codec, meaning, messages, session, shared_frames, unpack
 from bridge.axes import client_from_ours
 from bridge.codec import MAX_BODY_BYTES, decode, encode
 from bridge.config import ServeConfig
@@ -31,9 +31,11 @@ from bridge.messages import (
     Source,
 )
 from bridge.outputs import ControlAccepted, Send, ServerOffer
+from bridge.server import CAPABILITIES, MAY_OFFER
 from bridge.session import TRANSITIONS, SessionState
 from bridge.transport import Poller, RouterSocket
 from demos.engines.plain_python.__main__ import plain_client
+from model.blockout import MATERIALS
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEXT = (ROOT / "unity_plugin_protocol.md").read_text(encoding="utf-8")
@@ -125,6 +127,13 @@ def test_nested_maps_are_documented_as_they_are(name: str) -> None:
     assert [[row[0], row[1], row[3]] for row in table] == fields_of(NESTED[name])
 
 
+def test_capabilities_and_materials_are_named() -> None:
+    every = CAPABILITIES + MAY_OFFER
+    assert [row[0] for row in rows(section("Names: Capability"))] == list(every)
+    named = [name for row in rows(section("Names: Material")) for name in re.findall(r"\w+", row[0])]
+    assert sorted(named) == sorted(MATERIALS)
+
+
 def test_message_table_names_types_directions_and_limits() -> None:
     table = {row[0]: row[1:] for row in rows(section("Message types"))}
     assert {name: row[0] for name, row in table.items()} == {kind.name: f"0x{kind:02x}" for kind in MessageType}
@@ -156,7 +165,7 @@ def test_limits_are_the_codes() -> None:
     assert table == {
         "bytes of a text": f"{messages.MAX_TEXT_BYTES}",
         "characters of a name": f"{messages.MAX_NAME_CHARS}",
-        "depth of lists and maps": f"{codec.MAX_DEPTH}",
+        "depth of lists and maps": f"{unpack.MAX_DEPTH}",
         "bytes of a SCENE body": f"{codec.MAX_SCENE_BYTES}",
         "bytes of a FRAME's pixels": f"{codec.MAX_PIXELS_BYTES}",
         "pictures of a RESET": f"{messages.MAX_PICTURES}",

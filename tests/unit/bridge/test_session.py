@@ -162,7 +162,7 @@ ALLOWED = {
         "PONG": "active",
         "BYE": "closed",
     },
-    SessionState.LOST: {"HELLO": "active"},
+    SessionState.LOST: {"HELLO": "active", "BYE": "closed"},
     SessionState.CLOSED: {},
 }
 

@@ -120,6 +120,7 @@ func send(position: Vector3, rotation: Quaternion, vertical_fov_deg: float, acti
 
 
 # Hands over or changes the level: SCENE's fields. A session's first parts must come with "replace": true.
+# After seconds without poll() (a level was loading) call that first: a session that was lost meanwhile keeps nothing.
 func send_scene(scene):
 	if state != State.OPEN:
 		return false
@@ -140,9 +141,19 @@ func close():
 	if _tcp != null:
 		if state == State.OPEN:
 			_put(BYE, {"reason": "closed by the game"})
+			_read_out()
 		_tcp.disconnect_from_host()
 	_tcp = null
 	state = State.CLOSED
+
+
+# Takes what is still under way: TCP resets a connection that is closed with something unread, and BYE may be lost.
+func _read_out():
+	for _turn in range(10):
+		OS.delay_msec(5)
+		var there = _tcp.get_available_bytes()
+		if there > 0:
+			_tcp.get_partial_data(there)
 
 
 func answered():

@@ -257,7 +257,7 @@ namespace HeliosBridge
                 _state = HeliosState.Closed;
             }
             if (connection != null) connection.EndSending(); // the server closes its side, which ends the thread
-            if (_thread.Join(300)) return;
+            if (_thread.Join(1000)) return;
             if (connection != null) connection.Close();
             _thread.Join(2000);
         }
@@ -326,6 +326,7 @@ namespace HeliosBridge
                             Tend();
                             if (connection.HasInput(50)) ReadMessage(connection);
                         }
+                        if (_stopping) connection.ReadToTheEnd();
                     }
                 }
                 catch (SocketException) { }
@@ -1091,6 +1092,13 @@ namespace HeliosBridge
             try { _socket.Shutdown(SocketShutdown.Send); }
             catch (SocketException) { }
             catch (ObjectDisposedException) { }
+        }
+
+        /// <summary>Reads until the server has closed its side. Closing ours before, with frames unread, would reset the
+        /// connection, and BYE with it.</summary>
+        public void ReadToTheEnd()
+        {
+            while (_socket.Receive(_in, 0, _in.Length, SocketFlags.None) > 0) { }
         }
 
         public void Close() { _socket.Close(); }
