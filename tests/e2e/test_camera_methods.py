@@ -160,15 +160,33 @@ def test_camera_channels_of_zero_weight_change_no_bit(helios_folder: Path, adapt
     wider.close()
 
 
+def _with_tiny_decoder(folder: Path, beside: Path) -> Path:
+    """The same checkpoint with random weights of the tiny decoder in it."""
+    from safetensors.torch import save_file
+
+    from model.autoencoder import TAEW2_1, TinyAutoencoder
+
+    for part in folder.iterdir():
+        (beside / part.name).symlink_to(part)
+    save_file(TinyAutoencoder(TAEW2_1).state_dict(), beside / "taew2_1.safetensors")
+    return beside
+
+
 @pytest.mark.parametrize("method", ["auto", "channels", "warp-history", "prompt"])
-def test_welcome_names_the_method_in_force(method: str, helios_folder: Path, adapter: Callable[[float], Path]) -> None:
+def test_welcome_names_the_method_in_force(
+    method: str, helios_folder: Path, adapter: Callable[[float], Path], tmp_path: Path
+) -> None:
     form = replace(SMALL, camera=method, adapter=adapter(0.3) if method == "channels" else None)
+    if method == "auto":  # with the other decoder, too
+        helios_folder, form = _with_tiny_decoder(helios_folder, tmp_path), replace(form, decoder="tiny")
     # bf16 is the GPU's form, over static graphs; with prompt alone the next chunk begins before this one's frames come.
     precision = "bf16" if method in ("warp-history", "prompt") else "auto"
     config = ServeConfig(bind=FREE_PORT, model=str(helios_folder), form=form, precision=precision)
+    decoder = "tiny" if form.decoder == "tiny" else "wan"
     indices: set[int] = set()
     with LocalService(config) as service, Client(service.address) as client:
         assert client.welcome.camera_method == ("layout" if method == "auto" else method)
+        assert client.welcome.runner == f"torch {'fp32' if precision == 'auto' else precision} {decoder}"
         for _ in range(1500):
             frame = client.step(Camera(position=(0.0, 1.6, 5.0)), timeout_s=10.0)
             indices.add(frame.header.index)
