@@ -89,7 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.collect()
     forget_peak(device)
     runner = StaticRunner(
-        {Graph.TEXT_ENCODER: prompt_graph(prompt), Graph.DENOISER: graph, **served_decoders(decoder, spec)},
+        {
+            str(Graph.TEXT_ENCODER): prompt_graph(prompt),
+            str(Graph.DENOISER): graph,
+            **served_decoders(decoder, spec),
+        },
         device=str(device),
         background=DECODERS,
     )

@@ -114,14 +114,16 @@ def decoder_graph(kind: str, size: Size, spec: ModelSpec, device: torch.device, 
     )
 
 
-def served_decoders(whole: TorchGraph, spec: ModelSpec) -> dict[Graph, TorchGraph]:
+def served_decoders(whole: TorchGraph, spec: ModelSpec) -> dict[str, TorchGraph]:
     """What a service decodes with, latent frame by latent frame, on the weights of `decoder_graph`'s `whole`."""
     module = whole.module
     if isinstance(module, WanGraph):
-        return streaming_decoders(spec, module.vae, None)
-    if isinstance(module, TinyGraph):
-        return streaming_decoders(spec, None, module.autoencoder)
-    return {Graph.DECODER: whole}
+        decoders = streaming_decoders(spec, module.vae, None)
+    elif isinstance(module, TinyGraph):
+        decoders = streaming_decoders(spec, None, module.autoencoder)
+    else:
+        decoders = {Graph.DECODER: whole}
+    return {str(name): graph for name, graph in decoders.items()}
 
 
 def prompt_graph(prompt: Tensor) -> TorchGraph:
