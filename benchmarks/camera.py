@@ -1,18 +1,20 @@
 """What a camera method is worth: the demo model, its conditioning zeroed, steered by each method, against the truth.
 
-    python -m benchmarks.camera --report out/camera.json
+    python -m benchmarks.camera --train-lora 500 --report out/camera.json    # without a LoRA: two minutes
 
-At places along a tour of a map that nobody trained on, the true past enters the history, one chunk is painted, and its
+At places along tours of maps that nobody trained on, the true past enters the history, one chunk is painted, and its
 frames are compared with the reference renderer's. Conditioning and the decoder's guide are zero throughout, so that
-what a method gains is the method's: the baseline knows nothing of the camera. The network was not trained for any of
-them. Needs the torch extra.
+what a method gains is the method's: the baseline knows nothing of the camera. The network as it comes was trained for
+none of the methods, and never without its channels; with a LoRA (`benchmarks.camera_lora`) it has been without them,
+as Helios-14B is. The rows with it are compared with its own baseline: the same weights, told nothing. Needs the torch
+extra.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.camera_lora import samples_of, train_lora
 from demos.report import commit, psnr_db
+from model.adapters import apply_adapter
 from model.autoencoder import TinyAutoencoder
 from model.camera import Camera
 from model.camera_methods.layout import coarse_shading, first_stage
@@ -73,10 +77,12 @@ class Place:
 class Painter:
     """The demo model on torch, with room for a view in its history."""
 
-    def __init__(self) -> None:
+    def __init__(self, adapter: Path | None = None) -> None:
         torch.set_num_threads(1)
         self.spec, graphs = load_graphs()
         _, model = load_checkpoint()
+        if adapter is not None:
+            apply_adapter(model.denoiser.transformer, adapter)
         graphs[Graph.DENOISER] = view_denoiser_graph(model.denoiser.transformer, self.spec)
         example = torch.zeros(4 * _LATENTS, self.spec.frame_height, self.spec.frame_width, 3, dtype=torch.uint8)
         graphs[Graph.ENCODER] = TorchGraph(
@@ -133,18 +139,30 @@ def _rows(painter: Painter) -> dict[str, Make | None]:
     }
 
 
-def measure(painter: Painter, places: list[Place]) -> dict[str, list[float]]:
-    """PSNR in dB of each place's chunk, by row; "held" and "warped" show the last picture, the second one bent."""
+_BASELINE, _LORA = "none", " + LoRA"
+_WITH_LORA = ("none", "warp-history", "warp-history, no blockout", "layout, warp over shading")
+
+
+def measure(painter: Painter, places: list[Place], names: Sequence[str] | None = None) -> dict[str, list[float]]:
+    """PSNR in dB of each place's chunk, by row, of all rows or those named."""
     found: dict[str, list[float]] = {}
     for seed, place in enumerate(places):
-        held = np.repeat(place.past[-1:], len(place.truth), axis=0)
-        bent = np.stack([_bent(place, camera) for camera in place.cameras])
-        made = {"held picture": held, "bent picture": bent}
         for name, make in _rows(painter).items():
-            hints = Hints() if make is None else make(place)
-            made[name] = painter.paint(place, hints, channels=make is None, seed=seed)
-        for name, frames in made.items():
-            found.setdefault(name, []).append(psnr_db(frames, place.truth))
+            if names is None or name in names:
+                hints = Hints() if make is None else make(place)
+                frames = painter.paint(place, hints, channels=make is None, seed=seed)
+                found.setdefault(name, []).append(psnr_db(frames, place.truth))
+    return found
+
+
+def shown_again(places: list[Place]) -> dict[str, list[float]]:
+    """PSNR of the last picture as it is, and bent to each camera: what no network is needed for."""
+    found: dict[str, list[float]] = {"held picture": [], "bent picture": []}
+    for place in places:
+        held = np.repeat(place.past[-1:], len(place.truth), axis=0)
+        found["held picture"].append(psnr_db(held, place.truth))
+        bent = np.stack([_bent(place, camera) for camera in place.cameras])
+        found["bent picture"].append(psnr_db(bent, place.truth))
     return found
 
 
@@ -159,40 +177,68 @@ def _truth(tour: Tour, at: int) -> NDArray[np.uint8]:
     return frame
 
 
-def places_of(count: int, *, map_name: str, past: int) -> list[Place]:
-    frames = 4 * _LATENTS
-    every = 48
-    tour = draw_tour(load_map(map_name), frames=past + every * count + frames, seed=0, multiple=frames)
-    quiet = replace(tour, changes=())  # what is measured is the camera
-    return [Place(quiet, past + every * number, frames, past) for number in range(count)]
+def places_of(count: int, *, maps: Sequence[str], past: int) -> list[Place]:
+    """`count` places of each map."""
+    frames, every = 4 * _LATENTS, 48
+    found = []
+    for name in maps:
+        tour = draw_tour(load_map(name), frames=past + every * count + frames, seed=0, multiple=frames)
+        quiet = replace(tour, changes=())  # what is measured is the camera
+        found += [Place(quiet, past + every * number, frames, past) for number in range(count)]
+    return found
+
+
+def summary(found: dict[str, list[float]]) -> dict[str, dict[str, float | int]]:
+    """By row: mean PSNR and its gain over the baseline of the same weights, place by place."""
+    rows: dict[str, dict[str, float | int]] = {}
+    for name, dbs in found.items():
+        baseline = found[_BASELINE + _LORA if name.endswith(_LORA) else _BASELINE]
+        gains = np.array(dbs) - np.array(baseline)
+        rows[name] = {
+            "n": len(dbs), "mean_db": float(np.mean(dbs)), "gain_db": float(gains.mean()),
+            "gain_sd_db": float(gains.std(ddof=1)), "least_gain_db": float(gains.min()), "won": int((gains > 0).sum()),
+        }  # fmt: skip
+    return rows
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--places", type=int, default=8)
-    parser.add_argument("--map", default=DEFAULT_MAP)
+    parser.add_argument("--places", type=int, default=8, help="on each map (default: %(default)s)")
+    parser.add_argument("--map", action="append", default=[], help=f"may be given again (default: {DEFAULT_MAP})")
+    parser.add_argument("--train-lora", type=int, default=0, metavar="STEPS", help="train one, and measure with it too")
+    parser.add_argument("--clips", type=int, default=20, help="that it is trained on (default: %(default)s)")
+    parser.add_argument("--lora", type=Path, help="one trained before, or where it goes (out/camera_lora.safetensors)")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
     painter = Painter()
+    lora: Path | None = options.lora
+    if options.train_lora:
+        lora = lora or Path("out/camera_lora.safetensors")
+        samples = samples_of(options.clips, painter.spec, painter.encode, new=_LATENTS, say=_say)
+        spec, model = load_checkpoint()
+        train_lora(model, spec, samples, lora, steps=options.train_lora, say=_say)
     past = painter.spec.history_latents * painter.spec.temporal_stride
-    found = measure(painter, places_of(options.places, map_name=options.map, past=past))
-    rows = {name: {"mean_db": float(np.mean(dbs)), "least_gain_db": _least(dbs, found["none"])}
-            for name, dbs in found.items()}  # fmt: skip
-    print(f"PSNR against the reference renderer, {options.places} places of {options.map}, one chunk each")
-    print(f"{'camera':<28}{'mean dB':>9}{'gain':>8}{'won':>7}")
-    for name, dbs in found.items():
-        won = sum(a > b for a, b in zip(dbs, found["none"], strict=True))
-        gain = float(np.mean(dbs) - np.mean(found["none"]))
-        print(f"{name:<28}{np.mean(dbs):>9.2f}{gain:>+8.2f}{won:>4}/{len(dbs)}")
+    maps = options.map or [DEFAULT_MAP]
+    places = places_of(options.places, maps=maps, past=past)
+    found = shown_again(places) | measure(painter, places)
+    if lora is not None:
+        with_lora = measure(Painter(lora), places, _WITH_LORA)
+        found |= {name + _LORA: dbs for name, dbs in with_lora.items()}
+    rows = summary(found)
+    print(f"PSNR against the reference renderer, {len(places)} places of {', '.join(maps)}, one chunk each")
+    print(f"{'camera':<34}{'mean dB':>9}{'gain':>8}{'sd':>7}{'least':>8}{'won':>9}")
+    for name, row in rows.items():
+        gains = f"{row['gain_db']:>+8.2f}{row['gain_sd_db']:>7.2f}{row['least_gain_db']:>+8.2f}"
+        print(f"{name:<34}{row['mean_db']:>9.2f}{gains}{row['won']:>6}/{row['n']}")
     if options.report:
         options.report.parent.mkdir(parents=True, exist_ok=True)
-        document = {"commit": commit(), "places": options.places, "map": options.map, "rows": rows, "db": found}
+        document = {"commit": commit(), "places": options.places, "maps": maps, "rows": rows, "db": found}
         options.report.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def _least(dbs: list[float], baseline: list[float]) -> float:
-    return float(min(a - b for a, b in zip(dbs, baseline, strict=True)))
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from benchmarks.gpu_sizes import Size
 from model.autoencoder import AutoencoderConfig, TinyAutoencoder
+from model.helios.graphs import streaming_decoders
 from model.runners.torch import TorchGraph
-from model.spec import ModelSpec
+from model.spec import Graph, ModelSpec
 
 _TRIMMED = 3  # frames that a causal decoder makes out of a chunk's first latent frame beyond its one
 
@@ -98,7 +99,7 @@ class NoDecoder(nn.Module):
 
 
 def decoder_graph(kind: str, size: Size, spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> TorchGraph:
-    """kind: wan, tiny or none."""
+    """Decodes a whole chunk at once. kind: wan, tiny or none."""
     module: nn.Module
     if kind == "wan":
         module = WanGraph(random_wan(size, device, dtype))
@@ -111,6 +112,18 @@ def decoder_graph(kind: str, size: Size, spec: ModelSpec, device: torch.device, 
     return TorchGraph(
         module=module, inputs={"latents": latents}, outputs=("frames",), dynamic_axes={"latents": {2: "frames"}}
     )
+
+
+def served_decoders(whole: TorchGraph, spec: ModelSpec) -> dict[str, TorchGraph]:
+    """What a service decodes with, latent frame by latent frame, on the weights of `decoder_graph`'s `whole`."""
+    module = whole.module
+    if isinstance(module, WanGraph):
+        decoders = streaming_decoders(spec, module.vae, None)
+    elif isinstance(module, TinyGraph):
+        decoders = streaming_decoders(spec, None, module.autoencoder)
+    else:
+        decoders = {Graph.DECODER: whole}
+    return {str(name): graph for name, graph in decoders.items()}
 
 
 def prompt_graph(prompt: Tensor) -> TorchGraph:

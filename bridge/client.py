@@ -208,10 +208,12 @@ class Client:
         move: Iterable[PartMove] = (),
         remove: Iterable[int] = (),
         prompt: str | None = None,
+        seed: int | None = None,
     ) -> None:
-        """Changes the blockout: adds (or replaces by id), moves and removes parts."""
+        """Changes the blockout: adds (or replaces by id), moves and removes parts; or the prompt, or the seed of what
+        is drawn from the next chunk on."""
         self._check_open()
-        self._send(SceneUpdate(prompt=prompt, add=tuple(add), move=tuple(move), remove=tuple(remove)))
+        self._send(SceneUpdate(prompt=prompt, seed=seed, add=tuple(add), move=tuple(move), remove=tuple(remove)))
 
     def reset(
         self,

@@ -2,7 +2,8 @@
 
 Pure bookkeeping by sequence numbers; session.py owns one of these a client. The rule: at most `credit` frames are under
 way unread. A control that finds no credit waits, and the next one takes its place: it is answered fresh once there is
-credit, so a slow client gets fewer frames, never older ones. Of controls that arrive together the newest is answered.
+credit, so a slow client gets fewer frames, never older ones. Of controls that arrive together as many wait, the newest,
+as there is credit for.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Delivery:
         self.credit = 1
         self.newest_sent_seq = -1
         self._unread: deque[int] = deque()
-        self._waiting: _Waiting | None = None
+        self._waiting: deque[_Waiting] = deque()  # oldest first
         self._replaced: deque[_Waiting] = deque(maxlen=_MOST_REPLACED)  # since the newest answer, oldest first
         self._overtaken: list[_Waiting] = []  # by the newest answer
         self._late = 0
@@ -58,12 +59,15 @@ class Delivery:
         return len(self._unread) < self.credit
 
     def accept(self, seq: int, deadline_us: int) -> None:
-        """A control that wants an answer. The one that still waits for its own is dropped: as overtaken if a newer one
-        is answered by its deadline, which only the next answer tells."""
-        if self._waiting is not None:
-            self._replaced.append(self._waiting)
-        self._drop_waiting(Account.SUPERSEDED)
-        self._waiting = _Waiting(seq, deadline_us)
+        """A control that wants an answer. The oldest of those that still wait is dropped when there is no credit for
+        all: as overtaken if a newer one is answered by its deadline, which only the next answer tells."""
+        self._waiting.append(_Waiting(seq, deadline_us))
+        while len(self._waiting) > max(1, self.credit - len(self._unread)):
+            self._replace_oldest()
+
+    def awaits(self, seq: int) -> bool:
+        """Whether a frame for this control could be sent now."""
+        return self.has_credit and any(waiting.seq == seq for waiting in self._waiting)
 
     def refuse(self) -> None:
         """A control that an ERROR answers."""
@@ -77,11 +81,13 @@ class Delivery:
     def answer(self, header: FrameHeader) -> bool:
         """Whether the frame with this header may be sent now; it counts as sent then.
 
-        False without credit, and when the control `header.seq` does not wait (any more).
+        False without credit, and when the control `header.seq` does not wait (any more). Older ones wait no more then.
         """
-        if self._waiting is None or header.seq != self._waiting.seq or not self.has_credit:
+        if not self.awaits(header.seq):
             return False
-        self._waiting = None
+        while self._waiting[0].seq != header.seq:
+            self._replace_oldest()
+        self._waiting.popleft()
         self._unread.append(header.seq)
         self.newest_sent_seq = header.seq
         self._by_source[header.source] += 1
@@ -105,14 +111,15 @@ class Delivery:
 
     def drop_all(self) -> None:
         """The client is gone: nothing waits any more and nothing is under way."""
-        self._drop_waiting(Account.CLIENT_LOST)
+        self._ended[Account.CLIENT_LOST] += len(self._waiting)
+        self._waiting.clear()
         self._replaced.clear()
         self._unread.clear()
 
     @property
     def accounts(self) -> dict[Account, int]:
-        """Every control received, in the account that it ended in; WAITING holds the one that has not ended."""
-        return {**self._ended, Account.WAITING: int(self._waiting is not None)}
+        """Every control received, in the account that it ended in; WAITING holds those that have not ended."""
+        return {**self._ended, Account.WAITING: len(self._waiting)}
 
     @property
     def ledger(self) -> Stats:
@@ -134,9 +141,9 @@ class Delivery:
             delivery=on_time / ended if ended else 0.0,
         )
 
-    def _drop_waiting(self, account: Account) -> None:
-        self._ended[account] += self._waiting is not None
-        self._waiting = None
+    def _replace_oldest(self) -> None:
+        self._replaced.append(self._waiting.popleft())
+        self._ended[Account.SUPERSEDED] += 1
 
     def _move(self, count: int, account: Account, to: Account) -> None:
         self._ended[account] -= count

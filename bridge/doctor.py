@@ -112,7 +112,9 @@ def _one_frame(model: str, runner: str, precision: str, form: ModelForm) -> tupl
                 frame = client.step(camera, timeout_s=5.0)
                 if frame.header.chunk >= 0:
                     steps = ", ".join(f"{name} {ms:.0f} ms" for name, ms in frame.header.stage_ms.items())
-                    return f"yes: {client.welcome.model} on {client.welcome.runner}; {steps}", 0
+                    welcome = client.welcome
+                    made_on = f"{welcome.model} on {welcome.runner}, camera by {welcome.camera_method}"
+                    return f"yes: {made_on}; {steps}", 0
                 clock.sleep_until_us(clock.now_us() + 100_000)
     except BridgeError as exc:
         return f"NO: {exc}", 1

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from bridge.worker import Command, Report, Stop, run
+from bridge.engine_words import Command, Report, Stop
+from bridge.worker import run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

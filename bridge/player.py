@@ -1,7 +1,7 @@
 """One session between its controls and its chunks: what the player did, what there is to show, what to answer.
 
-Joins the timeline, the frame store, the pacing decision and the warp; knows no socket and no engine process. The server
-owns one of these a session, on its thread.
+Joins the timeline, the frame store, the pacing decision and the painter; knows no socket and no engine process. The
+server owns one of these a session, on its thread.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from bridge.blockout import Blockout
 from bridge.clock import Clock
@@ -19,12 +18,13 @@ from bridge.config import ServeConfig
 from bridge.control import ClientClock, ControlTimeline, TimedControl
 from bridge.engine import ControlWindow, EngineInfo, Plan
 from bridge.engine_events import ChunkGrowing, ChunkMade
-from bridge.frames import FrameRef, FrameStore, StoredChunk, encode_pixels
+from bridge.frames import FrameRef, FrameStore, StoredChunk
 from bridge.margin import Cause, Punctuality
-from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Source, Stats
+from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Stats
 from bridge.metrics import SessionMetrics
 from bridge.outputs import ControlAccepted
 from bridge.pacing import PacingConfig, decide
+from bridge.painting import Painter
 from bridge.part_motion import PartMotion, Places
 from bridge.pose import Pose, angle_between_deg, slerp
 from bridge.prediction import MotionLimits, PredictionErrors
@@ -32,7 +32,6 @@ from bridge.replan import ReplanConfig, cut_point, has_left
 from bridge.reproject import FrameWarper, Warper
 from bridge.scheduler import Start
 
-GREY = 128
 MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends five to twenty a chunk
 IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no new chunks
 
@@ -73,22 +72,6 @@ class Delivered:
     underrun: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Picture:
-    """What was last sent; a held answer is this again."""
-
-    pixels: Buffer
-    pixel_format: PixelFormat
-    pose: Pose
-    chunk: int
-    index: int
-    action: str
-    steps: tuple[int, ...]
-    rung: str
-    newest_control_t_us: int
-    control_t_us: int
-
-
 class Player:
     """One session's state on the server.
 
@@ -126,7 +109,7 @@ class Player:
         self._steered = info.camera_method != "none"
         self._aspect = info.frame_width / info.frame_height
         self._replan = replan or ReplanConfig()
-        self._warper: FrameWarper = warper or Warper(info.frame_width, info.frame_height)
+        self._painter = Painter(info, clock, warper or Warper(info.frame_width, info.frame_height))
         self._client_clock = ClientClock()
         self._chunks_asked = 0
         self._chunks_made = 0
@@ -138,7 +121,6 @@ class Player:
         self._can_cut = False
         self._motion = PartMotion()
         self._shown: tuple[int, int] | None = None
-        self._last: _Picture | None = None
         self._made = 0  # how many frames of the chunk asked for are there
         self._lead_us = 0  # that it needs by those
         self._told = ("", "")
@@ -166,7 +148,7 @@ class Player:
         self._metrics.client_lateness_us.add(accepted.received_us, control.lateness_us)
         if not cut:
             return []
-        self._warper.forget()
+        self._painter.forget()
         return self.store.clear()
 
     def change_scene(self, update: SceneUpdate) -> None:
@@ -363,7 +345,7 @@ class Player:
         self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
         self._made = 0
         self.timeline.drop_scenes()
-        self._warper.forget()
+        self._painter.forget()
         return self.store.clear()
 
     def _drop_growing(self) -> None:
@@ -391,15 +373,15 @@ class Player:
         )
         stage_ms: dict[str, float] = {}
         if decision.frame is None:
-            picture = self._held(camera, pixel_format, jpeg_quality)
+            picture = self._painter.hold(camera, pixel_format, jpeg_quality)
         else:
-            picture = self._bend(decision.frame, decision.source, camera, pixel_format, jpeg_quality)
+            moved = self._motion.since(decision.frame.chunk.places)
+            picture = self._painter.draw(decision.frame, decision.source, camera, moved, pixel_format, jpeg_quality)
             stage_ms = dict(decision.frame.chunk.stage_ms)
             if decision.frame is due and (self._shown is None or due.key > self._shown):
                 self._shown = decision.frame.key
                 self._metrics.generated.add(now_us)
                 self._measure_prediction(decision.frame, camera, now_us)
-        self._last = picture
         end_us = self._clock.now_us()
         stage_ms["answer"] = (end_us - now_us) / 1e3
         server_us = max(0, end_us - accepted.received_us)
@@ -463,60 +445,6 @@ class Player:
             angle_deg = angle_between_deg(between, camera.rotation)
         distance_m = float(np.linalg.norm(position - camera.position))
         self.prediction.add(now_us, angle_deg=angle_deg, distance_m=distance_m)
-
-    def _bend(
-        self, frame: FrameRef, source: Source, camera: Pose, pixel_format: PixelFormat, jpeg_quality: int
-    ) -> _Picture:
-        """The frame as it is, or bent to `camera`; never a view of the ring, which may change before it is sent."""
-        pose = frame.pose
-        pixels: NDArray[np.uint8]
-        if source is Source.GENERATED:
-            pixels = frame.pixels.copy() if pixel_format is PixelFormat.RGB8 else frame.pixels
-            self._warper.keep(frame.pixels, pose)
-        else:
-            pixels = self._warper.warp(
-                frame.pixels,
-                source=pose,
-                target=camera,
-                depth=frame.depth,
-                parts=frame.parts,
-                moved=self._motion.since(frame.chunk.places),
-            )
-            # Without depth only the turn is corrected: the picture still shows the place it was made for.
-            position = camera.position if frame.depth is not None else pose.position
-            pose = Pose(position=position, rotation=camera.rotation, vertical_fov_deg=camera.vertical_fov_deg)
-        chunk = frame.chunk
-        return _Picture(
-            pixels=encode_pixels(pixels, pixel_format, jpeg_quality),
-            pixel_format=pixel_format,
-            pose=pose,
-            chunk=chunk.number,
-            index=frame.index,
-            action=chunk.actions[frame.index],
-            steps=chunk.plan.steps,
-            rung=chunk.plan.rung,
-            newest_control_t_us=chunk.window.newest_control_t_us,
-            control_t_us=chunk.control_t_us,
-        )
-
-    def _held(self, camera: Pose, pixel_format: PixelFormat, jpeg_quality: int) -> _Picture:
-        last = self._last
-        if last is not None and last.pixel_format is pixel_format:
-            return last
-        # Nothing was sent yet (or in another format, before a resume): a neutral grey that claims to be no frame.
-        grey = np.full((self._info.frame_height, self._info.frame_width, 3), GREY, np.uint8)
-        return _Picture(
-            pixels=encode_pixels(grey, pixel_format, jpeg_quality),
-            pixel_format=pixel_format,
-            pose=camera,
-            chunk=-1,
-            index=0,
-            action="",
-            steps=(),
-            rung="",
-            newest_control_t_us=self._clock.now_us(),
-            control_t_us=-1,
-        )
 
 
 def _pose_of(control: Control) -> Pose:

@@ -91,7 +91,7 @@ class Server:
         self._big_due_us = 0
         self._players: dict[str, Player] = {}
         self._start: Start | None = None
-        self._unanswered: dict[str, tuple[Session, ControlAccepted]] = {}  # each session's newest control, by its id
+        self._unanswered: dict[str, tuple[Session, list[ControlAccepted]]] = {}  # controls taken in, by session id
 
     def stop(self) -> None:
         """Makes `run` return soon; for other threads and signal handlers."""
@@ -180,8 +180,8 @@ class Server:
     def _take_messages(self) -> None:
         """Handles the small messages that wait, as many as fit in a turn, and one big one when they are done.
 
-        Controls that come together are all taken in before the newest of each session is answered: a network that held
-        them up has made the others' answers worthless, and each would make the newest one's later.
+        Controls that come together are all taken in before any is answered: where there is no credit for all, the
+        newest get it, and each chunk asked for meanwhile knows what the player did last.
         """
         turn_ends_us = self._clock.now_us() + _TURN_US
         while (received := self._router.receive()) is not None:
@@ -195,7 +195,7 @@ class Server:
             if self._clock.now_us() >= turn_ends_us:
                 break
         for session, _ in tuple(self._unanswered.values()):
-            self._answer_newest(session)
+            self._answer(session)
         now_us = self._clock.now_us()
         if self._intake and (received is None or now_us >= self._big_due_us):
             self._big_due_us = now_us + _BIG_WAITS_US
@@ -229,7 +229,7 @@ class Server:
     def _send_all(self, addressed: Iterable[Addressed]) -> None:
         for each in addressed:
             if each.session is not None and not isinstance(each.output, ControlAccepted):
-                self._answer_newest(each.session)  # what was heard before this is answered before it
+                self._answer(each.session)  # what was heard before this is answered before it
             if isinstance(each.output, Send):
                 self._send(each.peer, each.session, each.output)
             elif each.session is not None:
@@ -257,7 +257,7 @@ class Server:
         match output:
             case ControlAccepted():
                 self._on_control(player, output)
-                self._unanswered[session.session_id] = session, output
+                self._unanswered.setdefault(session.session_id, (session, []))[1].append(output)
             case SceneAccepted(update=update):
                 player.change_scene(update)
                 if player.world is None:
@@ -287,14 +287,14 @@ class Server:
                 self._rings.forget(session.session_id)
                 del self._players[session.session_id]
 
-    def _answer_newest(self, session: Session) -> None:
-        """Answers a session's newest control, if it is not answered yet and there is credit."""
-        _, accepted = self._unanswered.pop(session.session_id, (session, None))
+    def _answer(self, session: Session) -> None:
+        """Answers the controls of a session that were taken in, as far as they still wait and there is credit."""
+        _, controls = self._unanswered.pop(session.session_id, (session, []))
         player = self._players.get(session.session_id)
-        if accepted is None or player is None or session.state is not SessionState.ACTIVE or not session.has_credit:
-            return
-        header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
-        self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
+        for accepted in controls:
+            if player is not None and session.awaits(accepted.control.seq):
+                header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
+                self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
 
     def _on_control(self, player: Player, accepted: ControlAccepted) -> None:
         self._release(player.push(accepted))

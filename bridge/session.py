@@ -181,6 +181,10 @@ class Session:
         """False: the newest control waits, and an answer to it need not be made."""
         return self._delivery.has_credit
 
+    def awaits(self, seq: int) -> bool:
+        """Whether the control `seq` can be answered now; else its answer need not be made."""
+        return self.state is SessionState.ACTIVE and self._delivery.awaits(seq)
+
     def answer(self, header: FrameHeader, pixels: Buffer) -> list[Output]:
         """Answers the control `header.seq` with a pose in our axes.
 

@@ -28,9 +28,7 @@ from bridge.engine_events import (
     WorldRefused,
     WorldSaved,
 )
-from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
-from bridge.link import Ended, EngineConfig, Inbox, Link, Wake
-from bridge.worker import (
+from bridge.engine_words import (
     Adopt,
     Attach,
     Began,
@@ -49,6 +47,8 @@ from bridge.worker import (
     Together,
     Unusable,
 )
+from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
+from bridge.link import Ended, EngineConfig, Inbox, Link, Wake
 
 _log = logging.getLogger(__name__)
 

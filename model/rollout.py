@@ -68,8 +68,8 @@ class Rollout:
         denoiser = runner.graphs.get(Graph.DENOISER)
         self._has_view = denoiser is not None and "latents_view" in denoiser.inputs
         latents = None if denoiser is None else denoiser.inputs.get("hidden_states")
-        self.denoises_together = latents is not None and latents.shape[0] is None
-        """Whether the denoiser takes several sessions' latents at once."""
+        self.denoises_together = latents is not None and latents.shape[0] is None and not self._has_view
+        """Whether the denoiser takes several sessions' latents at once; views have as many tokens as they have."""
         for name, indices in _history_indices(self._indices(new=1)).items():
             runner.bind_constant(Graph.DENOISER, name, indices)
 
@@ -154,8 +154,7 @@ class Rollout:
     def _kind(self, state: RolloutState, request: ChunkRequest) -> Hashable:
         """Chunks of one kind go through the denoiser together."""
         continues = state.continues and not request.cut
-        alone = id(request) if request.view is not None else None  # each has as many tokens as it has
-        return len(request.texts), request.steps, continues, request.first_stage is None, alone
+        return len(request.texts), request.steps, continues, request.first_stage is None
 
     def _prepared(self, state: RolloutState, request: ChunkRequest, watch: Stopwatch) -> _Prepared:
         """What stands before the noise: text and conditioning."""

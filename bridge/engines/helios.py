@@ -6,7 +6,7 @@ that knows the network, is in model/; where a model's files and runtime come fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,31 +27,26 @@ from bridge.engine import (
     State,
     StepAsked,
 )
+from bridge.engines.camera import CameraTelling, Said, view_arrays
 from bridge.engines.loading import ModelOptions, load_model
-from bridge.engines.worlds import World, Worlds
+from bridge.engines.worlds import Worlds
 from bridge.errors import EngineError, EngineIncompatible, StepFailed
 from bridge.pictures import frames_from_pictures
 from model.begun import BegunChunk
 from model.camera import Camera
 from model.camera_methods.clause import with_clause
 from model.camera_methods.method import AUTO, CameraMethod, choose
-from model.camera_methods.steering import Steering
-from model.camera_methods.warp import View, depth_of
-from model.conditioning import condition
 from model.errors import ModelError
 from model.history import HistoryView
 from model.loaded import LoadedModel
 from model.maps import DEFAULT_MAP, load_map
-from model.pictures import encoder_of
 from model.runners.base import OverlappingRunner
-from model.spec import Decode, Graph, ModelSpec
+from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, RolloutState
 
 _PROMPT = "prompt_utf8"
 TINY_DECODER = "tiny-decoder"
 MOST_TOGETHER = 4  # sessions whose chunks are denoised at once; what that is worth is measured as it is done
-_VIEW_FRAME, _VIEW_CAMERA = "view_frame", "view_camera"
-_VIEW_DEPTH_STEP_PX = 2
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
@@ -87,9 +82,8 @@ class HeliosEngine:
         self._default = load_map(DEFAULT_MAP)
         self._worlds = Worlds(self._default.blockout)
         self._latents_of = {spec.frames_in(latents): latents for latents in lengths}
-        self._steering = Steering(self._method, spec, encoder_of(spec, loaded.runner), threads=threads)
-        self._overlaps = isinstance(loaded.runner, OverlappingRunner) and not self._bends
-        self._guided = "frame_rays" in loaded.runner.graphs[Graph.DECODER].inputs
+        self._telling = CameraTelling(self._method, spec, loaded.runner, threads=threads)
+        self._overlaps = isinstance(loaded.runner, OverlappingRunner) and not self._telling.bends
         self._info = EngineInfo(
             model=spec.name,
             runner=loaded.runner_name,
@@ -128,7 +122,7 @@ class HeliosEngine:
         """A runner with static graphs makes one for each number of tokens; none shall be made while somebody plays."""
         spec, latents = self._spec, self._latents_of[frames]
         blank = np.zeros((1, spec.latent_channels, latents, spec.latent_height, spec.latent_width), np.float32)
-        for count in self._steering.token_counts(frames):
+        for count in self._telling.token_counts(frames):
             view = HistoryView(blank, np.arange(count, dtype=np.int64))
             request = ChunkRequest(texts=("",) * latents, steps=spec.stage_steps, view=view)
             self._rollout.chunk(state, request)
@@ -146,7 +140,7 @@ class HeliosEngine:
             state = self._rollout.open(start.seed, start.prompt, pictures)
         except ModelError as exc:
             raise EngineError(f"the session cannot be opened: {exc}") from exc
-        view = {} if pictures is None else self._view_arrays(pictures[-1], None)
+        view = {} if pictures is None or not self._telling.bends else view_arrays(pictures[-1], None)
         return state.to_arrays() | world.to_arrays() | _prompt_array(start.prompt) | view
 
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
@@ -179,7 +173,7 @@ class HeliosEngine:
         prompt = _prompt_of(state, window)
         cameras = self._cameras(window)
         try:
-            said = self._said(state, before, world, cameras, cut=window.cut)
+            said = self._telling.said(state, before, world, cameras, cut=window.cut)
             texts = self._texts(window, prompt, self._latents_of[plan.frames], said.clause)
             request = replace(
                 said.request,
@@ -201,9 +195,8 @@ class HeliosEngine:
         )
 
     def _begun(self, of: _Prepared, begun: BegunChunk) -> _Begun:
-        views = self._view_arrays if self._bends else None
-        texts = of.request.texts
-        return _Begun(self._spec, begun, of.extra, texts, of.said, of.cameras, views, overlaps=self._overlaps)
+        seen_from = of.cameras if self._telling.bends else None
+        return _Begun(self._spec, begun, of.extra, of.request.texts, of.said, seen_from, overlaps=self._overlaps)
 
     def hear(self, state: State, prompt: str | None, action: str) -> None:
         """A chunk of this session will soon be told `action`, under a new prompt or (None) the one in its state.
@@ -215,54 +208,13 @@ class HeliosEngine:
 
     def close(self) -> None:
         self._rollout.close()
-        self._steering.close()
+        self._telling.close()
         self._loaded.close()
 
     def _takes_tiny_decoder(self, plan: Plan) -> bool:
         """On its rung and all below it."""
         names = [rung.name for rung in self._info.rungs]
         return plan.rung in names[names.index(TINY_DECODER) :] if TINY_DECODER in names else False
-
-    @property
-    def _bends(self) -> bool:
-        """Whether a chunk begins with the last picture, so that a session has to remember it."""
-        return self._method in (CameraMethod.WARP_HISTORY, CameraMethod.LAYOUT)
-
-    def _said(self, state: State, before: World, world: World, cameras: Sequence[Camera], *, cut: bool) -> _Said:
-        """What the camera method tells the network of `cameras`. before: the world that the last picture shows."""
-        if self._method is CameraMethod.CHANNELS:
-            # A latent frame has four frames; the first of a chunk that decodes alone is the fourth of its own.
-            lead = 0 if self._spec.decode is Decode.STREAMING else self._spec.temporal_stride - 1
-            seen = condition(world.packed, [cameras[0]] * lead + list(cameras))
-            guide: dict[str, NDArray[np.generic]] = {"frame_rays": seen.frame_rays} if self._guided else {}
-            request = ChunkRequest(texts=(), steps=(), features={"rays": seen.rays, "flow": seen.flow}, guide=guide)
-            return _Said(request=request, depth=seen.depth[lead:], parts=world.ids[seen.part[lead:]])
-        last = self._last_view(state, before, cameras[0]) if self._bends and not cut else None
-        hints = self._steering.hints(world.packed if world.parts else None, cameras, last)
-        return _Said(
-            request=ChunkRequest(texts=(), steps=(), view=hints.view, first_stage=hints.first_stage),
-            depth=hints.depth,
-            parts=None if hints.part is None else world.ids[hints.part],
-            clause=hints.clause,
-        )
-
-    def _view_arrays(self, frame: NDArray[np.uint8], camera: Camera | None) -> dict[str, NDArray[np.generic]]:
-        """What a state holds of its newest picture. camera: None for one that the session began with."""
-        seen_from: list[float] = []
-        if camera is not None:
-            seen_from = [*camera.position, *camera.rotation, camera.vertical_fov_deg]
-        return {_VIEW_FRAME: frame.copy(), _VIEW_CAMERA: np.array(seen_from, np.float64)}
-
-    def _last_view(self, state: State, world: World, first: Camera) -> View | None:
-        """The newest picture; one that the session began with is what its `first` camera sees. None: there is none."""
-        if _VIEW_FRAME not in state:
-            return None
-        camera, stored = first, np.asarray(state[_VIEW_CAMERA], np.float64)
-        if len(stored):
-            position, rotation, fov = stored[:3], stored[3:7], float(stored[7])
-            camera = replace(first, position=position, rotation=rotation, vertical_fov_deg=fov)
-        depth = depth_of(world.packed, camera, step_px=_VIEW_DEPTH_STEP_PX) if world.parts else None
-        return View(frame=np.asarray(state[_VIEW_FRAME], np.uint8), camera=camera, depth=depth)
 
     def _texts(self, window: ControlWindow, prompt: str, latents: int, clause: str) -> tuple[str, ...]:
         """One text a latent frame: what its newest frame is told. clause: of the camera.
@@ -291,24 +243,13 @@ class HeliosEngine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
-    """What a camera method tells the network of a chunk: part of its request, and of its texts. depth, parts: of the
-    blockout at each frame, where the picture follows it."""
-
-    request: ChunkRequest
-    depth: NDArray[np.float32] | None
-    parts: NDArray[np.uint32] | None
-    clause: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
     """A chunk before its latents. extra: what the state after it holds beside the rollout's."""
 
     state: RolloutState
     request: ChunkRequest
     extra: State
-    said: _Said
+    said: Said
     cameras: Sequence[Camera]
 
 
@@ -321,16 +262,16 @@ class _Begun:
         begun: BegunChunk,
         extra: State,
         texts: tuple[str, ...],
-        said: _Said,
-        cameras: Sequence[Camera],
-        view_arrays: Callable[[NDArray[np.uint8], Camera], State] | None,
+        said: Said,
+        seen_from: Sequence[Camera] | None,
         *,
         overlaps: bool,
     ) -> None:
-        """extra: what the state after it holds beside the rollout's. view_arrays: what it holds of its newest frame.
-        overlaps: the runner decodes beside what it is asked next, and nothing else waits for the frames."""
+        """extra: what the state after it holds beside the rollout's. seen_from: the frames' cameras, where the state
+        holds its newest frame as well. overlaps: the runner decodes beside what it is asked next, and nothing else
+        waits for the frames."""
         self._spec, self._begun, self._texts = spec, begun, texts
-        self._extra, self._cameras, self._view_arrays = extra, cameras, view_arrays
+        self._extra, self._seen_from = extra, seen_from
         self._overlaps = overlaps and not begun.state.memory
         self.depth, self.parts = said.depth, said.parts
         self.actions = (texts[-1],) * spec.frames_in(len(texts))
@@ -380,7 +321,7 @@ class _Begun:
 
     def _state(self, rollout: RolloutState, frames: NDArray[np.uint8], shown: int) -> State:
         """The session's state after the first `shown` frames."""
-        view = {} if self._view_arrays is None else self._view_arrays(frames[shown - 1], self._cameras[shown - 1])
+        view = {} if self._seen_from is None else view_arrays(frames[shown - 1], self._seen_from[shown - 1])
         return {**rollout.to_arrays(), **self._extra, **view}
 
 

@@ -1,7 +1,7 @@
 """Plays a trace against the code that serves: session, player, conductor and ledger, on one fake clock.
 
 Only what touches the world is replaced: the network by the trace's delays, the engine process by its costs, the pixels
-by nothing. One server thread: whatever arrives while it is busy waits, and is taken in before the newest is answered.
+by nothing. One server thread: whatever arrives while it is busy waits, and is taken in before any is answered.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _Seat:
     player: Player
     outcome: Outcome
     pending: int = 0  # the control to send next
-    unanswered: tuple[ControlAccepted, Sent] | None = None
+    unanswered: list[tuple[ControlAccepted, Sent]] = field(default_factory=list)
     newest_read: int = -1
     last_camera_us: int = 0
 
@@ -150,7 +150,7 @@ class Simulation:
             while self._events and self._events[0][0] <= self._clock.now_us():
                 heapq.heappop(self._events)[2]()
             for seat in self._seats.values():
-                self._answer_newest(seat)
+                self._answer_waiting(seat)
             self._make_frames()
         for name, seat in self._seats.items():
             now_us = self._clock.now_us()
@@ -202,20 +202,21 @@ class Simulation:
         for output in seat.session.receive(control, now_us):
             if isinstance(output, ControlAccepted):
                 seat.player.push(output)
-                seat.unanswered = output, sent
+                seat.unanswered.append((output, sent))
         accounts = seat.session.accounts
         seat.outcome.totals_held &= sum(accounts.values()) == seat.session.ledger.controls == control.seq + 1
 
-    def _answer_newest(self, seat: _Seat) -> None:
-        if seat.unanswered is None or not seat.session.has_credit:
-            return
-        (accepted, sent), seat.unanswered = seat.unanswered, None
-        header, pixels = seat.player.answer(accepted, PixelFormat.RGB8)
-        self._clock.advance_us(_ANSWER_US[header.source])
-        for output in seat.session.answer(header, pixels):
-            if isinstance(output, Send) and isinstance(output.message, FrameHeader):
-                answered = self._answered(seat, output.message, self._clock.now_us() + sent.down_us)
-                self._at(answered.arrived_us, functools.partial(self._read, seat, answered))
+    def _answer_waiting(self, seat: _Seat) -> None:
+        controls, seat.unanswered = seat.unanswered, []
+        for accepted, sent in controls:
+            if not seat.session.awaits(accepted.control.seq):
+                continue
+            header, pixels = seat.player.answer(accepted, PixelFormat.RGB8)
+            self._clock.advance_us(_ANSWER_US[header.source])
+            for output in seat.session.answer(header, pixels):
+                if isinstance(output, Send) and isinstance(output.message, FrameHeader):
+                    answered = self._answered(seat, output.message, self._clock.now_us() + sent.down_us)
+                    self._at(answered.arrived_us, functools.partial(self._read, seat, answered))
 
     def _answered(self, seat: _Seat, header: FrameHeader, arrived_us: int) -> Answered:
         sent_us = header.t_us - CLIENT_CLOCK_US

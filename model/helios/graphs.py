@@ -95,10 +95,15 @@ def graphs_of(
     denoiser: MakeDenoiser = denoiser_graph,
 ) -> dict[str, TorchGraph]:
     """The graphs of networks by part. tiny: decodes in place of Wan's autoencoder. denoiser: in which form."""
-    vae = loaded[VAE]
+    return _named({**_common(spec, loaded, denoiser), **streaming_decoders(spec, loaded[VAE], tiny)})
+
+
+def streaming_decoders(spec: ModelSpec, vae: Any, tiny: TinyAutoencoder | None) -> dict[Graph, TorchGraph]:
+    """The graphs that decode a chunk latent frame by latent frame, its memory between them their own. tiny: decodes in
+    place of `vae`."""
     steps = _decoder_steps(spec, vae, tiny)
     memory = DecoderMemory(*_memory_of(spec, vae, tiny))
-    decoders = {
+    return {
         name: TorchGraph(
             module=StreamingDecoder(step, memory, first=name is Graph.DECODER_FIRST),
             inputs={"latents": _one_latent(spec)},
@@ -108,7 +113,6 @@ def graphs_of(
         )
         for name, step in steps.items()
     }
-    return _named({**_common(spec, loaded, denoiser), **decoders})
 
 
 def export_graphs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from model.decoding import Decoder
 from model.history import appended
 from model.loaded import LoadedModel
 from model.rollout import Rollout
+from model.spec import Graph
 from model.state import ChunkRequest, RolloutState
 
 LATENTS = 3
@@ -30,18 +31,24 @@ def rollout(loaded: LoadedModel) -> Rollout:
     return loaded.rollout(lambda: 0.0)
 
 
-def request(seed: int, latents: int = LATENTS) -> ChunkRequest:
-    """Noise where rays would be: the loop does not know what they mean."""
-    rng = np.random.default_rng(seed)
+@pytest.fixture(scope="module")
+def request_of(loaded: LoadedModel) -> Callable[[int], ChunkRequest]:
+    """Requests by seed: noise where rays would be, for the loop does not know what they mean."""
+    graphs = loaded.runner.graphs
 
-    def drawn(channels: int, height: int, width: int, *more: int) -> NDArray[np.float32]:
-        return rng.normal(0.0, 0.2, (1, channels, latents, height, width, *more)).astype(np.float32)
+    def drawn(graph: Graph, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+        return {
+            name: rng.normal(0.0, 0.2, [LATENTS if n is None else n for n in tensor.shape]).astype(np.float32)
+            for name, tensor in graphs[graph].inputs.items()
+            if name != "latents" and not name.startswith("memory_")
+        }
 
-    rays = drawn(46, 96, 160)
-    return ChunkRequest(
-        texts=("let it rain",) * latents, steps=(1, 1, 1), features={"rays": rays, "flow": drawn(4, 24, 40)},
-        guide={"frame_rays": rng.normal(0.0, 0.2, (1, 4, latents, 46, 96, 160)).astype(np.float32)},
-    )  # fmt: skip
+    def made(seed: int) -> ChunkRequest:
+        rng = np.random.default_rng(seed)
+        features, guide = drawn(Graph.CONDITIONER, rng), drawn(Graph.DECODER, rng)
+        return ChunkRequest(texts=("let it rain",) * LATENTS, steps=(1, 1, 1), features=features, guide=guide)
+
+    return made
 
 
 def same(a: RolloutState, b: RolloutState) -> None:
@@ -53,10 +60,14 @@ def same(a: RolloutState, b: RolloutState) -> None:
 
 @pytest.mark.parametrize(("latents", "taken"), [(1, False), (2, True)], ids=["before its frames", "after its frames"])
 def test_memory_and_history_are_those_of_a_chunk_that_ended_there(
-    loaded: LoadedModel, rollout: Rollout, latents: int, taken: bool
+    loaded: LoadedModel,
+    rollout: Rollout,
+    request_of: Callable[[int], ChunkRequest],
+    latents: int,
+    taken: bool,
 ) -> None:
-    _, before = rollout.chunk(rollout.open(5), request(0))
-    asked = request(1)
+    _, before = rollout.chunk(rollout.open(5), request_of(0))
+    asked = request_of(1)
     begun = rollout.begin(before, asked)
     frames = begun.result().frames if taken else None
     inside = begun.state_after(latents)
@@ -72,24 +83,26 @@ def test_memory_and_history_are_those_of_a_chunk_that_ended_there(
         assert np.array_equal(frames[: len(shown)], shown)
 
 
-def test_what_is_made_after_a_cut_knows_nothing_of_what_was_cut(rollout: Rollout) -> None:
+def test_what_is_made_after_a_cut_knows_nothing_of_what_was_cut(
+    rollout: Rollout, request_of: Callable[[int], ChunkRequest]
+) -> None:
     """Two chunks that differ past the cut alone lead to the same one after it; frames and state, bit for bit."""
-    _, before = rollout.chunk(rollout.open(5), request(0))
-    begun = rollout.begin(before, request(1))
+    _, before = rollout.chunk(rollout.open(5), request_of(0))
+    begun = rollout.begin(before, request_of(1))
     inside = begun.state_after(1)
-    first, after = rollout.chunk(inside, request(2))
+    first, after = rollout.chunk(inside, request_of(2))
     # The same state again, once the whole chunk has been decoded and another one made in between.
     begun.result()
-    rollout.chunk(begun.state, request(3))
-    second, after_again = rollout.chunk(begun.state_after(1), request(2))
+    rollout.chunk(begun.state, request_of(3))
+    second, after_again = rollout.chunk(begun.state_after(1), request_of(2))
     assert np.array_equal(first.frames, second.frames)
     same(after, after_again)
-    uncut, _ = rollout.chunk(begun.state, request(2))
+    uncut, _ = rollout.chunk(begun.state, request_of(2))
     assert not np.array_equal(first.frames, uncut.frames)
 
 
-def test_a_cut_after_all_its_frames_is_none(rollout: Rollout) -> None:
-    _, before = rollout.chunk(rollout.open(5), request(0))
-    begun = rollout.begin(before, request(1))
+def test_a_cut_after_all_its_frames_is_none(rollout: Rollout, request_of: Callable[[int], ChunkRequest]) -> None:
+    _, before = rollout.chunk(rollout.open(5), request_of(0))
+    begun = rollout.begin(before, request_of(1))
     begun.result()
     same(begun.state_after(LATENTS), begun.state)

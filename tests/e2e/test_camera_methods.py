@@ -18,7 +18,7 @@ import pytest
 from bridge import Camera, Client
 from bridge.cli_model import arguments_of
 from bridge.config import ModelForm, ServeConfig
-from bridge.engine import ControlWindow, FrameChunk, Pictures, Plan, SessionStart, State
+from bridge.engine import ControlWindow, FrameChunk, OverlappingStep, Pictures, Plan, SessionStart, State
 from bridge.engines.helios import HeliosEngine, create
 from bridge.errors import EngineIncompatible, EngineUnavailable
 from bridge.local import FREE_PORT, LocalService
@@ -160,18 +160,41 @@ def test_camera_channels_of_zero_weight_change_no_bit(helios_folder: Path, adapt
     wider.close()
 
 
+def _with_tiny_decoder(folder: Path, beside: Path) -> Path:
+    """The same checkpoint with random weights of the tiny decoder in it."""
+    from safetensors.torch import save_file
+
+    from model.autoencoder import TAEW2_1, TinyAutoencoder
+
+    for part in folder.iterdir():
+        (beside / part.name).symlink_to(part)
+    save_file(TinyAutoencoder(TAEW2_1).state_dict(), beside / "taew2_1.safetensors")
+    return beside
+
+
 @pytest.mark.parametrize("method", ["auto", "channels", "warp-history", "prompt"])
-def test_welcome_names_the_method_in_force(method: str, helios_folder: Path, adapter: Callable[[float], Path]) -> None:
+def test_welcome_names_the_method_in_force(
+    method: str, helios_folder: Path, adapter: Callable[[float], Path], tmp_path: Path
+) -> None:
     form = replace(SMALL, camera=method, adapter=adapter(0.3) if method == "channels" else None)
-    config = ServeConfig(bind=FREE_PORT, model=str(helios_folder), form=form)
+    if method == "auto":  # with the other decoder, too
+        helios_folder, form = _with_tiny_decoder(helios_folder, tmp_path), replace(form, decoder="tiny")
+    # bf16 is the GPU's form, over static graphs; with prompt alone the next chunk begins before this one's frames come.
+    precision = "bf16" if method in ("warp-history", "prompt") else "auto"
+    config = ServeConfig(bind=FREE_PORT, model=str(helios_folder), form=form, precision=precision)
+    decoder = "tiny" if form.decoder == "tiny" else "wan"
+    indices: set[int] = set()
     with LocalService(config) as service, Client(service.address) as client:
         assert client.welcome.camera_method == ("layout" if method == "auto" else method)
+        assert client.welcome.runner == f"torch {'fp32' if precision == 'auto' else precision} {decoder}"
         for _ in range(1500):
             frame = client.step(Camera(position=(0.0, 1.6, 5.0)), timeout_s=10.0)
-            if frame.header.chunk >= 1:
+            indices.add(frame.header.index)
+            if frame.header.chunk >= 2:
                 break
-            time.sleep(0.03)
-        assert frame.header.chunk >= 1
+            time.sleep(0.02)
+        assert frame.header.chunk >= 2
+        assert max(indices) >= 4  # frames of a chunk's second latent frame, which come after its first
         assert frame.pixels.std() > 1
 
 
@@ -208,3 +231,21 @@ def test_an_adapter_that_does_not_fit_is_refused_before_anything_is_read(helios_
         create(model=str(helios_folder), frame_size=(128, 64), adapter=path)
     with pytest.raises((EngineIncompatible, EngineUnavailable), match="cannot read the adapter"):
         create(model=str(helios_folder), frame_size=(128, 64), adapter=tmp_path / "none.safetensors")
+
+
+def test_what_is_after_a_chunk_is_known_before_its_frames_where_nothing_waits_for_them(helios_folder: Path) -> None:
+    form: dict[str, Any] = {"frame_size": (128, 64), "chunk_latents": (3,), "precision": "bf16"}
+    for camera, early in (("prompt", True), ("layout", False)):
+        engine = create(model=str(helios_folder), camera=camera, **form)
+        step_begun = engine.begin(begun(engine), window(9), Plan(frames=9, steps=(1, 1, 1), rung="full"))
+        assert isinstance(step_begun, OverlappingStep)
+        after = step_begun.after()
+        chunk, state = step_begun.finish()
+        assert (after is not None) is early
+        if after is not None:
+            assert state.keys() == after.state.keys()
+            assert sorted(after.earlier) == sorted(chunk.earlier) == [1, 5]
+            for name, array in state.items():
+                np.testing.assert_array_equal(after.state[name], array)
+            assert {"stage0", "stage1", "stage2"} <= after.stage_ms.keys()
+        engine.close()

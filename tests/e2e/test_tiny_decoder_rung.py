@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 
 from bridge.engines.helios import TINY_DECODER, HeliosEngine, create  # noqa: E402  # torch may be missing
 
-SMALL = {"frame_size": (128, 64), "chunk_latents": (1, 2, 3)}
+SMALL = {"frame_size": (128, 64), "chunk_latents": (1, 2, 3), "camera": "prompt"}  # no chunk begins with a picture
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,7 @@ def test_the_benchmark_runs_and_reports(
     ours, summary = report["ours"], report["summary"]
     assert ours["chunks"] == ours["overlapped_chunks"] == 2
     assert 0 < ours["chunk_ms"]["p50"] <= ours["chunk_ms"]["p90"]
+    assert 0 < ours["first_frame_ms"]["p50"] <= ours["chunk_ms"]["p50"]
     parts = sum(lap["p50"] for lap in ours["stage_ms"].values())
     assert parts == pytest.approx(ours["chunk_ms"]["p50"], rel=0.5)
     assert summary["frames_per_s"] == pytest.approx(report["chunk_frames"] / ours["chunk_ms"]["p50"] * 1e3)

@@ -203,9 +203,10 @@ def test_a_scene_arrives_in_our_axes(server: TinyServer) -> None:
     part = Part(id=3, shape=Shape.BOX, position=(1.0, 2.0, 3.0))
     with Client(server.address, axes="unity") as client:
         client.set_scene([part], prompt="a garden", seed=5)
-        client.update_scene(remove=[3])
+        client.update_scene(remove=[3], seed=6)
         client.step(Camera(position=(0.0, 0.0, 0.0)))
         assert [scene.update.replace for scene in server.scenes] == [True, False]
+        assert server.scenes[1].update.seed == 6
         first = server.scenes[0].update
         assert (first.add[0].position, first.prompt, first.seed) == ((1.0, 2.0, -3.0), "a garden", 5)
 

@@ -77,7 +77,7 @@ def test_late_answers_are_counted() -> None:
 
 
 def test_answers_to_nothing_are_ignored() -> None:
-    delivery = with_credit(2)
+    delivery = with_credit(1)
     delivery.accept(0, BUDGET_US)
     delivery.accept(1, BUDGET_US)
     assert not delivery.answer(frame(0))
@@ -98,8 +98,29 @@ def test_a_frame_that_could_not_be_handed_over_is_dropped_and_costs_no_credit() 
     assert (ledger.answered, ledger.held, ledger.late, ledger.dropped) == (0, 0, 0, 1)
 
 
-def test_a_control_whose_successor_is_answered_by_its_deadline_was_overtaken_and_counts_as_delivered() -> None:
+def test_of_controls_that_come_together_as_many_are_answered_as_there_is_credit_for() -> None:
     delivery = with_credit(2)
+    for seq in range(4):
+        delivery.accept(seq, BUDGET_US)
+    assert [delivery.awaits(seq) for seq in range(4)] == [False, False, True, True]
+    assert delivery.ledger.waiting == 2
+    assert delivery.answer(frame(2))
+    assert delivery.answer(frame(3))
+    accounts = delivery.accounts
+    assert (accounts[Account.OVERTAKEN], accounts[Account.GENERATED], accounts[Account.WAITING]) == (2, 2, 0)
+
+
+def test_an_answer_to_a_newer_control_is_one_to_all_that_wait() -> None:
+    delivery = with_credit(3)
+    for seq in range(3):
+        delivery.accept(seq, BUDGET_US)
+    assert delivery.answer(frame(2))
+    assert not delivery.answer(frame(1))
+    assert delivery.accounts[Account.OVERTAKEN] == 2
+
+
+def test_a_control_whose_successor_is_answered_by_its_deadline_was_overtaken_and_counts_as_delivered() -> None:
+    delivery = with_credit(1)
     for seq, deadline_us in enumerate((10, 20, 30)):
         delivery.accept(seq, deadline_us)
     assert delivery.accounts[Account.SUPERSEDED] == 2  # until one is answered
@@ -114,7 +135,7 @@ def test_a_control_whose_successor_is_answered_by_its_deadline_was_overtaken_and
 
 
 def test_a_frame_that_could_not_be_handed_over_overtook_nobody() -> None:
-    delivery = with_credit(2)
+    delivery = with_credit(1)
     delivery.accept(0, 10)
     delivery.accept(1, 10)
     delivery.answer(frame(1, sent_us=5))

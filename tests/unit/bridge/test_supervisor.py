@@ -12,9 +12,22 @@ from bridge import supervisor as module
 from bridge.clock import FakeClock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
 from bridge.engine_events import ChunkGrowing, ChunkMade, EngineDown, EngineUp, WorldOpened, WorldRefused
+from bridge.engine_words import (
+    Adopt,
+    Began,
+    Command,
+    Forget,
+    Growing,
+    Made,
+    Open,
+    Ready,
+    Refused,
+    Report,
+    Step,
+    Together,
+)
 from bridge.link import Ended, EngineConfig, Inbox, Wake
 from bridge.supervisor import EngineSupervisor, WantedStep
-from bridge.worker import Adopt, Began, Command, Forget, Growing, Made, Open, Ready, Refused, Report, Step, Together
 
 INFO = EngineInfo(
     model="t", runner="t", frame_width=4, frame_height=2, frames_per_chunk=(2,), depth_width=2, depth_height=1,

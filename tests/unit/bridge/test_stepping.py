@@ -21,9 +21,10 @@ from bridge.engine import (
     State,
     StepAsked,
 )
+from bridge.engine_words import Failed, Growing, Made, Report, Step
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.errors import StepFailed
-from bridge.worker import Failed, Growing, HandingOut, Made, Report, Step, make_chunk, make_together
+from bridge.stepping import HandingOut, make_chunk, make_together
 
 FRAMES = 9
 PLAN = Plan(frames=FRAMES, steps=(1, 1, 1), rung="full")

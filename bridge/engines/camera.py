@@ -1,0 +1,94 @@
+"""What a camera method tells the network of a chunk, and what a session remembers for it: its newest picture.
+
+Which methods there are and what each does is in `model.camera_methods`; here they meet the bridge's states and worlds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.engine import State
+from bridge.engines.worlds import World
+from model.camera import Camera
+from model.camera_methods.method import CameraMethod
+from model.camera_methods.steering import Steering
+from model.camera_methods.warp import View, depth_of
+from model.conditioning import condition
+from model.pictures import encoder_of
+from model.runners.base import ModuleRunner
+from model.spec import Decode, Graph, ModelSpec
+from model.state import ChunkRequest
+
+_VIEW_FRAME, _VIEW_CAMERA = "view_frame", "view_camera"
+_VIEW_DEPTH_STEP_PX = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a camera method tells the network of a chunk: part of its request, and of its texts. depth, parts: of the
+    blockout at each frame, where the picture follows it."""
+
+    request: ChunkRequest
+    depth: NDArray[np.float32] | None
+    parts: NDArray[np.uint32] | None
+    clause: str = ""
+
+
+class CameraTelling:
+    """One method for one model on one runner, for any number of sessions."""
+
+    def __init__(self, method: CameraMethod, spec: ModelSpec, runner: ModuleRunner, *, threads: int) -> None:
+        """threads: that cast and bend frames."""
+        self._method, self._spec = method, spec
+        self._steering = Steering(method, spec, encoder_of(spec, runner), threads=threads)
+        self._guided = "frame_rays" in runner.graphs[Graph.DECODER].inputs
+        self.bends = method in (CameraMethod.WARP_HISTORY, CameraMethod.LAYOUT)
+        """Whether a chunk begins with the last picture, so that a session has to remember it."""
+
+    def token_counts(self, frames: int) -> list[int]:
+        """How many tokens a view of `frames` frames can have."""
+        return self._steering.token_counts(frames)
+
+    def close(self) -> None:
+        self._steering.close()
+
+    def said(self, state: State, before: World, world: World, cameras: Sequence[Camera], *, cut: bool) -> Said:
+        """What the camera method tells the network of `cameras`. before: the world that the last picture shows."""
+        if self._method is CameraMethod.CHANNELS:
+            # A latent frame has four frames; the first of a chunk that decodes alone is the fourth of its own.
+            lead = 0 if self._spec.decode is Decode.STREAMING else self._spec.temporal_stride - 1
+            seen = condition(world.packed, [cameras[0]] * lead + list(cameras))
+            guide: dict[str, NDArray[np.generic]] = {"frame_rays": seen.frame_rays} if self._guided else {}
+            request = ChunkRequest(texts=(), steps=(), features={"rays": seen.rays, "flow": seen.flow}, guide=guide)
+            return Said(request=request, depth=seen.depth[lead:], parts=world.ids[seen.part[lead:]])
+        last = self._last_view(state, before, cameras[0]) if self.bends and not cut else None
+        hints = self._steering.hints(world.packed if world.parts else None, cameras, last)
+        return Said(
+            request=ChunkRequest(texts=(), steps=(), view=hints.view, first_stage=hints.first_stage),
+            depth=hints.depth,
+            parts=None if hints.part is None else world.ids[hints.part],
+            clause=hints.clause,
+        )
+
+    def _last_view(self, state: State, world: World, first: Camera) -> View | None:
+        """The newest picture; one that the session began with is what its `first` camera sees. None: there is none."""
+        if _VIEW_FRAME not in state:
+            return None
+        camera, stored = first, np.asarray(state[_VIEW_CAMERA], np.float64)
+        if len(stored):
+            position, rotation, fov = stored[:3], stored[3:7], float(stored[7])
+            camera = replace(first, position=position, rotation=rotation, vertical_fov_deg=fov)
+        depth = depth_of(world.packed, camera, step_px=_VIEW_DEPTH_STEP_PX) if world.parts else None
+        return View(frame=np.asarray(state[_VIEW_FRAME], np.uint8), camera=camera, depth=depth)
+
+
+def view_arrays(frame: NDArray[np.uint8], camera: Camera | None) -> dict[str, NDArray[np.generic]]:
+    """What a state holds of its newest picture. camera: None for one that the session began with."""
+    seen_from: list[float] = []
+    if camera is not None:
+        seen_from = [*camera.position, *camera.rotation, camera.vertical_fov_deg]
+    return {_VIEW_FRAME: frame.copy(), _VIEW_CAMERA: np.array(seen_from, np.float64)}
