@@ -25,6 +25,8 @@ class Graph(enum.StrEnum):
     DECODER_FIRST = "decoder_first"
     """Where there is one, it decodes a chunk's first latent frame, and `decoder` each one after it."""
     DECODER = "decoder"
+    ENCODER_FIRST = "encoder_first"
+    """Where there is one, it encodes a clip's first frame, and `encoder` each four after it."""
     ENCODER = "encoder"
 
 
