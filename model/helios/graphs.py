@@ -89,7 +89,13 @@ def graphs_of(
         )
         for name, step in steps.items()
     }
-    return _named({**_common(spec, loaded, denoiser), **decoders})
+    encoder = TorchGraph(
+        module=WanEncoder(vae),
+        inputs={"frames": torch.zeros(5, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)},
+        outputs=("mean", "std"),
+        dynamic_axes={"frames": {0: "frames"}},
+    )
+    return _named({**_common(spec, loaded, denoiser), Graph.ENCODER: encoder, **decoders})
 
 
 def export_graphs(
@@ -144,12 +150,6 @@ def _common(spec: ModelSpec, loaded: Mapping[str, Any], denoiser: MakeDenoiser) 
             dynamic_axes={},
         ),
         Graph.DENOISER: denoiser(loaded[TRANSFORMER], spec),
-        Graph.ENCODER: TorchGraph(
-            module=WanEncoder(loaded[VAE]),
-            inputs={"frames": torch.zeros(5, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)},
-            outputs=("mean", "std"),
-            dynamic_axes={"frames": {0: "frames"}},
-        ),
     }
 
 
