@@ -70,7 +70,7 @@ def wanted(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> np.
     made = frames("torch", helios_folder, tmp_path_factory.mktemp("torch") / "frames.npy")
     assert made.shape == (28, 64, 128, 3)
     assert made.std() > 5
-    assert np.abs(made[:14].astype(int) - made[14:]).mean() > 1  # the picture is seen
+    assert (np.abs(made[:14].astype(int) - made[14:]) > 1).mean() > 0.05  # the picture is seen
     return made
 
 
