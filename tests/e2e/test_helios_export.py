@@ -34,7 +34,7 @@ from bridge.engines.helios import create
 from bridge.messages import PixelFormat
 
 form = {"frame_size": (128, 64)} if RUNNER == "torch" else {}
-engine = create(model=FOLDER, runner=RUNNER, threads=1, chunk_latents=(2, 3), **form)
+engine = create(model=FOLDER, runner=RUNNER, threads=1, chunk_latents=(2, 3, 9), **form)
 assert engine.info.takes_pictures
 picture = np.random.default_rng(2).integers(0, 256, (64, 128, 3), dtype=np.uint8)
 starts = (None, Pictures(width=128, height=64, pixel_format=PixelFormat.RGB8, data=(picture.tobytes(),)))
