@@ -24,6 +24,7 @@ from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import SPEC_FILE, ModelSpec, write_spec
+from model.streaming import is_hollow
 from model.transformer import DenoiserGraph, Form
 from trt_build.calibrate import calibrated_scales
 from trt_build.cases import cases_of, profiles_of
@@ -136,17 +137,24 @@ def _replace(folder: Path, fresh: Path) -> None:
 def _exported_files(folder: Path) -> list[Path]:
     """What an earlier export left, by its own word: other files of the user's stay."""
     try:
-        graphs = read_manifest(folder).graphs.values()
+        graphs = list(read_manifest(folder).graphs.values())
     except BuildError:
-        graphs = ()
+        graphs = []
     names = [name for graph in graphs for name in (graph.file, graph.weights_file) if name]
     return [folder / name for name in (*_MAKE_IT_AN_EXPORT, *names)]
 
 
 def export_graph(graph: TorchGraph, path: Path, *, storage: Storage = Storage.FLOAT32) -> Written:
-    """Writes one graph for onnxruntime; its inputs and outputs keep their names."""
+    """Writes one graph for onnxruntime; its inputs and outputs keep their names.
+
+    Raises: BuildError: float16 storage of weights that are read from their files one at a time.
+    """
     if isinstance(graph.module, DenoiserGraph):
         graph = replace(graph, module=graph.module.in_form(Form.ONNXRUNTIME))
+    if any(is_hollow(weight) for weight in graph.module.parameters()):
+        if storage is not Storage.FLOAT32:
+            raise BuildError(f"weights of a Helios checkpoint are not stored as {storage}; leave --store out")
+        return write_graph(traced(graph, opset=ORT_OPSET), graph.module, path)
     model = onnx_ir.to_proto(traced(graph, opset=ORT_OPSET, optimise=True))
     if storage is Storage.FLOAT16:
         store_as_float16(model)

@@ -77,11 +77,12 @@ def wanted(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> np.
 def test_frames_are_torchs_and_nothing_needs_torch(
     tensorrt_world: Any, helios_export: Path, wanted: np.ndarray[Any, Any], tmp_path: Path
 ) -> None:
-    """Prompts, a start from a picture, chunks of two lengths: tokeniser, encoder and decoder with their memory."""
+    """Prompts, a start from a picture, chunks of two lengths: tokeniser, encoder and decoder with their memory. The
+    plans are stripped: they run only with the weights that serving takes from the export."""
     from trt_build.build import BuildOptions, build_model
 
     cache = EngineCache(tmp_path / "helios-bridge" / "engines")
-    build_model(helios_export, cache, HERE, BuildOptions(), out=io.StringIO())
+    build_model(helios_export, cache, HERE, BuildOptions(strip=True), out=io.StringIO())
     ours = frames("tensorrt", helios_export, tmp_path / "frames.npy", XDG_CACHE_HOME=str(tmp_path))
     assert np.abs(ours.astype(int) - wanted).max() <= 1  # a value between two levels
 
