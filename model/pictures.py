@@ -89,14 +89,29 @@ class PictureReader:
 
     def _drawn(self, frames: NDArray[np.uint8], seed: int, purpose: Purpose, *, chunk: int) -> Latents:
         """Normalised latents, drawn from the encoder's distribution."""
-        outputs = self._runner.run(Graph.ENCODER, {"frames": frames})
-        mean, std = (np.asarray(outputs[name], dtype=np.float32) for name in ("mean", "std"))
+        mean, std = self._encoded(frames)
         spec = self._spec
         wanted = (1, spec.latent_channels, 1 + (len(frames) - 1) // spec.temporal_stride, *mean.shape[3:])
         if mean.shape != wanted or std.shape != wanted:
             raise RunnerError(f"encoder must give mean and std of {wanted}, got {mean.shape} and {std.shape}")
         drawn = self._normal(seed=seed, chunk=chunk, stage=purpose.sample, shape=mean.shape)
         return np.asarray((mean + std * drawn - self._mean) * self._inv_std, dtype=np.float32)
+
+    def _encoded(self, frames: NDArray[np.uint8]) -> tuple[Latents, Latents]:
+        """Mean and standard deviation of a clip's latents, encoded at once or, by a runner that keeps the encoder's
+        memory, latent frame by latent frame."""
+        if Graph.ENCODER_FIRST not in self._runner.graphs:
+            parts = [self._runner.run(Graph.ENCODER, {"frames": frames})]
+        else:
+            parts = [self._runner.run(Graph.ENCODER_FIRST, {"frames": frames[:1]})]
+            stride = self._spec.temporal_stride
+            for start in range(1, len(frames), stride):
+                parts.append(self._runner.run(Graph.ENCODER, {"frames": frames[start : start + stride]}))
+        mean, std = (
+            np.concatenate([np.asarray(part[name], dtype=np.float32) for part in parts], axis=2)
+            for name in ("mean", "std")
+        )
+        return mean, std
 
     def _noised(self, latents: Latents, seed: int, purpose: Purpose, *, chunk: int) -> Latents:
         low, high = NOISE_SIGMA

@@ -28,6 +28,8 @@ class Graph(enum.StrEnum):
     TINY_DECODER_FIRST = "tiny_decoder_first"
     TINY_DECODER = "tiny_decoder"
     """Where there are these, they decode in place of those two, worse and far sooner."""
+    ENCODER_FIRST = "encoder_first"
+    """Where there is one, it encodes a clip's first frame, and `encoder` each four after it."""
     ENCODER = "encoder"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -44,6 +45,18 @@ def helios_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.helios_folder import write
 
     return write(tmp_path_factory.mktemp("helios"), shard_mb=0.2)
+
+
+@pytest.fixture(scope="session")
+def helios_export(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It, exported in float32 with TensorRT's operators, frames of 64 x 128. Nobody may change it."""
+    pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("exported") / "helios"
+    # In a process of its own: pytest keeps every line that torch's tracer logs, which takes longer than tracing.
+    command = [sys.executable, "-m", "trt_build", "export", "--model", str(helios_folder), "--size", "64x128",
+               "--precision", "fp32", "--target", "tensorrt", "--out", str(folder)]  # fmt: skip
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
+    return folder
 
 
 def _driver_has_a_device() -> bool:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except (BuildCancelled, KeyboardInterrupt) as exc:
-        print(f"trt_build: {exc or 'stopped'}", file=sys.stderr)
+        print(f"trt_build: {str(exc) or 'stopped'}", file=sys.stderr)
         return INTERRUPTED
     except ModelError as exc:
         print(f"trt_build: {exc}", file=sys.stderr)

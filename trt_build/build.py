@@ -5,11 +5,12 @@ Needs the tensorrt extra. Where plans are kept is the cache's business, what a t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsInt, TextIO
@@ -27,6 +28,8 @@ from trt_build.state import keys_of, tensorrt_export
 from trt_build.watched import run_watched
 
 _logger = logging.getLogger(__name__)
+_WRITING = "Writing the plan"
+_STOPPED = "the build was stopped; nothing of it was kept but kernel timings"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +129,34 @@ def _build_one(
         cache.check_room(0 if options.strip else graph.bytes, what=f"{key.graph_name}'s plan")
         began_s = clock()
         timings = cache.root / _timing_file(key)
-        plan = run_watched(
-            lambda progress: build_plan(file, graph.profiles, options, timings=timings, progress=progress),
-            title=key.graph_name, out=out, clock=clock,
-        )  # fmt: skip
-        entry = cache.store(key, memoryview(plan), options.traits, build_s=clock() - began_s)
+
+        def work(progress: BuildProgress) -> Entry:
+            plan = memoryview(build_plan(file, graph.profiles, options, timings=timings, progress=progress))
+            with _writing(progress, plan.nbytes) as advance:
+                return cache.store(key, plan, options.traits, build_s=clock() - began_s, advance=advance)
+
+        entry = run_watched(work, title=key.graph_name, out=out, clock=clock)
         say(f"built in {entry.build_s:.1f} s, {entry.plan_bytes / 1e6:.1f} MB: {entry.folder}")
         return entry
+
+
+@contextlib.contextmanager
+def _writing(progress: BuildProgress, nbytes: int) -> Iterator[Callable[[int], None]]:
+    """A plan's way to the disk as a phase like TensorRT's own: gives what is to be told each piece's bytes.
+
+    Raises: BuildCancelled: the progress was cancelled.
+    """
+    written = 0
+
+    def advance(piece_bytes: int) -> None:
+        nonlocal written
+        written += piece_bytes
+        if not progress.step(_WRITING, written - 1):
+            raise BuildCancelled(_STOPPED)
+
+    progress.start(_WRITING, None, nbytes)
+    yield advance
+    progress.finish(_WRITING)
 
 
 def build_plan(
@@ -162,7 +186,7 @@ def build_plan(
     if timings is not None and cache is not None:
         _save_timings(cache, timings)  # also those of a build that was stopped: it goes on faster next time
     if progress.cancelled:
-        raise BuildCancelled("the build was stopped; nothing of it was kept but kernel timings")
+        raise BuildCancelled(_STOPPED)
     if plan is None:
         raise BuildError(
             f"TensorRT {trt.__version__} builds no plan of {file}: {log.last_errors()}; if it lacks memory, give "

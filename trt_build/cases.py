@@ -31,7 +31,7 @@ def profiles_of(spec: ModelSpec, name: str, graph: TorchGraph) -> tuple[Profile,
 def cases_of(spec: ModelSpec, graphs: Mapping[str, TorchGraph]) -> list[Case]:
     """Every graph at the tuned size of every profile of it; a graph whose lengths are fixed once, as "fixed".
 
-    Float inputs are normal numbers, but for those that a graph's example has as zeros (a fresh memory).
+    Float inputs are normal numbers, a memory's too; pictures are noise.
     """
     cases = []
     for name, graph in graphs.items():
@@ -50,11 +50,11 @@ def cases_of(spec: ModelSpec, graphs: Mapping[str, TorchGraph]) -> list[Case]:
 
 
 def _drawn(example: torch.Tensor, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    if example.dtype == torch.uint8:
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     if not example.is_floating_point():
         if tuple(example.shape) == shape:
             return example
         first = int(example.flatten()[0])  # integer lengths that vary are consecutive places in time
         return torch.arange(first, first + int(np.prod(shape))).reshape(shape).to(example.dtype)
-    if not example.any():
-        return torch.zeros(shape)
     return torch.randn(shape, generator=generator)

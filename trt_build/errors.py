@@ -2,7 +2,7 @@
 
 ModelError
 └── BuildError        a step from weights to engines failed, or was asked for what it cannot do
-    ├── ExtraMissing    a package that this step needs is not installed; names the extra
+    ├── ExtraMissing    a package that this step needs is not installed or does not load; names the remedy
     ├── ExportError     an exported graph does not compute what its module does
     └── BuildCancelled  the user stopped a build; nothing of it is kept but the timings
 """
@@ -19,7 +19,7 @@ class BuildError(ModelError):
 
 
 class ExtraMissing(BuildError):
-    """A package is not installed; the message names the extra that brings it."""
+    """A package is not installed, or does not load; the message names what brings it."""
 
 
 class ExportError(BuildError):
@@ -33,12 +33,17 @@ class BuildCancelled(BuildError):
 def need(purpose: str, *modules: str, extra: str) -> None:
     """Checks that modules import, before the code that uses them is loaded.
 
-    Raises: ExtraMissing: one does not; the message reads "<purpose> needs <extra> (<why>); run `pip install ...`".
+    Raises: ExtraMissing: one does not; the message reads "<purpose> needs <extra> (<why>); run `pip install ...`", or
+    names the driver where the package is there and only its library is not.
     """
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as exc:
+            if extra == "tensorrt" and not isinstance(exc, ModuleNotFoundError):
+                raise ExtraMissing(
+                    f"{purpose} needs an NVIDIA driver: {module} does not load ({exc}); see whether `nvidia-smi` works"
+                ) from exc
             raise ExtraMissing(
                 f"{purpose} needs the {extra} extra ({exc}); run `pip install 'helios-bridge[{extra}]'`"
             ) from exc

@@ -54,7 +54,7 @@ class GraphSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSize:
-    """kept_bytes: what the decoder remembers on the GPU, twice, in float32; 0 where it is not known."""
+    """kept_bytes: what the autoencoder remembers on the GPU, twice, in float32; 0 where it is not known."""
 
     model: str
     precision: Precision
@@ -77,10 +77,12 @@ PARAMETERS = {
     Graph.DENOISER: 14_312_427_584,  # HeliosTransformer3DModel as diffusers has it by default
     Graph.DECODER_FIRST: 73_295_603,  # Wan 2.1's
     Graph.DECODER: 73_295_603,  # the same weights again, in a plan of their own
-    Graph.ENCODER: 53_596_928,
+    Graph.ENCODER_FIRST: 53_596_928,
+    Graph.ENCODER: 53_596_928,  # likewise
 }
 FP8_PARAMETERS = 14_050_918_400  # the weights of the denoiser blocks' linear layers
 DECODER_MEMORY = 581_099_520  # numbers that Wan's decoder remembers between two latent frames at 384x640
+ENCODER_MEMORY = 345_047_040  # and its encoder
 _WIDTH, _FEED_FORWARD = 5120, 13824
 _DECODER_CHANNELS = 96  # of Wan's decoder at full resolution
 _BYTES = {Precision.FP32: 4, Precision.BF16: 2, Precision.FP8: 2}
@@ -106,7 +108,9 @@ def known_sizes(model: str, precision: Precision) -> ModelSize:
         )
         for name in PARAMETERS
     ]  # fmt: skip
-    return ModelSize(model=model, precision=precision, graphs=tuple(graphs), kept_bytes=2 * 4 * DECODER_MEMORY)
+    return ModelSize(
+        model=model, precision=precision, graphs=tuple(graphs), kept_bytes=2 * 4 * (DECODER_MEMORY + ENCODER_MEMORY)
+    )
 
 
 def sizes_of_export(folder: Path) -> ModelSize:
@@ -149,8 +153,8 @@ def describe(size: ModelSize, gpu_name: str) -> str:
         f"disk: {_gb(size.weight_bytes)} of ONNX + {_gb(size.weight_bytes)} of plans = {_gb(2 * size.weight_bytes)} "
         f"(a build with --strip keeps the ONNX only)",
         f"GPU memory while serving: {_gb(size.weight_bytes)} of weights + {_gb(scratch)} of scratch "
-        f"(counted from the largest activations) + {_gb(size.kept_bytes)} of the decoder's memory = {_gb(resident)}: "
-        + ("fits" if short <= 0 else f"{_gb(short)} MISSING; build with --weight-streaming"),
+        f"(counted from the largest activations) + {_gb(size.kept_bytes)} of the autoencoder's memory = "
+        f"{_gb(resident)}: " + ("fits" if short <= 0 else f"{_gb(short)} MISSING; build with --weight-streaming"),
         f"time expected: up to {_time(build_s(size))}, not measured: reading and writing at 1 GB/s, and kernel timing "
         f"as for GPT-J-6B on an A100 (10 min a profile of 6 billion parameters); a second build reuses the timings",
     ]

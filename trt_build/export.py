@@ -23,13 +23,22 @@ from tqdm import tqdm
 from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
-from model.spec import ModelSpec, write_spec
+from model.spec import SPEC_FILE, ModelSpec, write_spec
+from model.streaming import is_hollow
 from model.transformer import DenoiserGraph, Form
 from trt_build.calibrate import calibrated_scales
 from trt_build.cases import cases_of, profiles_of
 from trt_build.compare import OutputError, compared
 from trt_build.errors import BuildError, ExportError
-from trt_build.manifest import ExportManifest, GraphExport, Profile, Target, write_manifest
+from trt_build.manifest import (
+    MANIFEST_FILE,
+    ExportManifest,
+    GraphExport,
+    Profile,
+    Target,
+    read_manifest,
+    write_manifest,
+)
 from trt_build.precision import in_precision
 from trt_build.simulate import runnable
 from trt_build.sources import Source
@@ -38,6 +47,7 @@ from trt_build.weights import INLINE_BYTES, Written, check_free_disk, weight_byt
 
 ORT_OPSET = 20  # the first with GELU as one operator
 FLOAT16_STORAGE_ERROR = 2e-2  # weights rounded to 11 bits, in units of max(1, largest value)
+_MAKE_IT_AN_EXPORT = (MANIFEST_FILE, SPEC_FILE)
 _SMALL = 1024  # numbers; smaller weights (biases, norms, tables) stay float32
 
 
@@ -73,14 +83,16 @@ class ExportConfig:
 
 
 def export_model(source: Source, folder: Path, config: ExportConfig, *, report: Callable[[str], None] = print) -> None:
-    """Writes every graph, spec.json and export.json into `folder`, all or nothing, after comparing each.
+    """Writes every graph, spec.json, what else serving reads and export.json into `folder`, after comparing each.
 
-    The source's modules are changed to `config.precision` in place.
+    What an earlier export left there goes. While files are changed there is no spec.json, without which nothing reads
+    the folder. The source's modules are changed to `config.precision` in place.
 
     Raises: ExportError: a graph's outputs differ from its module's by more than its precision explains.
-    BuildError: the disk is too small.
+    BuildError: the disk is too small. ModelError: the model lacks its tokeniser.
     """
     spec = source.spec
+    source.tokenize()  # first: it costs nothing, and may be what is missing
     profiles = {name: profiles_of(spec, name, graph) for name, graph in source.graphs.items()}
     largest_bytes = 4 if config.precision is Precision.FP32 else 2
     check_free_disk([graph.module for graph in source.graphs.values()], folder, largest_bytes=largest_bytes)
@@ -103,15 +115,46 @@ def export_model(source: Source, folder: Path, config: ExportConfig, *, report: 
             versions={"torch": torch.__version__, "onnx": onnx.__version__},
         )  # fmt: skip
         write_manifest(manifest, fresh)
-        folder.mkdir(exist_ok=True)
-        for file in fresh.iterdir():
-            shutil.move(file, folder / file.name)
+        for place, file in source.files.items():
+            (fresh / place).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, fresh / place)
+        _replace(folder, fresh)
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Moves an export into place: the files without which it is none go first and come last."""
+    folder.mkdir(exist_ok=True)
+    for file in _exported_files(folder):
+        file.unlink(missing_ok=True)
+    for file in sorted(fresh.rglob("*"), key=lambda file: file.name in _MAKE_IT_AN_EXPORT):
+        target = folder / file.relative_to(fresh)
+        if file.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            shutil.move(file, target)
+
+
+def _exported_files(folder: Path) -> list[Path]:
+    """What an earlier export left, by its own word: other files of the user's stay."""
+    try:
+        graphs = list(read_manifest(folder).graphs.values())
+    except BuildError:
+        graphs = []
+    names = [name for graph in graphs for name in (graph.file, graph.weights_file) if name]
+    return [folder / name for name in (*_MAKE_IT_AN_EXPORT, *names)]
 
 
 def export_graph(graph: TorchGraph, path: Path, *, storage: Storage = Storage.FLOAT32) -> Written:
-    """Writes one graph for onnxruntime; its inputs and outputs keep their names."""
+    """Writes one graph for onnxruntime; its inputs and outputs keep their names.
+
+    Raises: BuildError: float16 storage of weights that are read from their files one at a time.
+    """
     if isinstance(graph.module, DenoiserGraph):
         graph = replace(graph, module=graph.module.in_form(Form.ONNXRUNTIME))
+    if any(is_hollow(weight) for weight in graph.module.parameters()):
+        if storage is not Storage.FLOAT32:
+            raise BuildError(f"weights of a Helios checkpoint are not stored as {storage}; leave --store out")
+        return write_graph(traced(graph, opset=ORT_OPSET), graph.module, path)
     model = onnx_ir.to_proto(traced(graph, opset=ORT_OPSET, optimise=True))
     if storage is Storage.FLOAT16:
         store_as_float16(model)

@@ -20,22 +20,18 @@ from trt_build.errors import BuildError
 
 # diffusers' `_keep_in_fp32_modules`, but for history_key_scale, which follows the keys that it scales.
 _STAYS_FLOAT32 = frozenset({"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3", "rope"})
-_STAYS_EXACT = frozenset({"lookup"})
-"""Inputs that are places on a grid: bf16 tells only every third ray of 160 apart."""
 _CASTABLE = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class InBfloat16(nn.Module):
-    """A module with bf16 weights between float32 inputs and outputs; integers pass as they are, and so do the inputs
-    whose place is in `exact`."""
+    """A module with bf16 weights between float32 inputs and outputs; integers pass as they are."""
 
-    def __init__(self, module: nn.Module, exact: frozenset[int]) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module, self.exact = module, exact
+        self.module = module
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        cast = [place for place, x in enumerate(inputs) if x.dtype == torch.float32 and place not in self.exact]
-        given = self.module(*(x.to(torch.bfloat16) if place in cast else x for place, x in enumerate(inputs)))
+        given = self.module(*(x.to(torch.bfloat16) if x.dtype == torch.float32 else x for x in inputs))
         if isinstance(given, Tensor):
             return _widened(given)
         return tuple(_widened(x) for x in given)
@@ -58,8 +54,7 @@ def in_precision(
         return graph
     if not isinstance(module, DenoiserGraph):
         cast(module, torch.bfloat16)
-        exact = frozenset(place for place, name in enumerate(graph.inputs) if name in _STAYS_EXACT)
-        return replace(graph, module=InBfloat16(module, exact).eval())
+        return replace(graph, module=InBfloat16(module).eval())
     model = module.model
     if precision is Precision.BF16:
         cast(model, torch.bfloat16, stays=_STAYS_FLOAT32)

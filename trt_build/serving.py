@@ -33,7 +33,8 @@ def create(folder: Path, *, threads: int) -> TrtRunner:
 
 
 def open_plans(folder: Path) -> TrtRunner | None:
-    """For `verify`: the plans of an export, None if one of them is not built for this machine."""
+    """For `verify`: the plans of an export, an autoencoder's memory as inputs and outputs; None if one of them is not
+    built for this machine."""
     environment = this_environment("comparing plans")
     from model.runners.cuda import CudaDevice
 
@@ -46,12 +47,13 @@ def open_if_built(folder: Path, environment: BuildEnvironment, cache: EngineCach
     if len(entries) < len(states):
         device.close()
         return None
-    return opened(folder, entries, device)
+    return opened(folder, entries, device, keep_memory=False)
 
 
-def opened(folder: Path, entries: Mapping[str, Entry], device: Device) -> TrtRunner:
-    """A runner of the plans, which owns `device` from now on."""
-    return TrtRunner({name: plan_file(folder, name, entry) for name, entry in entries.items()}, device)
+def opened(folder: Path, entries: Mapping[str, Entry], device: Device, *, keep_memory: bool = True) -> TrtRunner:
+    """A runner of the plans, which owns `device` from now on. keep_memory: as `TrtRunner`'s."""
+    plans = {name: plan_file(folder, name, entry) for name, entry in entries.items()}
+    return TrtRunner(plans, device, keep_memory=keep_memory)
 
 
 def plan_file(folder: Path, name: str, entry: Entry) -> PlanFile:

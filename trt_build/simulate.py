@@ -28,7 +28,7 @@ def runnable(folder: Path, graphs: Iterable[str]) -> Iterator[OrtRunner]:
     with tempfile.TemporaryDirectory(prefix="helios-bridge-") as name:
         for graph in graphs:
             write_float32(folder / f"{graph}.onnx", Path(name) / f"{graph}.onnx")
-        runner = OrtRunner(Path(name), threads=_THREADS)
+        runner = OrtRunner(Path(name), threads=_THREADS, keep_memory=False)
         try:
             yield runner
         finally:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.demo.walks import walk_requests
 from model.helios.layout import TOKENIZER, is_helios_folder
 from model.reading import Tokenize
 from model.runners.torch import TorchGraph
-from model.spec import Graph, ModelSpec
+from model.spec import ModelSpec
 from model.state import ChunkRequest
 from trt_build.errors import BuildError
 
@@ -27,13 +27,15 @@ _HELIOS_PROMPTS = (
 class Source:
     """graphs: in float32, the caller's to change. requests: draws the chunks that calibration makes.
 
-    tokenize: makes the tokeniser that calibration needs, None where the spec names it.
+    tokenize: makes the tokeniser, None where the spec names it. files: what else serving reads, by its place in the
+    exported folder.
     """
 
     spec: ModelSpec
     graphs: Mapping[str, TorchGraph]
     requests: Callable[[], Sequence[ChunkRequest]]
     tokenize: Callable[[], Tokenize | None] = lambda: None
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 def load_source(model: str, *, decoder: str = "wan", size: tuple[int, int] | None = None) -> Source:
@@ -60,6 +62,7 @@ def _helios(folder: Path, decoder: str, size: tuple[int, int] | None) -> Source:
     from model.helios.layout import PARTS, Session, read_folder, spec_of
     from model.helios.parts import Dtype
     from model.helios.streamed import load_streamed
+    from model.helios.text import TOKENIZER_FILE, PromptTokenizer
 
     layout = read_folder(folder)
     spec = spec_of(layout, Session(frame_height=size[0], frame_width=size[1]) if size else None)
@@ -75,13 +78,8 @@ def _helios(folder: Path, decoder: str, size: tuple[int, int] | None) -> Source:
             for chunk in range(2)
         ]
 
-    def tokenize() -> Tokenize:
-        from model.helios.text import PromptTokenizer
-
-        return PromptTokenizer(folder / TOKENIZER)
-
-    graphs = export_graphs(spec, loaded, tiny)
-    # diffusers encodes in a Python loop over time, so that a graph has a fixed number of frames: a picture and the four
-    # after it. It is causal: the first latent frame is the picture's, whatever follows.
-    graphs[Graph.ENCODER] = replace(graphs[Graph.ENCODER], dynamic_axes={})
-    return Source(spec=spec, graphs=graphs, requests=requests, tokenize=tokenize)
+    return Source(
+        spec=spec, graphs=export_graphs(spec, loaded, tiny), requests=requests,
+        tokenize=lambda: PromptTokenizer(folder / TOKENIZER),
+        files={f"{TOKENIZER}/{TOKENIZER_FILE}": folder / TOKENIZER / TOKENIZER_FILE},
+    )  # fmt: skip

@@ -32,6 +32,8 @@ def run_watched(
     """Runs `work` to its end, drawing its progress. Returns what it returned, raises what it raised.
 
     The first Ctrl-C cancels the progress, which the work is expected to notice; the second leaves the process at once.
+
+    Raises: KeyboardInterrupt: the work was at its end already, and so did not notice.
     """
     progress = BuildProgress()
     display = ProgressDisplay(progress, out, clock, title=title)
@@ -46,7 +48,10 @@ def run_watched(
                 told = True
             display.draw()
         display.clear()
-    return future.result()
+    result = future.result()
+    if progress.cancelled:
+        raise KeyboardInterrupt  # nothing after it may begin
+    return result
 
 
 @contextlib.contextmanager

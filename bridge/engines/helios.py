@@ -367,8 +367,9 @@ def create(*, blend_chunks: int = 1, **settings: Any) -> HeliosEngine:
 
 def _takes_pictures(loaded: LoadedModel) -> bool:
     """Whether there is an encoder that takes an image as well as a clip."""
-    encoder = loaded.runner.graphs.get(Graph.ENCODER)
-    return encoder is not None and encoder.inputs["frames"].shape[0] is None
+    graphs = loaded.runner.graphs
+    encoder = graphs.get(Graph.ENCODER)
+    return encoder is not None and (Graph.ENCODER_FIRST in graphs or encoder.inputs["frames"].shape[0] is None)
 
 
 def _told(prompt: str, action: str) -> str:

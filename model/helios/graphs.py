@@ -1,7 +1,7 @@
 """A Helios folder as the graphs that the chunk loop drives, under the names of `model.spec.Graph`.
 
-`load_graphs` makes what a torch runner runs; `export_graphs` the same functions with the decoder's memory as inputs and
-outputs, for runtimes that keep it in buffers of their own. Needs the torch extra.
+`load_graphs` makes what a torch runner runs; `export_graphs` the same functions with the autoencoder's memory as inputs
+and outputs, for runtimes that keep it in buffers of their own. Needs the torch extra.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from model.helios.parts import Dtype, Report
 from model.helios.prompt_encoder import PromptEncoder
 from model.helios.streaming import DecoderMemory, StreamingDecoder
 from model.helios.tiny import TinyDecoderStep
-from model.helios.wan import WanDecoderStep, WanEncoder, memory_shapes
+from model.helios.wan import WanDecoderStep, WanEncoder, WanEncoderStep, encoder_memory_shapes, memory_shapes
 from model.runners.torch import TorchGraph
 from model.spec import Graph, ModelSpec
 from model.transformer import denoiser_graph
@@ -95,7 +95,14 @@ def graphs_of(
     denoiser: MakeDenoiser = denoiser_graph,
 ) -> dict[str, TorchGraph]:
     """The graphs of networks by part. tiny: decodes in place of Wan's autoencoder. denoiser: in which form."""
-    return _named({**_common(spec, loaded, denoiser), **streaming_decoders(spec, loaded[VAE], tiny)})
+    encoder = TorchGraph(
+        module=WanEncoder(loaded[VAE]),
+        inputs={"frames": torch.zeros(5, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)},
+        outputs=("mean", "std"),
+        dynamic_axes={"frames": {0: "frames"}},
+    )
+    decoders = streaming_decoders(spec, loaded[VAE], tiny)
+    return _named({**_common(spec, loaded, denoiser), Graph.ENCODER: encoder, **decoders})
 
 
 def streaming_decoders(spec: ModelSpec, vae: Any, tiny: TinyAutoencoder | None) -> dict[Graph, TorchGraph]:
@@ -119,7 +126,11 @@ def export_graphs(
     spec: ModelSpec, loaded: Mapping[str, Any], tiny: TinyAutoencoder | None = None
 ) -> dict[str, TorchGraph]:
     """As `graphs_of`, with the decoder's memory made visible: `decoder_first` gives `next_memory_*`, `decoder` takes
-    `memory_*` and gives `next_memory_*`; their `pixels` are (1, 3, T, H, W) in [-1, 1]."""
+    `memory_*` and gives `next_memory_*`; their `pixels` are (1, 3, T, H, W) in [-1, 1].
+
+    The encoder comes in two likewise: `encoder_first` for a clip's first frame, `encoder` for each four after it.
+    diffusers encodes in a Python loop over time, which no one graph of any length can hold.
+    """
     vae = loaded[VAE]
     shapes, dtype = _memory_of(spec, vae, tiny)
     memory = {f"memory_{index}": torch.zeros(shape, dtype=dtype) for index, shape in enumerate(shapes)}
@@ -132,7 +143,25 @@ def export_graphs(
         )
         for name, step in _decoder_steps(spec, vae, tiny).items()
     }
-    return _named({**_common(spec, loaded, denoiser_graph), **decoders})
+    return _named({**_common(spec, loaded, denoiser_graph), **decoders, **_encoder_steps(spec, vae)})
+
+
+def _encoder_steps(spec: ModelSpec, vae: Any) -> dict[Graph, TorchGraph]:
+    shapes = encoder_memory_shapes(vae, spec.frame_height, spec.frame_width)
+    memory = {f"memory_{index}": torch.zeros(shape, dtype=vae.dtype) for index, shape in enumerate(shapes)}
+    frames = torch.zeros(spec.temporal_stride, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)
+    return {
+        name: TorchGraph(
+            module=WanEncoderStep(vae, shapes, first=name is Graph.ENCODER_FIRST),
+            inputs=inputs,
+            outputs=("mean", "std", *(f"next_{key}" for key in memory)),
+            dynamic_axes={},
+        )
+        for name, inputs in {
+            Graph.ENCODER_FIRST: {"frames": frames[:1]},
+            Graph.ENCODER: {"frames": frames, **memory},
+        }.items()
+    }
 
 
 def _common(spec: ModelSpec, loaded: Mapping[str, Any], denoiser: MakeDenoiser) -> dict[Graph, TorchGraph]:
@@ -145,12 +174,6 @@ def _common(spec: ModelSpec, loaded: Mapping[str, Any], denoiser: MakeDenoiser) 
             dynamic_axes={},
         ),
         Graph.DENOISER: denoiser(loaded[TRANSFORMER], spec),
-        Graph.ENCODER: TorchGraph(
-            module=WanEncoder(loaded[VAE]),
-            inputs={"frames": torch.zeros(5, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)},
-            outputs=("mean", "std"),
-            dynamic_axes={"frames": {0: "frames"}},
-        ),
     }
 
 

@@ -1,19 +1,20 @@
-"""Wan's video autoencoder as graphs: decoding one latent frame at a time, encoding a picture or a clip.
+"""Wan's video autoencoder as graphs: one latent frame at a time, or a whole clip where the graph may be of any length.
 
-diffusers' `AutoencoderKLWan` holds the weights and stays the reference: its decoder is causal in time and keeps, for
-every convolution, the last two frames of what went in. Here that cache is explicit, always two frames long (zeros where
-there was nothing, which is what the convolutions pad with), so that the same function runs as a static graph, exports,
-and gives each latent frame's pictures as soon as they are made. Needs the torch extra.
+diffusers' `AutoencoderKLWan` holds the weights and stays the reference: it is causal in time and keeps, for every
+convolution, the last frames of what went in. Here that cache is explicit, always of one length (zeros where there was
+nothing, which is what the convolutions pad with), so that the same function runs as a static graph, exports, and gives
+each latent frame's pictures as soon as they are made. Needs the torch extra.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 _REPEATED = "Rep"  # diffusers' mark in the cache of a temporal upsampling that has seen the first latent frame only
@@ -52,24 +53,70 @@ class WanEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """frames: (1 + 4n, 8h, 8w, 3) uint8. Returns: mean, std (1, 16, 1 + n, h, w) float32, not normalised."""
-        # TensorRT takes 8-bit numbers into nothing but a cast
-        pixels = frames.to(torch.float32).permute(3, 0, 1, 2)[None] / 127.5 - 1
-        posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+        posterior = self.vae.encode(_pixels(frames).to(self.vae.dtype)).latent_dist
         return posterior.mean.float(), posterior.std.float()
 
 
-def memory_shapes(vae: AutoencoderKLWan, latent_height: int, latent_width: int) -> list[tuple[int, ...]]:
-    """(1, C, 2, rows, columns) of what each convolution of the decoder remembers, in the order of their use.
+class WanEncoderStep(nn.Module):
+    """A clip's first frame, or the next four -> their latent frame, and the memory that the next four continue."""
 
-    Found by decoding on the meta device until every cache is full.
-    """
-    with torch.device("meta"):
-        blank = AutoencoderKLWan.from_config(vae.config)
-    cache: list[Any] = [None] * blank._cached_conv_counts["decoder"]
-    for number in range(3):
+    def __init__(self, vae: AutoencoderKLWan, shapes: Sequence[tuple[int, ...]], *, first: bool) -> None:
+        """shapes: `encoder_memory_shapes`. first: of a clip; it needs no memory."""
+        super().__init__()
+        self.vae: Any = vae
+        self.first = first
+        self._shapes = tuple(shapes)
+
+    def forward(self, frames: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        """frames: (1 or 4, 8h, 8w, 3) uint8. Returns: mean, std (1, 16, 1, h, w) float32, not normalised, then the
+        memory in the order of the shapes."""
+        vae, count = self.vae, len(self._shapes)
+        cache: list[Any] = [None] * vae._cached_conv_counts["encoder"]
+        if not self.first:
+            cache[:count] = memory
+        pixels = _pixels(frames).to(vae.dtype)
+        hidden = vae.encoder(pixels, feat_cache=cache, feat_idx=[0])
+        posterior = DiagonalGaussianDistribution(vae.quant_conv(hidden))
+        after = [_full(kept, shape, hidden) for kept, shape in zip(cache[:count], self._shapes, strict=True)]
+        return (posterior.mean.float(), posterior.std.float(), *after)
+
+
+def memory_shapes(vae: AutoencoderKLWan, latent_height: int, latent_width: int) -> list[tuple[int, ...]]:
+    """(1, C, 2, rows, columns) of what each convolution of the decoder remembers, in the order of their use."""
+
+    def decode(blank: Any, number: int, cache: list[Any]) -> None:
         latents = torch.zeros(1, blank.config.z_dim, 1, latent_height, latent_width, device="meta")
         blank.decoder(latents, feat_cache=cache, feat_idx=[0], first_chunk=number == 0)
+
+    return _filled_shapes(vae, "decoder", decode)
+
+
+def encoder_memory_shapes(vae: AutoencoderKLWan, frame_height: int, frame_width: int) -> list[tuple[int, ...]]:
+    """The same of the encoder: (1, C, 1 or 2, rows, columns)."""
+
+    def encode(blank: Any, number: int, cache: list[Any]) -> None:
+        frames = torch.zeros(1, 3, 4 if number else 1, frame_height, frame_width, device="meta")
+        blank.encoder(frames, feat_cache=cache, feat_idx=[0])
+
+    return _filled_shapes(vae, "encoder", encode)
+
+
+def _filled_shapes(
+    vae: AutoencoderKLWan, half: str, run: Callable[[Any, int, list[Any]], None]
+) -> list[tuple[int, ...]]:
+    """Shapes of a half's caches, found by running it on the meta device until every one is full."""
+    with torch.device("meta"):
+        blank: Any = AutoencoderKLWan.from_config(vae.config)
+    cache: list[Any] = [None] * blank._cached_conv_counts[half]
+    for number in range(3):
+        run(blank, number, cache)
     return [tuple(kept.shape) for kept in itertools.takewhile(lambda kept: kept is not None, cache)]
+
+
+def _pixels(frames: Tensor) -> Tensor:
+    """(T, H, W, 3) uint8 -> (1, 3, T, H, W) float32 in [-1, 1]."""
+    # TensorRT takes 8-bit numbers into nothing but a cast
+    return frames.to(torch.float32).permute(3, 0, 1, 2)[None] / 127.5 - 1
 
 
 def _full(kept: Any, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
+from model.runners.kept import HostMemory, finished, kept_tensors, seen_from_outside
 from model.spec import Graph
 
 _PROVIDER = "CPUExecutionProvider"
@@ -46,10 +47,11 @@ class OrtRunner:
         threads: int,
         graph_threads: Mapping[str, int] | None = None,
         provide: Callable[[onnxruntime.SessionOptions], None] | None = None,
+        keep_memory: bool = True,
     ) -> None:
         """threads: that one graph may use at a time; graph_threads: other numbers for some graphs, by name.
 
-        provide: says on what a session runs; None means the CPU.
+        provide: says on what a session runs; None means the CPU. keep_memory: as `TrtRunner`'s; here it is the host's.
 
         Raises: RunnerError: no graphs there, or one does not load.
         """
@@ -58,7 +60,11 @@ class OrtRunner:
             raise RunnerError(f"no *.onnx file in {folder}; export a model with `python -m trt_build export`")
         by_graph = graph_threads or {}
         self._sessions = {file.stem: _session(file, by_graph.get(file.stem, threads), provide) for file in files}
-        self._graphs = {name: _signature(name, session) for name, session in self._sessions.items()}
+        own = {name: _signature(name, session) for name, session in self._sessions.items()}
+        kept = kept_tensors(own) if keep_memory else {}
+        self._outputs = {name: tuple(signature.outputs) for name, signature in own.items()}
+        self._graphs = {name: seen_from_outside(name, signature, kept) for name, signature in own.items()}
+        self._memory = HostMemory(kept)
         self._bound: dict[str, dict[str, NDArray[np.generic]]] = {name: {} for name in self._sessions}
 
     @property
@@ -69,11 +75,13 @@ class OrtRunner:
         signature = signature_of(self._graphs, graph)
         bound = self._bound[graph]
         check_inputs(graph, signature, inputs, bound)
+        taken = self._memory.taken_by(graph)
         try:
-            outputs = self._sessions[graph].run(None, {**bound, **inputs})
+            given = self._sessions[graph].run(None, {**bound, **inputs, **taken})
         except ORT_ERRORS as exc:
             raise RunnerError(f"{graph}: onnxruntime failed: {exc}") from exc
-        return dict(zip(signature.outputs, outputs, strict=True))
+        outputs = self._memory.keep(graph, dict(zip(self._outputs[graph], given, strict=True)))
+        return finished(outputs, signature)
 
     def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
         check_input(graph, signature_of(self._graphs, graph), name, array)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
 from model.runners.device import Bytes, Device
-from model.runners.kept import KeptMemory, finished, is_kept, kept_tensors, seen_from_outside
+from model.runners.kept import Kept, KeptMemory, finished, is_kept, kept_tensors, seen_from_outside
 from model.runners.trt_log import TensorRtLog
 from model.runners.trt_plan import REBUILD, LoadedPlan, PlanFile, Shape, load_plan
 
@@ -60,8 +60,11 @@ class _Graph:
 class TrtRunner:
     """Plans by graph name, on one GPU, which it owns. See `ModuleRunner` for the contract."""
 
-    def __init__(self, plans: Mapping[str, PlanFile], device: Device) -> None:
-        """Raises: RunnerError: a plan does not load on this GPU, or there is not enough memory for all of them."""
+    def __init__(self, plans: Mapping[str, PlanFile], device: Device, *, keep_memory: bool = True) -> None:
+        """keep_memory: False shows what an autoencoder remembers as inputs and outputs, for who compares graphs.
+
+        Raises: RunnerError: a plan does not load on this GPU, or there is not enough memory for all of them.
+        """
         self._device, self._log = device, TensorRtLog()
         self._graphs: dict[str, _Graph] = {}
         self._signatures: dict[str, GraphSignature] = {}
@@ -71,8 +74,8 @@ class TrtRunner:
                 runtime = trt.Runtime(self._log)
                 loaded = [load_plan(name, plan, runtime, self._log, device) for name, plan in plans.items()]
                 self._share_scratch(loaded)
-                kept = kept_tensors({plan.graph: plan.signature for plan in loaded})
-                self._kept = KeptMemory({name: self._make_pair(name, tensor) for name, tensor in kept.items()})
+                kept = kept_tensors({plan.graph: plan.signature for plan in loaded}) if keep_memory else {}
+                self._kept = KeptMemory({pair: self._make_pair(pair, tensors) for pair, tensors in kept.items()})
                 self._graphs = {plan.graph: _Graph(plan, self._make_tensors(plan, kept)) for plan in loaded}
         except BaseException:
             self.close()
@@ -167,12 +170,15 @@ class TrtRunner:
         for plan in plans:
             plan.context.set_device_memory(scratch, largest)
 
-    def _make_pair(self, name: str, tensor: TensorSignature) -> tuple[int, int]:
-        nbytes = math.prod(n for n in tensor.shape if n is not None) * np.dtype(tensor.dtype).itemsize
-        what = f"the decoder's {name}"
-        return self._device.allocate(nbytes, what=what), self._device.allocate(nbytes, what=what)
+    def _make_pair(self, graph: str, tensors: Mapping[str, TensorSignature]) -> dict[str, tuple[int, int]]:
+        made = {}
+        for name, tensor in tensors.items():
+            nbytes = math.prod(n for n in tensor.shape if n is not None) * np.dtype(tensor.dtype).itemsize
+            what = f"the {graph}'s {name}"
+            made[name] = (self._device.allocate(nbytes, what=what), self._device.allocate(nbytes, what=what))
+        return made
 
-    def _make_tensors(self, plan: LoadedPlan, kept: Mapping[str, TensorSignature]) -> dict[str, _Tensor]:
+    def _make_tensors(self, plan: LoadedPlan, kept: Kept) -> dict[str, _Tensor]:
         """For all inputs and outputs but those that are kept, which never leave the device."""
         largest = {name: _largest(name, signature, plan) for name, signature in plan.signature.inputs.items()}
         largest |= self._largest_outputs(plan)

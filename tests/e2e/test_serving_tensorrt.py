@@ -28,21 +28,8 @@ ROOT = Path(__file__).parents[2]
 HERE = BuildEnvironment(tensorrt="11.4.0", gpu="NVIDIA H100", compute_capability="9.0", driver="580.65.06")
 
 SERVE = """
-import sys, types
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "diffusers", "transformers", "onnx", "safetensors"):
-            raise ImportError(f"{name} is blocked")
-sys.meta_path.insert(0, Refuse())
-from tests.tensorrt_api import fake_device, fake_tensorrt
-sys.modules["tensorrt"] = fake_tensorrt
-sys.modules["pycuda"] = sys.modules["pycuda.driver"] = types.ModuleType("pycuda.driver")
-large = fake_device.DeviceIdentity(
-    name="NVIDIA H100", compute_capability="9.0", driver="580.65.06", total_bytes=1 << 32
-)
-sys.modules["model.runners.cuda"] = types.SimpleNamespace(
-    CudaDevice=lambda: fake_device.FakeDevice(large), identify=lambda: large
-)
+import sys
+import tests.tensorrt_api.installed
 import numpy as np
 from bridge.engine import ControlWindow, Plan, SessionStart
 from bridge.engines.helios import create

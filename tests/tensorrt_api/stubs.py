@@ -69,7 +69,7 @@ def parsable(text: str) -> str:
 
     It writes C++ parameter names (`in`) and orders of defaults that Python does not have. The first are renamed; a
     method that still does not parse keeps its name and loses its signature (none that this project calls does, which
-    `test_signatures.py` checks).
+    `tests/contract/test_tensorrt_names.py` checks).
     """
     lines = [_NOT_A_NAME.sub("in_", line) for line in text.splitlines()]
     while True:

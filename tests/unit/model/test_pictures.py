@@ -93,3 +93,33 @@ def test_pictures_that_do_not_fit_are_refused(pictures: NDArray[np.uint8], named
 def test_a_model_without_an_encoder_says_so() -> None:
     with pytest.raises(ModelError, match="begins with text alone"):
         reader(able=False).read(clip(1), seed=0)
+
+
+class SteppingEncoder(Encoder):
+    """As a graph that is exported in two: a frame, then four at a time; each continues the one before."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[str, int]] = []
+
+    @property
+    def graphs(self) -> Mapping[str, GraphSignature]:
+        return {
+            name: GraphSignature({"frames": TensorSignature("uint8", (frames, HEIGHT, WIDTH, 3))}, {})
+            for name, frames in (("encoder_first", 1), ("encoder", 4))
+        }
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        frames = np.asarray(inputs["frames"])
+        self.runs.append((graph, len(frames)))
+        return super().run(graph, {"frames": frames[:1] if graph == "encoder_first" else frames[3:]})
+
+
+def test_an_encoder_in_two_graphs_is_run_latent_frame_by_latent_frame() -> None:
+    """A chunk of two latent frames is five pictures; in both encoders a latent frame is its last picture's level."""
+    stepping = SteppingEncoder()
+    video = clip(*range(10, 110, 10))
+    ours = PictureReader(SPEC, stepping, philox_normal, philox_uniform).read(video, seed=3)
+    wanted = reader().read(video, seed=3)
+    np.testing.assert_array_equal(ours.history, wanted.history)
+    np.testing.assert_array_equal(ours.prefix, wanted.prefix)
+    assert stepping.runs == [("encoder_first", 1), *[("encoder_first", 1), ("encoder", 4)] * 2]

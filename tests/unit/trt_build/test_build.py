@@ -188,6 +188,26 @@ def test_ctrl_c_at_any_step_stops_and_leaves_nothing(
     assert len(entries) == 1
 
 
+def test_ctrl_c_while_the_plan_is_written_leaves_nothing(
+    build: Callable[..., Any], cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = BuildProgress.step
+
+    def interrupt(self: BuildProgress, name: str, done: int) -> bool:
+        if name == "Writing the plan":
+            self.cancel()
+        return step(self, name, done)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BuildProgress, "step", interrupt)
+        with pytest.raises(BuildCancelled, match="nothing of it was kept"):
+            build()
+    assert cache.entries() == []
+    assert not [path.name for path in cache.root.iterdir() if path.is_dir()]
+    _, said = build()
+    assert "scale: Writing the plan done after 0:00" in said
+
+
 @pytest.mark.parametrize("at", STEPS, ids=[f"{name} {step}" for name, step in STEPS])
 def test_a_crash_at_any_step_leaves_nothing(
     build: Callable[..., Any], tensorrt_world: Any, cache: EngineCache, at: tuple[str, int]

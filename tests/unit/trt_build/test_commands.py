@@ -30,6 +30,26 @@ def test_without_tensorrt_one_line_names_the_extra(
     assert error.count("\n") == 1
 
 
+def test_without_a_driver_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What pycuda's import raises where it is installed and libcuda is not."""
+    (tmp_path / "tensorrt.py").write_text("")
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").write_text("")
+    (tmp_path / "pycuda" / "driver.py").write_text("raise ImportError('libcuda.so.1: cannot open shared object file')")
+    for name in ("tensorrt", "pycuda", "pycuda.driver"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["build", "DIR"]) == 2
+    assert capsys.readouterr().err == (
+        "trt_build: build needs an NVIDIA driver: pycuda.driver does not load (libcuda.so.1: cannot open shared object "
+        "file); see whether `nvidia-smi` works\n"
+    )
+    for name in ("tensorrt", "pycuda", "pycuda.driver"):
+        sys.modules.pop(name, None)
+
+
 def test_list_tells_plans_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = EngineCache(tmp_path)
     cache.store(KEY, memoryview(b"x" * 5_000_000), PlanTraits(stripped=True), build_s=1)

@@ -11,7 +11,16 @@ import pytest
 from model.precision import Precision
 from model.spec import Graph
 from trt_build.__main__ import main
-from trt_build.estimate import DECODER_MEMORY, FP8_PARAMETERS, HELIOS_14B, PARAMETERS, build_s, describe, known_sizes
+from trt_build.estimate import (
+    DECODER_MEMORY,
+    ENCODER_MEMORY,
+    FP8_PARAMETERS,
+    HELIOS_14B,
+    PARAMETERS,
+    build_s,
+    describe,
+    known_sizes,
+)
 
 
 def test_it_prints_a_plan_without_weights_tensorrt_or_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,9 +97,13 @@ def test_the_parameters_are_counted_right() -> None:
     assert count(denoiser) == PARAMETERS[Graph.DENOISER]
     assert count(autoencoder.decoder, autoencoder.post_quant_conv) == PARAMETERS[Graph.DECODER]
     assert count(autoencoder.encoder, autoencoder.quant_conv) == PARAMETERS[Graph.ENCODER]
-    from model.helios.wan import memory_shapes
+    assert PARAMETERS[Graph.DECODER_FIRST] == PARAMETERS[Graph.DECODER]
+    assert PARAMETERS[Graph.ENCODER_FIRST] == PARAMETERS[Graph.ENCODER]
+    from model.helios.wan import encoder_memory_shapes, memory_shapes
 
     remembered = memory_shapes(autoencoder, HELIOS_14B.latent_height, HELIOS_14B.latent_width)
     assert sum(math.prod(shape) for shape in remembered) == DECODER_MEMORY
+    remembered = encoder_memory_shapes(autoencoder, HELIOS_14B.frame_height, HELIOS_14B.frame_width)
+    assert sum(math.prod(shape) for shape in remembered) == ENCODER_MEMORY
     linear = [layer.weight.numel() for layer in denoiser.blocks.modules() if isinstance(layer, torch.nn.Linear)]
     assert sum(linear) == FP8_PARAMETERS

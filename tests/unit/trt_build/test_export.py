@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,6 +134,33 @@ def test_a_model_folder_has_every_graph_its_spec_and_its_manifest(tmp_path: Path
     assert manifest.graphs["a"].bytes == (tmp_path / "out" / "a.onnx").stat().st_size
     assert manifest.graphs["a"].profiles[0].shapes["x"].max == (9, 64)
     assert [line.split(":")[0] for line in lines] == ["a", "b"]
+
+
+def test_another_export_takes_the_place_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first left goes, the user's own files stay, and half of a second one is no export."""
+    from trt_build import export
+
+    out, config = tmp_path / "out", export.ExportConfig(model="small")
+    words = tmp_path / "tokenizer.json"
+    words.write_text("{}")
+
+    def write(**graphs: Any) -> None:
+        given = replace(source(**graphs), files={"tokenizer/tokenizer.json": words})
+        export.export_model(given, out, config, report=lambda _: None)
+
+    write(a=small_graph(linear()), b=small_graph(torch.nn.ReLU()))
+    (out / "mine.onnx").write_bytes(b"the user's")
+    write(b=small_graph(linear()))
+    assert sorted(os.listdir(out)) == ["b.onnx", "export.json", "mine.onnx", "spec.json", "tokenizer"]
+    assert os.listdir(out / "tokenizer") == ["tokenizer.json"]
+
+    def full(file: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export.shutil, "move", full)
+    with pytest.raises(OSError, match="No space"):
+        write(b=small_graph(linear()))
+    assert sorted(os.listdir(out)) == ["mine.onnx", "tokenizer"]
 
 
 def test_inputs_share_a_length_and_a_variadic_forward_takes_the_rest(tmp_path: Path) -> None:

@@ -14,22 +14,43 @@ pytest.importorskip("diffusers")
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 
-def test_every_graph_of_a_helios_folder_is_exact_in_float32(helios_folder: Path, tmp_path: Path) -> None:
-    from trt_build.export import ExportConfig, export_model
-    from trt_build.manifest import Target
-    from trt_build.sources import load_source
+def test_every_graph_of_a_helios_folder_is_exact_in_float32(helios_export: Path) -> None:
     from trt_build.verify import verify
 
-    config = ExportConfig(model=str(helios_folder), target=Target.TENSORRT)
-    export_model(load_source(str(helios_folder), size=(64, 128)), tmp_path / "out", config, report=lambda _: None)
-    verification = verify(tmp_path / "out", open_plans=lambda _: None)
+    verification = verify(helios_export, open_plans=lambda _: None)
     assert verification.passed
     found = {(error.graph, error.case) for error in verification.errors}
     assert found == {
-        *((graph, "fixed") for graph in ("text_encoder", "encoder", "decoder_first", "decoder")),
+        *((graph, "fixed") for graph in ("text_encoder", "encoder_first", "encoder", "decoder_first", "decoder")),
         *(("denoiser", f"stage{stage}") for stage in range(3)),
     }
     assert max(error.max_error / max(1.0, error.largest) for error in verification.errors) <= 1e-4
+
+
+def test_a_streamed_weight_is_in_onnxruntimes_graphs_too(helios_folder: Path, tmp_path: Path) -> None:
+    """Their operators are others, and so is the way they are written; the largest networks are the streamed ones."""
+    from model.runners.ort import OrtRunner
+    from model.runners.torch import TorchRunner
+    from model.spec import Graph
+    from model.streaming import is_hollow
+    from trt_build.cases import cases_of
+    from trt_build.compare import compared
+    from trt_build.errors import BuildError
+    from trt_build.export import Storage, export_graph
+    from trt_build.sources import load_source
+
+    source = load_source(str(helios_folder), size=(64, 128))
+    streamed = {name: source.graphs[name] for name in (Graph.TEXT_ENCODER, Graph.DENOISER)}
+    for name, graph in streamed.items():
+        assert any(is_hollow(weight) for weight in graph.module.parameters())
+        export_graph(graph, tmp_path / f"{name}.onnx")
+    runners = {"onnxruntime": OrtRunner(tmp_path, threads=1), "torch": TorchRunner(streamed)}
+    precision = dict.fromkeys(streamed, Precision.FP32)
+    errors = compared(cases_of(source.spec, streamed), runners, reference="torch", precision=precision)
+    assert len(errors) == 4
+    assert max(error.max_error / max(1.0, error.largest) for error in errors) <= 1e-4
+    with pytest.raises(BuildError, match="not stored as float16"):
+        export_graph(streamed[Graph.DENOISER], tmp_path / "half.onnx", storage=Storage.FLOAT16)
 
 
 def test_calibration_sees_every_site_of_every_layer(helios_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -82,6 +83,22 @@ def test_a_build_that_fails_or_is_stopped_ends_serving(folder: Path, monkeypatch
     status.returncode = 130
     with pytest.raises(KeyboardInterrupt):
         plans.make_ready(str(folder), build=True)
+
+
+def test_ctrl_c_is_left_to_the_builder_and_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)  # both get it; the builder saves its timings and ends
+        ended.append(command)
+        return SimpleNamespace(returncode=130)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        plans.make_ready(str(folder), build=True)
+    assert len(ended) == 1
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_tensorrt_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

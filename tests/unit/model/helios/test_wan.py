@@ -105,6 +105,26 @@ def test_encoding_equals_the_reference(vae: Any, frames: int) -> None:
     torch.testing.assert_close(std, wanted.std, rtol=0, atol=1e-5)
 
 
+def test_encoding_latent_frame_by_latent_frame_equals_the_reference(vae: Any) -> None:
+    from model.helios.wan import WanEncoderStep, encoder_memory_shapes
+
+    video = torch.randint(
+        0, 256, (13, 8 * HEIGHT, 8 * WIDTH, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
+    )
+    shapes = encoder_memory_shapes(vae, 8 * HEIGHT, 8 * WIDTH)
+    means, stds, memory = [], [], []
+    with torch.no_grad():
+        for number, frames in enumerate(video.split((1, 4, 4, 4))):
+            mean, std, *memory = WanEncoderStep(vae, shapes, first=number == 0)(frames, *memory)
+            assert [tuple(m.shape) for m in memory] == shapes
+            means.append(mean)
+            stds.append(std)
+        wanted = vae.encode(video.permute(3, 0, 1, 2)[None].float() / 255 * 2 - 1).latent_dist
+    torch.testing.assert_close(torch.cat(means, dim=2), wanted.mean, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(stds, dim=2), wanted.std, rtol=0, atol=1e-5)
+    assert wanted.mean[:, :, 1:].std() > 1e-3
+
+
 def test_the_tiny_decoder_gives_its_own_videos_last_frames() -> None:
     """A chunk's frames are TAEHV's for the same normalised latents without its first three."""
     from model.autoencoder import AutoencoderConfig, TinyAutoencoder

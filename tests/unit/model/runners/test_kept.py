@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import RunnerError
 from model.runners.base import GraphSignature, TensorSignature
-from model.runners.kept import KeptMemory, frames_from_pixels, kept_tensors, seen_from_outside
+from model.runners.kept import HostMemory, KeptMemory, frames_from_pixels, kept_tensors, seen_from_outside
 
 MEMORY = TensorSignature("float32", (1, 8, 2, 4, 4))
 LATENTS = TensorSignature("float32", (1, 16, 1, 4, 4))
@@ -24,7 +24,7 @@ def graphs(**given: TensorSignature) -> dict[str, GraphSignature]:
 
 
 def test_only_a_model_with_a_first_decoder_keeps_memory() -> None:
-    assert kept_tensors(graphs()) == {"memory_0": MEMORY}
+    assert kept_tensors(graphs()) == {"decoder": {"memory_0": MEMORY}}
     streaming = graphs()
     del streaming["decoder_first"]  # the demo model's memory belongs to a session
     assert kept_tensors(streaming) == {}
@@ -46,10 +46,8 @@ def test_callers_meet_latents_and_frames() -> None:
 
 
 def test_a_run_reads_what_the_one_before_wrote() -> None:
-    kept, names = (
-        KeptMemory({"memory_0": (100, 200)}),
-        {"memory_0": MEMORY, "next_memory_0": MEMORY, "latents": LATENTS},
-    )
+    kept = KeptMemory({"decoder": {"memory_0": (100, 200)}, "encoder": {"memory_0": (300, 400)}})
+    names = {"memory_0": MEMORY, "next_memory_0": MEMORY, "latents": LATENTS}
     wrote = kept.addresses_of("decoder_first", names)["next_memory_0"]
     kept.advance("decoder_first")
     for _ in range(3):
@@ -57,9 +55,27 @@ def test_a_run_reads_what_the_one_before_wrote() -> None:
         assert addresses["memory_0"] == wrote
         assert addresses["next_memory_0"] != wrote
         wrote = addresses["next_memory_0"]
-        kept.advance("text_encoder")  # another graph between changes nothing
+        for other in ("text_encoder", "encoder_first", "encoder", "encoder"):  # another graph between changes nothing
+            kept.advance(other)
         kept.advance("decoder")
     assert kept.addresses_of("text_encoder", names) == {}
+    assert set(kept.addresses_of("encoder_first", names).values()) == {300, 400}
+
+
+def test_a_host_keeps_what_a_run_gave_for_the_next_of_its_pair() -> None:
+    encoder = {"encoder_first": graphs()["decoder_first"], "encoder": graphs()["decoder"]}
+    memory = HostMemory(kept_tensors(graphs() | encoder))
+    with pytest.raises(RunnerError, match="decoder continues what decoder_first began"):
+        memory.taken_by("decoder")
+    first, other, pixels = (np.full(1, value, np.float32) for value in (1, 2, 3))
+    assert memory.taken_by("decoder_first") == memory.taken_by("text_encoder") == {}
+    assert memory.keep("decoder_first", {"pixels": pixels, "next_memory_0": first}) == {"pixels": pixels}
+    memory.keep("encoder_first", {"pixels": pixels, "next_memory_0": other})
+    assert memory.taken_by("decoder") == {"memory_0": first}
+    memory.keep("decoder", {"pixels": pixels, "next_memory_0": pixels})
+    assert memory.taken_by("decoder") == {"memory_0": pixels}
+    assert memory.taken_by("encoder") == {"memory_0": other}
+    assert memory.keep("text_encoder", {"next_memory_0": first}) == {"next_memory_0": first}
 
 
 def test_frames_are_torchs_own() -> None:

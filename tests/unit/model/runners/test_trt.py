@@ -30,22 +30,16 @@ def open_runner(tensorrt_world: Any, tmp_path: Path) -> Callable[..., Any]:
     def run(
         device: FakeDevice | None = None, change_plan: Callable[[Path], object] | None = None, **options: Any
     ) -> Any:
-        from model.runners.trt import TrtRunner
-        from model.runners.trt_plan import PlanFile
         from trt_build.build import BuildOptions, build_model
+        from trt_build.serving import opened
 
-        entries = build_model(folder, cache, HERE, BuildOptions(**options), out=io.StringIO())
-        plans = {
-            entry.key.graph_name: PlanFile(
-                path=entry.plan,
-                weights_from=folder / f"{entry.key.graph_name}.onnx" if entry.traits.stripped else None,
-                weight_streaming=entry.traits.weight_streaming,
-            )
-            for entry in entries
+        entries = {
+            entry.key.graph_name: entry
+            for entry in build_model(folder, cache, HERE, BuildOptions(**options), out=io.StringIO())
         }
         if change_plan is not None:
-            change_plan(plans["scale"].path)
-        return TrtRunner(plans, device or FakeDevice())
+            change_plan(entries["scale"].plan)
+        return opened(folder, entries, device or FakeDevice())
 
     return run
 
@@ -213,6 +207,21 @@ def test_a_closed_runner_refuses_and_closes_again_without_harm(open_runner: Call
     assert device.closed
     with pytest.raises(RunnerError, match="no graph named 'scale'"):
         runner.run("scale", scaled(2))
+
+
+def test_a_comparison_sees_the_decoders_memory(tensorrt_world: Any, tmp_path: Path) -> None:
+    """`verify` gives it and asks for it, as it does of the graph on every other runtime."""
+    from trt_build.build import BuildOptions, build_model
+    from trt_build.serving import open_if_built
+
+    folder, cache = write_chunk_decoder(tmp_path / "export"), EngineCache(tmp_path / "engines")
+    build_model(folder, cache, HERE, BuildOptions(), out=io.StringIO())
+    runner = open_if_built(folder, HERE, cache, FakeDevice())
+    assert runner is not None
+    latents, memory = (np.full((1, 3, 1, 2, 2), value, np.float32) for value in (0.5, -2.0))
+    given = runner.run("decoder", {"latents": latents, "memory_0": memory})
+    assert {name: float(array.flat[0]) for name, array in given.items()} == {"pixels": -1.5, "next_memory_0": -1.5}
+    assert list(runner.run("decoder_first", {"latents": latents})) == ["pixels", "next_memory_0"]
 
 
 def test_a_chunk_decoders_memory_stays_on_the_gpu(tensorrt_world: Any, tmp_path: Path) -> None:
