@@ -81,7 +81,7 @@ def _decoder_sample(
     painted = [(clips, folder, name) for clips, folder in sources for name in folder.painted]
     if painted and rng.random() < PAINTED:
         clips, folder, name = painted[int(rng.integers(len(painted)))]
-        latents = folder.read_painted(name, rng)
+        latents: NDArray[np.floating] = folder.read_painted(name, rng)
     else:
         encoded = [(clips, folder, name) for clips, folder in sources for name in folder.encoded]
         clips, folder, name = encoded[int(rng.integers(len(encoded)))]
