@@ -27,6 +27,7 @@ from model.camera_methods.warp import View, depth_of
 from model.checkpoints import PATCHES
 from model.demo.checkpoint import DemoModel
 from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT, Clip, draw_clip
+from model.demo.train_denoiser import shrunk
 from model.history import frame_indices, split_history
 from model.noise import block_correlated
 from model.pictures import Encode
@@ -162,7 +163,7 @@ class _FlowLoss:
         spec, sample = self._spec, _cropped(sample, self._spec, rng)
         past, clean = sample.latents[:, :, : spec.history_latents], sample.latents[:, :, spec.history_latents :]
         stage = int(rng.choice(spec.stages, p=_STAGE_SHARES))
-        sizes = [_shrunk(clean, 2 ** (spec.stages - 1 - index)) for index in range(spec.stages)]
+        sizes = [shrunk(clean, 2 ** (spec.stages - 1 - index)) for index in range(spec.stages)]
         tokens = sizes[max(stage - 1, 0)][0, 0].numel() // 4
         plan = self._schedule.stage(stage, 1, tokens=tokens, doubled=False)
         start = self._start(stage, sizes, rng)
@@ -174,7 +175,7 @@ class _FlowLoss:
         if stage == 0:
             noise = _normal(sizes[-1].shape, rng)
             for _ in range(self._spec.stages - 1):
-                noise = _shrunk(noise, 2) * 2
+                noise = shrunk(noise, 2) * 2
             return noise
         before = sizes[stage - 1]
         large = functional.interpolate(before + _normal(before.shape, rng) * float(rng.uniform(0, 0.3)),
@@ -219,10 +220,6 @@ def _cropped(sample: Sample, spec: ModelSpec, rng: np.random.Generator) -> Sampl
 def _with_channels(latents: Tensor, spec: ModelSpec) -> Tensor:
     batch, _, *size = latents.shape
     return torch.cat([latents, latents.new_zeros(batch, spec.conditioning_channels, *size)], dim=1)
-
-
-def _shrunk(x: Tensor, factor: int) -> Tensor:
-    return functional.avg_pool3d(x, (1, factor, factor)) if factor > 1 else x
 
 
 def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:

@@ -67,8 +67,19 @@ def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
 
 
 def coarse_surfaces(hits: RayHits) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(2h, 2w) view-axis depth, inf for the sky, and the part there: a value every 4 px, of the ray in its middle."""
-    return hits.depth[1::2, 1::2].astype(np.float32), hits.part[1::2, 1::2]
+    """(2h, 2w) view-axis depth, inf for the sky, and the part there: a value for each 2x2 rays, in their middle.
+
+    1 / depth is linear in the picture on a plane, so it is averaged where the four meet one part; elsewhere the lower
+    right ray's counts.
+    """
+    depth, part = hits.depth[1::2, 1::2], hits.part[1::2, 1::2]
+    alone = np.zeros(part.shape, dtype=bool)
+    nearness = np.zeros(part.shape, dtype=np.float32)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        alone |= hits.part[row::2, column::2] != part
+        nearness += 1 / hits.depth[row::2, column::2]
+    middle = 4 / np.where(alone | (part < 0), 4, nearness)
+    return np.where(alone | (part < 0), depth, middle).astype(np.float32), part
 
 
 def lamp_glow(xp: ModuleType, parts: PackedParts, hits: RayHits) -> Array:

@@ -32,10 +32,24 @@ def encoder_of(spec: ModelSpec, runner: ModuleRunner) -> Encode:
     inv_std = np.array(spec.latents_inv_std, np.float32)[:, None, None, None]
 
     def encode(frames: NDArray[np.uint8]) -> Latents:
-        latents = np.asarray(runner.run(Graph.ENCODER, {"frames": frames})["mean"], np.float32)
+        latents = _joined(_encoded(runner, frames, spec.temporal_stride), "mean")
         return np.asarray((latents - mean) * inv_std, np.float32)
 
     return encode
+
+
+def _encoded(runner: ModuleRunner, frames: NDArray[np.uint8], stride: int) -> list[dict[str, NDArray[np.generic]]]:
+    """What the encoder gives of a clip (N, H, W, 3): at once or, where it comes in two graphs and the runner keeps its
+    memory, latent frame by latent frame."""
+    if Graph.ENCODER_FIRST not in runner.graphs:
+        return [runner.run(Graph.ENCODER, {"frames": frames})]
+    first = runner.run(Graph.ENCODER_FIRST, {"frames": frames[:1]})
+    later = range(1, len(frames), stride)
+    return [first, *(runner.run(Graph.ENCODER, {"frames": frames[at : at + stride]}) for at in later)]
+
+
+def _joined(parts: list[dict[str, NDArray[np.generic]]], name: str) -> Latents:
+    return np.concatenate([np.asarray(part[name], np.float32) for part in parts], axis=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +103,14 @@ class PictureReader:
 
     def _drawn(self, frames: NDArray[np.uint8], seed: int, purpose: Purpose, *, chunk: int) -> Latents:
         """Normalised latents, drawn from the encoder's distribution."""
-        mean, std = self._encoded(frames)
         spec = self._spec
+        parts = _encoded(self._runner, frames, spec.temporal_stride)
+        mean, std = _joined(parts, "mean"), _joined(parts, "std")
         wanted = (1, spec.latent_channels, 1 + (len(frames) - 1) // spec.temporal_stride, *mean.shape[3:])
         if mean.shape != wanted or std.shape != wanted:
             raise RunnerError(f"encoder must give mean and std of {wanted}, got {mean.shape} and {std.shape}")
         drawn = self._normal(seed=seed, chunk=chunk, stage=purpose.sample, shape=mean.shape)
         return np.asarray((mean + std * drawn - self._mean) * self._inv_std, dtype=np.float32)
-
-    def _encoded(self, frames: NDArray[np.uint8]) -> tuple[Latents, Latents]:
-        """Mean and standard deviation of a clip's latents, encoded at once or, by a runner that keeps the encoder's
-        memory, latent frame by latent frame."""
-        if Graph.ENCODER_FIRST not in self._runner.graphs:
-            parts = [self._runner.run(Graph.ENCODER, {"frames": frames})]
-        else:
-            parts = [self._runner.run(Graph.ENCODER_FIRST, {"frames": frames[:1]})]
-            stride = self._spec.temporal_stride
-            for start in range(1, len(frames), stride):
-                parts.append(self._runner.run(Graph.ENCODER, {"frames": frames[start : start + stride]}))
-        mean, std = (
-            np.concatenate([np.asarray(part[name], dtype=np.float32) for part in parts], axis=2)
-            for name in ("mean", "std")
-        )
-        return mean, std
 
     def _noised(self, latents: Latents, seed: int, purpose: Purpose, *, chunk: int) -> Latents:
         low, high = NOISE_SIGMA

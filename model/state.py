@@ -32,9 +32,8 @@ class ChunkRequest:
 
     texts: T action texts, one a latent frame. steps: denoising steps, one number a stage.
     features: the conditioner's inputs by name (frames on axis 2); or `conditioning` (1, C, T, h, w) float32, ready
-    made; neither for a model without conditioning. guide: what a guided decoder takes beside latents and memory, by
-    name (frames on axis 2); empty for one that is not guided.
     made; neither for a model without conditioning.
+    guide: what a guided decoder takes beside latents and memory, by name (frames on axis 2); empty for one that is not.
     view: a picture of where the camera will be, put into the history; only for a denoiser that has room for one.
     first_stage: (1, 16, T, h / 2**(stages - 1), w / ...) float32 normalised latents that stand for what the first stage
     would make; its step is not run then.

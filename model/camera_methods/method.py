@@ -42,6 +42,8 @@ def lacking(method: CameraMethod, spec: ModelSpec, graphs: Mapping[str, GraphSig
         return "the encoder graph"
     if method is CameraMethod.PROMPT and spec.text_vocabulary:
         return "a text encoder that reads sentences about the camera"
+    if method is not CameraMethod.CHANNELS and spec.conditioning_channels:
+        return "a network without camera channels of its own (leave --adapter out)"
     return ""
 
 

@@ -91,7 +91,8 @@ def load_checkpoint(folder: Path | None = None) -> tuple[ModelSpec, DemoModel]:
 
 
 def fill_from(folder: Path, prefix: str, module: nn.Module) -> list[str]:
-    """Takes what a checkpoint has of `module` under `prefix`, where shapes agree. Returns the names that it has not.
+    """Takes what a checkpoint has of `module` under `prefix`, where shapes agree. Returns the names that it has
+    not, or has in another shape.
 
     Raises: CheckpointError: the file cannot be read.
     """

@@ -51,7 +51,12 @@ def train_decoder(
     clips: Path, prepared: Sequence[PreparedFolder], model: TrainedAutoencoder, config: TrainConfig, device: str
 ) -> None:
     """Goes on with the decoder and its guide alone, on the latents that the denoiser is trained on and on those that it
-    makes. prepared: folders of `clips` (`crops`, `full`) by their own name."""
+    makes. prepared: folders of `clips` (`crops`, `full`) by their own name.
+
+    Raises: FileNotFoundError: no clip was encoded.
+    """
+    if not any(folder.encoded for folder in prepared):
+        raise FileNotFoundError(f"no latents of {clips}: run `python -m model.demo.train encode` first")
     model.requires_grad_(requires_grad=False)
     for part in (model.decoder, model.guide):
         assert part is not None

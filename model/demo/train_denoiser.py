@@ -83,10 +83,10 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
             present = weights[:, :HISTORY].view(-1, 1, HISTORY, 1, 1)
             history = torch.cat([disturbed, seen], 1) * present
         text = model.embedding(weights[:, HISTORY:])
-        sizes = [_shrunk(clean, 2 ** (STAGES - 1 - s)) for s in range(STAGES)]
+        sizes = [shrunk(clean, 2 ** (STAGES - 1 - s)) for s in range(STAGES)]
         start = _normal(clean, rng)
         for _ in range(STAGES - 1):
-            start = _shrunk(start, 2) * 2
+            start = shrunk(start, 2) * 2
         if stage > 0:
             before = sizes[stage - 1]
             if own_stage_before and _is_whole(sizes[stage - 1]):
@@ -117,7 +117,7 @@ def predict_flow(
     long, mid, short = torch.split(history, list(HISTORY_SIZES), 2)
     indices = torch.arange(HISTORY + new, device=noisy.device)[None].expand(b, -1)
     at_long, at_mid, at_short, at_new = torch.split(indices, [*HISTORY_SIZES, new], 1)
-    inputs = torch.cat([noisy, _shrunk(conditioning, 2 ** (STAGES - 1 - stage))], 1)
+    inputs = torch.cat([noisy, shrunk(conditioning, 2 ** (STAGES - 1 - stage))], 1)
     result: Tensor = model.transformer(
         hidden_states=inputs, timestep=torch.full((b,), TIMESTEPS[stage], device=noisy.device),
         encoder_hidden_states=text, indices_hidden_states=at_new,
@@ -173,7 +173,8 @@ def _is_lamplit(weights: NDArray[np.float32]) -> bool:
     return bool((weights[:, night] * weights[:, lamps] > 0.5).any())
 
 
-def _shrunk(x: Tensor, factor: int) -> Tensor:
+def shrunk(x: Tensor, factor: int) -> Tensor:
+    """(..., T, h, w) averaged over factor x factor latent pixels."""
     return functional.avg_pool3d(x, (1, factor, factor)) if factor > 1 else x
 
 

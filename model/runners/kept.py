@@ -1,9 +1,9 @@
 """What a causal autoencoder remembers between two runs of a chunk, kept by the runner, and pixels as frames.
 
 An export makes the memory visible: `decoder_first` gives `next_memory_*`, `decoder` takes `memory_*` and gives
-`next_memory_*`; `encoder_first` and `encoder` likewise. For Wan's that is gigabytes, which must not cross the seam. A
-chunk is decoded or encoded on its own, so the memory belongs to no session. No device is touched here, only which
-address goes to which name.
+`next_memory_*`; `encoder_first` and `encoder` likewise. A chunk is decoded or encoded on its own, so the memory belongs
+to no session. For Wan's that is gigabytes: `KeptMemory` leaves it on the device and says which address goes to which
+name; `HostMemory` is for runtimes that take and give host arrays alone. No device is touched here.
 """
 
 from __future__ import annotations

@@ -10,7 +10,14 @@ import pytest
 
 from model.blockout import MATERIALS, Blockout, Part, Shape
 from model.camera import Camera, quaternion_from_yaw_pitch
-from model.conditioning import RAY_CHANNELS, REFERENCE_FRAME, condition, lamp_glow, ray_features
+from model.conditioning import (
+    RAY_CHANNELS,
+    REFERENCE_FRAME,
+    coarse_surfaces,
+    condition,
+    lamp_glow,
+    ray_features,
+)
 from model.raycast import cast
 
 WALL = Part(id=1, shape=Shape.BOX, position=(0, 0, -10.5), size=(60, 60, 1), material="tiles", colour=(0.5, 0.6, 0.7))
@@ -71,10 +78,26 @@ def test_every_frame_has_rays_of_its_own_and_the_denoiser_those_of_one():
         own = seen.frame_rays[0, index % 4, index // 4]
         np.testing.assert_array_equal(own, ray_features(np, parts, hits, one.focal_px))
         assert own[stone].sum() > 0
-        np.testing.assert_array_equal(seen.depth[index], hits.depth[1::2, 1::2])
-        np.testing.assert_array_equal(seen.part[index], hits.part[1::2, 1::2])
+        depth, part = coarse_surfaces(hits)
+        np.testing.assert_array_equal(seen.depth[index], depth)
+        np.testing.assert_array_equal(seen.part[index], part)
     assert (seen.frame_rays[0, 0, 0, stone] != seen.frame_rays[0, 1, 0, stone]).any()
     np.testing.assert_array_equal(seen.rays[0, :, 1], seen.frame_rays[0, REFERENCE_FRAME, 1])
+
+
+def test_coarse_depth_is_that_of_a_cell_s_middle():
+    """On a floor, where depth runs fast to the horizon: as if a ray had been cast there."""
+    floor = Part(id=4, shape=Shape.PLANE, position=(0, -1.6, 0), size=(400, 1, 400), material="grass")
+    parts = Blockout().add([floor, LAMP]).pack()
+    depth, part = coarse_surfaces(cast(np, parts, camera(), step_px=2))
+    truth = cast(np, parts, camera(), step_px=4)
+    assert depth.shape == truth.depth.shape
+    same = (part == truth.part) & (part >= 0)
+    assert same.mean() > 0.3
+    inside = same & np.isin(part, [0, 1])
+    error = np.abs(depth[inside] / truth.depth[inside] - 1)
+    assert np.quantile(error, 0.9) < 2e-3
+    assert (np.isinf(depth) == (part < 0)).all()
 
 
 def told_of(at: Camera) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.errors import ModelError
 from model.noise import philox_normal, philox_uniform
-from model.pictures import NOISE_SIGMA, PictureReader
+from model.pictures import NOISE_SIGMA, PictureReader, encoder_of
 from model.runners.base import Arrays, GraphSignature, TensorSignature
 from model.spec import Decode, ModelSpec
 
@@ -123,3 +123,10 @@ def test_an_encoder_in_two_graphs_is_run_latent_frame_by_latent_frame() -> None:
     np.testing.assert_array_equal(ours.history, wanted.history)
     np.testing.assert_array_equal(ours.prefix, wanted.prefix)
     assert stepping.runs == [("encoder_first", 1), *[("encoder_first", 1), ("encoder", 4)] * 2]
+
+
+def test_the_likeliest_latents_are_those_of_either_encoder() -> None:
+    video = clip(10, 20, 30, 40, 50, 60, 70, 80, 90)
+    whole = encoder_of(SPEC, Encoder())(video)
+    assert whole.shape == (1, 16, 3, 8, 8)
+    np.testing.assert_array_equal(encoder_of(SPEC, SteppingEncoder())(video), whole)
