@@ -118,7 +118,8 @@ def save(connect: Connect) -> str:
     """SAVE and RESET with pictures or restore do what WELCOME's capabilities list, and are unsupported otherwise."""
     stage = connect()
     offered = stage.open_session().capabilities
-    stage.step()
+    if "save" in offered:
+        stage.play_until_painted()
     if "pictures" not in offered:
         black = Reset(pictures=(bytes(12),), picture_width=2, picture_height=2)
         stage.send(black)

@@ -131,6 +131,14 @@ class Connection:
         control = self.control(**changes)
         return self.wait_for(FrameHeader, f"a FRAME for CONTROL {control.seq}", lambda frame: frame.seq == control.seq)
 
+    def play_until_painted(self) -> None:
+        """Controls until a FRAME shows a chunk: before that a session has no state to keep. Raises: Failed: none came
+        in time."""
+        deadline_us = self._clock.now_us() + self.patience_us
+        while self.step().chunk < 0:
+            require(self._clock.now_us() < deadline_us, f"no chunk within {self.patience_us / 1e6:g} s of WELCOME")
+            self.listen(20_000)
+
     def stats(self) -> Stats:
         self.send(StatsRequest())
         return self.wait_for(Stats, "STATS")
