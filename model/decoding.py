@@ -83,7 +83,9 @@ class Decoding:
     """One chunk under way through the decoder. Not for use from two threads at once."""
 
     def __init__(self, spec: ModelSpec, runner: ModuleRunner, pieces: list[_Piece], memory: Arrays) -> None:
-        self._spec, self._runner, self._pieces, self._before = spec, runner, pieces, memory
+        self._spec, self._runner, self._pieces = spec, runner, pieces
+        self.memory_names = tuple(memory)
+        self._before: Arrays = memory
         self._pending: list[Pending] = []
         self._ahead = isinstance(runner, OverlappingRunner)
         if self._ahead:
@@ -115,21 +117,18 @@ class Decoding:
             self._start_next()
         return self._memory_after(latents - 1)
 
-    @property
-    def memory_names(self) -> tuple[str, ...]:
-        return tuple(self._before)
-
     def _start_next(self) -> None:
         index = len(self._pending)
         piece = self._pieces[index]
         memory = self._memory_after(index - 1) if index else self._before
         self._pending.append(started(self._runner, piece.graph, {**piece.inputs, **memory}))
+        self._before = {}  # it may be another chunk's, and hold all that were before it
 
     def _memory_after(self, index: int) -> Mapping[str, NDArray[np.generic]]:
-        if not self._before:
+        if not self.memory_names:
             return {}
         outputs = self._pending[index].result()
-        return {name: outputs[_NEXT + name] for name in self._before}
+        return {name: outputs[_NEXT + name] for name in self.memory_names}
 
     def _frames(self, index: int) -> Frames:
         while len(self._pending) <= index:
