@@ -34,7 +34,6 @@ from bridge.errors import (
     SessionClosed,
     SessionError,
 )
-from bridge.local_dealer import dealer_for
 from bridge.messages import (
     VERSION_MAJOR,
     VERSION_MINOR,
@@ -56,7 +55,7 @@ from bridge.messages import (
 )
 from bridge.playout import PlayoutConfig
 from bridge.shared_frames import open_ring
-from bridge.transport import SendResult
+from bridge.transport import DealerSocket, SendResult
 
 log = logging.getLogger(__name__)
 _RETRY_US = 2000
@@ -124,7 +123,7 @@ class Client:
         )
         encode_checked(self._core.hello())
         self._encrypted = curve is not None
-        self._socket = dealer_for(address, load_client_keys(Path(curve)) if curve is not None else None)
+        self._socket = DealerSocket(address, load_client_keys(Path(curve)) if curve is not None else None)
         self._closed = False
         self._unsent_since_us: int | None = None
         try:
