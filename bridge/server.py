@@ -194,14 +194,14 @@ class Server:
                 self._refuse(peer, RemoteProtocolError(ErrorCode.TOO_LARGE, text))
             if self._clock.now_us() >= turn_ends_us:
                 break
-        for session, _ in tuple(self._unanswered.values()):
-            self._answer(session)
+        self._answer_all()
         now_us = self._clock.now_us()
         if self._intake and (received is None or now_us >= self._big_due_us):
             self._big_due_us = now_us + _BIG_WAITS_US
             slow_peer, held = self._intake.take()
             for each in held:
                 self._on_bytes(slow_peer, each)
+            self._answer_all()  # the controls behind the big one
 
     def _wait_us(self, *moments_us: int | None) -> int:
         now_us = self._clock.now_us()
@@ -295,6 +295,10 @@ class Server:
             if player is not None and session.awaits(accepted.control.seq):
                 header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
                 self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
+
+    def _answer_all(self) -> None:
+        for session, _ in tuple(self._unanswered.values()):
+            self._answer(session)
 
     def _on_control(self, player: Player, accepted: ControlAccepted) -> None:
         self._release(player.push(accepted))

@@ -19,8 +19,9 @@ from bridge.codec import decode, encode
 from bridge.config import ServeConfig
 from bridge.engines.synthetic import render_room
 from bridge.errors import ConfigError, EngineUnavailable
+from bridge.intake import BIG_BYTES
 from bridge.link import EngineConfig
-from bridge.messages import Control, FrameHeader, Hello, Message, Welcome
+from bridge.messages import Control, FrameHeader, Hello, Message, SceneUpdate, Welcome
 from bridge.server import Server
 from bridge.transport import DealerSocket
 
@@ -155,6 +156,25 @@ def control(seq: int) -> Control:
     return Control(
         seq=seq, t_us=seq, position=(0, 0, 0), rotation=(0, 0, 0, 1), vertical_fov_deg=60, frame_received_seq=seq - 1
     )
+
+
+def test_a_control_behind_two_big_scenes_is_answered_at_once(start_service: Any) -> None:
+    """Big messages are handled after the small ones; when they are, nothing else may wake the server for a second."""
+    service = start_service(engine={"cost_ms": 4000.0})  # no engine event comes to its help
+    parts = tuple(Part(id=number, shape=Shape.BOX, position=(0, 0, 0)) for number in range(600))
+    scene = encode(SceneUpdate(replace=True, add=parts))
+    assert sum(map(len, scene)) > BIG_BYTES
+    took_s = []
+    with DealerSocket(service.address) as socket:
+        exchange(socket, Hello(version_major=1, version_minor=0, client="test"), Welcome)
+        exchange(socket, control(0), FrameHeader)
+        for seq in (1, 2, 3):
+            for _ in range(2):
+                socket.send_or_lose(scene)
+            began = time.monotonic()
+            assert exchange(socket, control(seq), FrameHeader).seq == seq
+            took_s.append(time.monotonic() - began)
+    assert min(took_s) < 0.1, took_s
 
 
 def test_a_client_that_vanishes_is_missed_and_can_resume_its_world(start_service: Any) -> None:
