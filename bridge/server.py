@@ -217,10 +217,13 @@ class Server:
         except RemoteProtocolError as exc:
             self._refuse(peer, exc)
         except Exception:
-            # The process's top loop: a mistake of ours in one client's message must not end everyone's game.
-            _log.exception("message.failed peer=%s", peer.hex())
-            text = "the service failed on this message; see its log"
-            self._refuse(peer, RemoteProtocolError(ErrorCode.INTERNAL, text, fatal=True))
+            self._failed_on(peer, "message")
+
+    def _failed_on(self, peer: bytes, what: str) -> None:
+        """The process's top loop: a mistake of ours in one client's message must not end everyone's game."""
+        _log.exception("%s.failed peer=%s", what, peer.hex())
+        text = "the service failed on this message; see its log"
+        self._refuse(peer, RemoteProtocolError(ErrorCode.INTERNAL, text, fatal=True))
 
     def _refuse(self, peer: bytes, error: RemoteProtocolError) -> None:
         _log.debug("refused code=%s text=%s", error.code.value, error.text)
@@ -293,8 +296,12 @@ class Server:
         player = self._players.get(session.session_id)
         for accepted in controls:
             if player is not None and session.awaits(accepted.control.seq):
-                header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
-                self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
+                peer = self._lobby.peer_of(session)
+                try:
+                    header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
+                    self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
+                except Exception:
+                    self._failed_on(peer, "answer")
 
     def _answer_all(self) -> None:
         for session, _ in tuple(self._unanswered.values()):
