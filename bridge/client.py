@@ -46,6 +46,7 @@ from bridge.messages import (
     Part,
     PartMove,
     PixelFormat,
+    Pong,
     Reset,
     Save,
     SceneUpdate,
@@ -345,7 +346,10 @@ class Client:
                     self._close_socket()
                 raise
             for reply in replies:
-                self._socket.send(encode(reply))  # one that is lost is asked for again, or `send` finds out
+                if isinstance(reply, Pong | Hello):  # one that is lost is asked for again, or `send` finds out
+                    self._socket.send(encode(reply))
+                else:
+                    self._socket.send_or_lose(encode(reply))
 
     def _wait(self, deadline_us: int, text: str) -> None:
         left_us = deadline_us - self._clock.now_us()
