@@ -31,7 +31,6 @@ from bridge.codec import Decoded, decode, encode
 from bridge.curve import ClientKeys, load_client_keys, new_keys
 from bridge.doctor import cpu_name
 from bridge.errors import EngineUnavailable
-from bridge.local_dealer import LocalDealer
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, Welcome
 from bridge.shared_frames import open_ring
 from bridge.transport import DealerSocket, SendResult, new_curve_pair
@@ -126,15 +125,13 @@ def _open_rows(stack: contextlib.ExitStack) -> Iterator[Row]:
     yield _bare(stack, "ZeroMQ tcp", tcp)
     yield _bare(stack, "ZeroMQ tcp, JPEG", tcp, pixel_format="jpeg")
     yield _bare(stack, "ZeroMQ tcp, CURVE", curve, keys=load_client_keys(folder / "keys" / "bench"))
-    yield _bare(stack, "own socket, tcp", tcp, own=True)
-    yield _bare(stack, "shared memory, tcp", tcp, own=True, shared_memory=True)
+    yield _bare(stack, "shared memory, tcp", tcp, shared_memory=True)
     if sys.platform != "win32":
         ipc = stack.enter_context(_server("zmq", f"ipc://{folder}/bare.sock"))
         service = stack.enter_context(_server("service", f"ipc://{folder}/service.sock"))
         yield _bare(stack, "ZeroMQ ipc", ipc)
-        yield _bare(stack, "shared memory, ZeroMQ ipc", ipc, shared_memory=True)
-        yield _bare(stack, _COPIED, ipc, own=True, shared_memory=True)
-        yield _bare(stack, _IN_PLACE, ipc, own=True, shared_memory=True, in_place=True)
+        yield _bare(stack, _COPIED, ipc, shared_memory=True)
+        yield _bare(stack, _IN_PLACE, ipc, shared_memory=True, in_place=True)
         yield _whole(stack, "Client and service, ipc", service, shared_memory=False)
         yield _whole(stack, "Client and service, shared memory", service, shared_memory=True)
     addresses: dict[str, str] = {}
@@ -152,16 +149,13 @@ def _bare(
     name: str,
     address: str,
     *,
-    own: bool = False,
     pixel_format: str = "rgb8",
     shared_memory: bool = False,
     in_place: bool = False,
     keys: ClientKeys | None = None,
 ) -> Row:
-    """Our sockets, codec and ring alone. own: the client has no ZeroMQ, as `bridge.Client` on this machine. in_place:
-    the frame is had where it lies, as a peer's is in its message."""
-    socket: LocalDealer | DealerSocket = LocalDealer(address) if own else DealerSocket(address, keys)
-    stack.callback(socket.close)
+    """Our sockets, codec and ring alone. in_place: the frame is had where it lies, as a peer's is in its message."""
+    socket = stack.enter_context(DealerSocket(address, keys))
     clock = MonotonicClock()
 
     def hear() -> Decoded:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -39,11 +40,11 @@ class BareServer:
         self._picture = picture()
         self._peers: dict[bytes, tuple[PixelFormat, FrameRingWriter | None]] = {}
 
-    def run(self) -> None:
+    def run(self, stopping: threading.Event) -> None:
         poller = Poller()
         poller.watch(self._router)
         try:
-            while True:
+            while not stopping.is_set():
                 poller.wait(100_000)
                 while (received := self._router.receive()) is not None:
                     peer, parts = received
@@ -84,11 +85,11 @@ class StillService:
         self._clock = MonotonicClock()
         self._picture = picture()
 
-    def run(self) -> None:
+    def run(self, stopping: threading.Event) -> None:
         poller = Poller()
         poller.watch(self._router)
         try:
-            while True:
+            while not stopping.is_set():
                 poller.wait(100_000)
                 while (received := self._router.receive()) is not None:
                     peer, parts = received
@@ -120,12 +121,14 @@ class StillService:
 def main(arguments: list[str]) -> None:
     """Serves until it is killed; prints the address first."""
     kind, address, *keys = arguments
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that rings are taken away
     if kind in ("zmq", "service"):
+        stopping = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stopping.set())  # so that rings are taken away, each as a whole
         server = (BareServer if kind == "zmq" else StillService)(address, Path(keys[0]) if keys else None)
         print(server.address, flush=True)
-        server.run()
+        server.run(stopping)
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         bench_peers.SERVERS[kind](lambda bound: print(bound, flush=True))
 
 

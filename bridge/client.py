@@ -34,7 +34,6 @@ from bridge.errors import (
     SessionClosed,
     SessionError,
 )
-from bridge.local_dealer import dealer_for
 from bridge.messages import (
     VERSION_MAJOR,
     VERSION_MINOR,
@@ -47,6 +46,7 @@ from bridge.messages import (
     Part,
     PartMove,
     PixelFormat,
+    Pong,
     Reset,
     Save,
     SceneUpdate,
@@ -56,7 +56,7 @@ from bridge.messages import (
 )
 from bridge.playout import PlayoutConfig
 from bridge.shared_frames import open_ring
-from bridge.transport import SendResult
+from bridge.transport import DealerSocket, SendResult
 
 log = logging.getLogger(__name__)
 _RETRY_US = 2000
@@ -124,7 +124,7 @@ class Client:
         )
         encode_checked(self._core.hello())
         self._encrypted = curve is not None
-        self._socket = dealer_for(address, load_client_keys(Path(curve)) if curve is not None else None)
+        self._socket = DealerSocket(address, load_client_keys(Path(curve)) if curve is not None else None)
         self._closed = False
         self._unsent_since_us: int | None = None
         try:
@@ -346,7 +346,10 @@ class Client:
                     self._close_socket()
                 raise
             for reply in replies:
-                self._socket.send(encode(reply))  # one that is lost is asked for again, or `send` finds out
+                if isinstance(reply, Pong | Hello):  # one that is lost is asked for again, or `send` finds out
+                    self._socket.send(encode(reply))
+                else:
+                    self._socket.send_or_lose(encode(reply))
 
     def _wait(self, deadline_us: int, text: str) -> None:
         left_us = deadline_us - self._clock.now_us()

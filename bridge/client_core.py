@@ -142,7 +142,7 @@ class ClientCore:
         self._newest_seq = -1
         self._lateness_us = 0
         self.resumes = 0
-        self._unheard = Unheard()
+        self._unheard = Unheard(_MAX_PENDING)
         self._resumed_from_seq: int | None = None  # the first control after HELLO, while WELCOME is awaited
 
     def hello(self) -> Hello:
@@ -295,6 +295,7 @@ class ClientCore:
             if self._resumed_from_seq is not None and error.seq < self._resumed_from_seq:
                 return []
             self._resumed_from_seq = self._next_seq
+            self._unheard.resuming()
             log.info("client.resume session=%s", self.welcome.session_id)
             return [self.hello()]
         if error.fatal or error.in_reply_to in ("HELLO", "SCENE", "RESET", "SAVE"):

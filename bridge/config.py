@@ -1,7 +1,6 @@
 """Settings, checked once at the edge and passed in.
 
-The only module that may read configuration from files or the environment. Values that are limits of the protocol
-live in messages.py; values that a user may turn live here.
+Values that are limits of the protocol live in messages.py; values that a user may turn live here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp8")
 RUNNERS = ("auto", "onnxruntime", "torch", "tensorrt", "rtx")
 DECODERS = ("auto", "wan", "tiny")
 VAE_PRECISIONS = ("auto", "fp32", "bf16")
-CAMERAS = ("auto", "channels", "warp-history", "layout", "prompt")
+CAMERAS = ("auto", "channels", "layout", "warp-history", "prompt")
 
 
 def check_address(address: str, *, name: str) -> None:

@@ -194,14 +194,14 @@ class Server:
                 self._refuse(peer, RemoteProtocolError(ErrorCode.TOO_LARGE, text))
             if self._clock.now_us() >= turn_ends_us:
                 break
-        for session, _ in tuple(self._unanswered.values()):
-            self._answer(session)
+        self._answer_all()
         now_us = self._clock.now_us()
         if self._intake and (received is None or now_us >= self._big_due_us):
             self._big_due_us = now_us + _BIG_WAITS_US
             slow_peer, held = self._intake.take()
             for each in held:
                 self._on_bytes(slow_peer, each)
+            self._answer_all()  # the controls behind the big one
 
     def _wait_us(self, *moments_us: int | None) -> int:
         now_us = self._clock.now_us()
@@ -217,10 +217,13 @@ class Server:
         except RemoteProtocolError as exc:
             self._refuse(peer, exc)
         except Exception:
-            # The process's top loop: a mistake of ours in one client's message must not end everyone's game.
-            _log.exception("message.failed peer=%s", peer.hex())
-            text = "the service failed on this message; see its log"
-            self._refuse(peer, RemoteProtocolError(ErrorCode.INTERNAL, text, fatal=True))
+            self._failed_on(peer, "message")
+
+    def _failed_on(self, peer: bytes, what: str) -> None:
+        """The process's top loop: a mistake of ours in one client's message must not end everyone's game."""
+        _log.exception("%s.failed peer=%s", what, peer.hex())
+        text = "the service failed on this message; see its log"
+        self._refuse(peer, RemoteProtocolError(ErrorCode.INTERNAL, text, fatal=True))
 
     def _refuse(self, peer: bytes, error: RemoteProtocolError) -> None:
         _log.debug("refused code=%s text=%s", error.code.value, error.text)
@@ -293,8 +296,16 @@ class Server:
         player = self._players.get(session.session_id)
         for accepted in controls:
             if player is not None and session.awaits(accepted.control.seq):
-                header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
-                self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
+                peer = self._lobby.peer_of(session)
+                try:
+                    header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
+                    self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
+                except Exception:
+                    self._failed_on(peer, "answer")
+
+    def _answer_all(self) -> None:
+        for session, _ in tuple(self._unanswered.values()):
+            self._answer(session)
 
     def _on_control(self, player: Player, accepted: ControlAccepted) -> None:
         self._release(player.push(accepted))

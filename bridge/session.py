@@ -176,11 +176,6 @@ class Session:
         """Of the next answer, where it is a JPEG."""
         return self._quality.quality
 
-    @property
-    def has_credit(self) -> bool:
-        """False: the newest control waits, and an answer to it need not be made."""
-        return self._delivery.has_credit
-
     def awaits(self, seq: int) -> bool:
         """Whether the control `seq` can be answered now; else its answer need not be made."""
         return self.state is SessionState.ACTIVE and self._delivery.awaits(seq)

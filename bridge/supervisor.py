@@ -10,7 +10,7 @@ import enum
 import logging
 import queue
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bridge.chunk_ring import SharedFrameRing
@@ -65,6 +65,7 @@ class _World:
     start: SessionStart
     state: State | None = None
     deaths: int = 0
+    saves: list[Path] = field(default_factory=list)  # asked for before it began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +177,10 @@ class EngineSupervisor:
 
     def save(self, world: int, path: Path) -> None:
         """Writes a world's state, as it is after its newest chunk, to `path`. WorldSaved follows."""
-        if self._phase is _Phase.READY and world in self._worlds:
+        known = self._worlds.get(world)
+        if self._phase is _Phase.READY and known is not None and known.state is None:
+            known.saves.append(path)
+        elif self._phase is _Phase.READY and known is not None:
             self._saving.append((world, path))
             self._link.send(Save(world=world, path=path))
         else:
@@ -309,10 +313,14 @@ class EngineSupervisor:
         events: list[EngineEvent] = []
         if known is not None and isinstance(word, Began):
             known.state = word.state
+            for path in known.saves:
+                self.save(word.world, path)
+            known.saves.clear()
             events = [WorldOpened(world=word.world)]
         elif known is not None and isinstance(word, Refused):
             del self._worlds[word.world]
-            events = [WorldRefused(world=word.world, text=word.text)]
+            events = [WorldSaved(world=word.world, path=path, size_bytes=0, text=word.text) for path in known.saves]
+            events.append(WorldRefused(world=word.world, text=word.text))
         self._open_next()
         return events
 

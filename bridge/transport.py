@@ -26,6 +26,7 @@ SERVER_MAX_PART_BYTES: Final = 5 * 2**20
 CLIENT_MAX_PART_BYTES: Final = 64 * 2**20
 _SEND_QUEUE: Final = 16  # messages; credit keeps frames far below it
 _RECEIVE_QUEUE: Final = 64
+_HAND_OVER_MS: Final = 500  # for room in the queue; ZeroMQ's thread makes some within one where the peer reads
 _KEEPALIVE_MS: Final = 5000
 # As plain numbers: pyzmq's enums, combined and looked up anew at each call, take as long as the call (13 us on a cold
 # cache, where a game's tick finds it).
@@ -184,8 +185,11 @@ class DealerSocket(_Socket):
         self._poller.wait(timeout_us)
 
     def send_or_lose(self, parts: Sequence[Buffer]) -> None:
-        """Raises: PeerLost: the message could not be handed over."""
-        if self._send(parts) is not SendResult.SENT:
+        """Waits a moment where many messages leave at once. Raises: PeerLost: the message could not be handed over."""
+        result = self._send(parts)
+        if result is SendResult.FULL and self._socket.poll(_HAND_OVER_MS, zmq.POLLOUT):
+            result = self._send(parts)
+        if result is not SendResult.SENT:
             raise PeerLost("the service does not take messages any more: it stopped, hangs, or the network is down")
 
 

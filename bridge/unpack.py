@@ -20,7 +20,7 @@ _MAX_CONTAINERS: Final = 16 * MAX_PARTS  # a full SCENE has 5 a part; 4 MiB of "
 
 def unpack(kind: MessageType, body: bytes | bytearray | memoryview) -> dict[object, object]:
     """The map in a body. Raises: RemoteProtocolError: it is not one, or too large to be looked at."""
-    count = _ContainerCount() if len(body) > _MAX_CONTAINERS else None  # a container takes a byte at least
+    count = _ContainerCount(kind) if len(body) > _MAX_CONTAINERS else None  # a container takes a byte at least
     try:
         value = msgpack.unpackb(
             body,
@@ -47,13 +47,14 @@ def unpack(kind: MessageType, body: bytes | bytearray | memoryview) -> dict[obje
 class _ContainerCount:
     """A msgpack hook that refuses bodies made of very many small lists and maps."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: MessageType) -> None:
+        self._kind = kind
         self._left = _MAX_CONTAINERS
 
     def __call__(self, container: object) -> object:
         self._left -= 1
         if self._left < 0:
-            text = f"more than {_MAX_CONTAINERS} lists and maps"
+            text = f"{self._kind.name}: more than {_MAX_CONTAINERS} lists and maps"
             raise RemoteProtocolError(ErrorCode.TOO_LARGE, text)
         return container
 

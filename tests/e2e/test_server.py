@@ -18,9 +18,12 @@ from bridge import Camera, Part, RemoteProtocolError, SessionBusy, SessionClosed
 from bridge.codec import decode, encode
 from bridge.config import ServeConfig
 from bridge.engines.synthetic import render_room
-from bridge.errors import ConfigError, EngineUnavailable
+from bridge.errors import ConfigError, EngineUnavailable, ErrorCode
+from bridge.intake import BIG_BYTES
 from bridge.link import EngineConfig
-from bridge.messages import Control, FrameHeader, Hello, Message, Welcome
+from bridge.messages import Control, FrameHeader, Hello, Message, SceneUpdate, Welcome
+from bridge.outputs import ControlAccepted
+from bridge.player import Player
 from bridge.server import Server
 from bridge.transport import DealerSocket
 
@@ -155,6 +158,48 @@ def control(seq: int) -> Control:
     return Control(
         seq=seq, t_us=seq, position=(0, 0, 0), rotation=(0, 0, 0, 1), vertical_fov_deg=60, frame_received_seq=seq - 1
     )
+
+
+def test_a_control_behind_two_big_scenes_is_answered_at_once(start_service: Any) -> None:
+    """Big messages are handled after the small ones; when they are, nothing else may wake the server for a second."""
+    service = start_service(engine={"cost_ms": 4000.0})  # no engine event comes to its help
+    parts = tuple(Part(id=number, shape=Shape.BOX, position=(0, 0, 0)) for number in range(600))
+    scene = encode(SceneUpdate(replace=True, add=parts))
+    assert sum(map(len, scene)) > BIG_BYTES
+    took_s = []
+    with DealerSocket(service.address) as socket:
+        exchange(socket, Hello(version_major=1, version_minor=0, client="test"), Welcome)
+        exchange(socket, control(0), FrameHeader)
+        for seq in (1, 2, 3):
+            for _ in range(2):
+                socket.send_or_lose(scene)
+            began = time.monotonic()
+            assert exchange(socket, control(seq), FrameHeader).seq == seq
+            took_s.append(time.monotonic() - began)
+    assert min(took_s) < 0.1, took_s
+
+
+def test_a_mistake_of_ours_in_one_answer_ends_that_session_alone(
+    start_service: Any, play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = Player.answer
+
+    def answer(self: Player, accepted: ControlAccepted, *how: Any) -> Any:
+        if accepted.control.action == "divide by zero":
+            raise ZeroDivisionError("a mistake of ours")
+        return right(self, accepted, *how)
+
+    monkeypatch.setattr(Player, "answer", answer)
+    service = start_service()
+    here = Camera(position=(0, 0, 0))
+    with service.client() as other, service.client() as client:
+        client.step(here)
+        with pytest.raises(RemoteProtocolError, match="see its log") as told:
+            client.step(here, "divide by zero")
+        assert (told.value.code, told.value.fatal) == (ErrorCode.INTERNAL, True)
+        play(other, lambda frame: frame.header.chunk >= 1)
+        assert other.stats().sessions == 1
+    assert "ZeroDivisionError: a mistake of ours" in caplog.text
 
 
 def test_a_client_that_vanishes_is_missed_and_can_resume_its_world(start_service: Any) -> None:

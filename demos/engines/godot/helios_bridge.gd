@@ -150,6 +150,9 @@ func close():
 func _read_out():
 	for _turn in range(10):
 		OS.delay_msec(5)
+		# godot4: _tcp.poll()
+		if _tcp.get_status() != StreamPeerTCP.STATUS_CONNECTED:
+			return
 		var there = _tcp.get_available_bytes()
 		if there > 0:
 			_tcp.get_partial_data(there)

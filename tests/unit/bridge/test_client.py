@@ -3,7 +3,7 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -27,9 +27,9 @@ from bridge.errors import (
     SessionClosed,
 )
 from bridge.lobby import Addressed, Lobby
-from bridge.messages import Busy, FrameHeader, PixelFormat, Source
+from bridge.messages import Busy, FrameHeader, PixelFormat, SceneUpdate, Source
 from bridge.outputs import ControlAccepted, SceneAccepted, Send, ServerOffer, StatsAsked
-from bridge.transport import Poller, RouterSocket
+from bridge.transport import Buffer, DealerSocket, Poller, RouterSocket, SendResult
 
 WIDTH, HEIGHT = 4, 2
 OFFER = ServerOffer(
@@ -304,6 +304,23 @@ def test_what_is_said_after_a_silence_arrives() -> None:
         client.set_scene([Part(id=7, shape=Shape.BOX, position=(0.0, 0.0, 0.0))])
         client.stats(timeout_s=5.0)
         assert [scene.update.add[0].id for scene in server.scenes] == [7]
+
+
+def test_what_is_told_again_arrives_or_the_game_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(heartbeat_us=20_000, missed_heartbeats=1) as server, Client(server.address) as client:
+        (session,) = server.lobby
+        while session.state.value != "lost":
+            MonotonicClock().sleep_until_us(MonotonicClock().now_us() + 1000)
+        client.set_scene([Part(id=7, shape=Shape.BOX, position=(0.0, 0.0, 0.0))])
+        hand_over = DealerSocket._send
+
+        def full_for_scenes(self: DealerSocket, parts: Sequence[Buffer]) -> SendResult:
+            full = isinstance(decode(parts).message, SceneUpdate)
+            return SendResult.FULL if full else hand_over(self, parts)
+
+        monkeypatch.setattr(DealerSocket, "_send", full_for_scenes)
+        with pytest.raises(PeerLost):
+            client.stats(timeout_s=5.0)
 
 
 class HurriedClock(MonotonicClock):

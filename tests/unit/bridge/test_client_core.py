@@ -274,6 +274,18 @@ def test_what_a_lost_session_refused_is_told_again_when_it_is_resumed() -> None:
     assert take(core, resumed) == []
 
 
+def test_only_what_left_after_the_session_was_lost_is_told_again() -> None:
+    core = opened()
+    lobby, level, night = (SceneUpdate(replace=True, prompt=name) for name in ("lobby", "level", "night"))
+    core.told(lobby)  # heard, though no control was answered since: the game fell silent
+    core.told(level)
+    refused = ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text="", fatal=True, in_reply_to="SCENE")
+    assert take(core, refused) == [core.hello()]
+    core.told(night)  # behind HELLO
+    resumed = msgspec.structs.replace(WELCOME, resumed=True, last_seq=0)
+    assert take(core, resumed) == [level]
+
+
 def test_a_server_that_forgot_the_session_ends_it() -> None:
     core = opened()
     take(core, ErrorMessage(code=ErrorCode.SESSION_EXPIRED, text="", fatal=True))

@@ -1,6 +1,7 @@
 import contextlib
 import math
 import random
+import re
 import struct
 from typing import Any
 
@@ -150,7 +151,9 @@ def test_unknown_fields_may_nest_as_deep_as_the_document_says() -> None:
 
 def test_many_small_lists_are_refused_before_they_fill_memory() -> None:
     body = b"\x81\xa1x\xdc\x7f\xff" + (b"\x9f" + b"\x90" * 15) * 0x7FFF
-    assert refusal(parts_of(MessageType.SCENE, body)).code is ErrorCode.TOO_LARGE
+    error = refusal(parts_of(MessageType.SCENE, body))
+    assert error.code is ErrorCode.TOO_LARGE
+    assert re.fullmatch(r"SCENE: more than \d+ lists and maps", error.text)
 
 
 @pytest.mark.parametrize(

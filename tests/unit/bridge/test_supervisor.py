@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from bridge import supervisor as module
 from bridge.clock import FakeClock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
-from bridge.engine_events import ChunkGrowing, ChunkMade, EngineDown, EngineUp, WorldOpened, WorldRefused
+from bridge.engine_events import ChunkGrowing, ChunkMade, EngineDown, EngineUp, WorldOpened, WorldRefused, WorldSaved
 from bridge.engine_words import (
     Adopt,
     Began,
@@ -23,6 +24,7 @@ from bridge.engine_words import (
     Ready,
     Refused,
     Report,
+    Save,
     Step,
     Together,
 )
@@ -99,6 +101,24 @@ def test_worlds_are_opened_one_at_a_time_in_order(supervisor: EngineSupervisor) 
     process.say(Refused(world=worlds[1], text="no"))
     assert supervisor.poll() == [WorldRefused(world=worlds[1], text="no")]
     assert process.opened() == worlds
+
+
+def test_a_world_that_has_not_begun_is_saved_when_it_has(supervisor: EngineSupervisor) -> None:
+    process = Process.newest
+    first, second, third = (supervisor.open(START) for _ in range(3))
+    for world in (second, third):
+        supervisor.save(world, Path("here"))
+    process.say(Began(world=first, state=STATE))
+    supervisor.poll()
+    assert not [command for command in process.sent if isinstance(command, Save)]
+    process.say(Began(world=second, state=STATE))
+    assert supervisor.poll() == [WorldOpened(world=second)]
+    assert [command for command in process.sent if isinstance(command, Save)] == [Save(world=second, path=Path("here"))]
+    process.say(Refused(world=third, text="no"))
+    assert supervisor.poll() == [
+        WorldSaved(world=third, path=Path("here"), size_bytes=0, text="no"),
+        WorldRefused(world=third, text="no"),
+    ]
 
 
 def test_a_client_that_begins_anew_without_end_opens_two_worlds(supervisor: EngineSupervisor) -> None:

@@ -21,7 +21,7 @@ def wait_for(source: RouterSocket | DealerSocket) -> None:
     poller = Poller()
     poller.watch(source)
     for _ in range(1000):  # a wake-up may be empty
-        if poller.wait(LONG_US):
+        if poller.wait(LONG_US) and source.raw.poll(0):
             return
     raise AssertionError("nothing came")
 
@@ -76,6 +76,15 @@ def test_a_peer_that_never_reads_fills_up_without_blocking(stack: ExitStack) -> 
     results = [router.send(peer, [bytes(1_000_000)]) for _ in range(200)]
     assert results[0] is SendResult.SENT
     assert SendResult.FULL in results  # and every call returned
+
+
+def test_many_messages_at_once_are_all_handed_over(stack: ExitStack) -> None:
+    router, dealer, peer = connected(stack)
+    for number in range(60):
+        dealer.send_or_lose([bytes([number])])
+    for number in range(60):
+        wait_for(router)
+        assert router.receive() == (peer, [bytes([number])])
 
 
 def test_nobody_there_is_full_for_a_client(stack: ExitStack) -> None:
