@@ -156,8 +156,8 @@ class EngineSupervisor:
     def step_together(self, wanted: Sequence[WantedStep]) -> int:
         """As `step` for several worlds at once, all of one plan. Returns: how many were begun, the first ones.
 
-        A slot of the ring may not be free for every one; and who was at work when a process ended is tried alone, beside
-        nobody's step and nobody's last frames, so that nobody else is taken for the cause.
+        A slot of the ring may not be free for every one; and who was at work when a process ended is tried alone,
+        beside nobody's step and nobody's last frames, so that nobody else is taken for the cause.
         """
         if not self.idle or self._ring is None or any(each.world not in self._worlds for each in wanted):
             return 0
