@@ -194,6 +194,10 @@ class HandingOut:
                 os._exit(1)
             except BrokenPipeError:
                 return  # the server is gone; the commands' thread sees to the end
+            except Exception:
+                # The thread's top: without it the process would live on, and its chunk's frames would never come.
+                _log.exception("engine.decode_crashed world=%d", step.world)
+                os._exit(1)
 
     def _hand_out(self, step: Step, begun: BegunStep, after: After) -> None:
         told = False

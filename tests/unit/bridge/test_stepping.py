@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -193,6 +194,29 @@ def test_the_next_chunk_is_begun_while_the_frames_of_the_one_before_come() -> No
             np.testing.assert_array_equal(frames[: counts[-1]], wanted[slot][: counts[-1]])
         assert counts == [4, 8, 9]
     ring.close()
+
+
+@pytest.mark.parametrize("error", [StepFailed("no more"), RuntimeError("a bug"), MemoryError()])
+def test_a_chunk_that_cannot_be_handed_out_ends_the_process(
+    process: Process, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    monkeypatch.setattr(os, "_exit", ended.put)
+
+    class Broken(Begun):
+        def runs(self) -> Iterator[FrameRun]:
+            yield from list(super().runs())[:1]
+            raise error
+
+        def after(self) -> After:
+            return After(state=self.state, earlier={}, stage_ms={})
+
+    begun = Broken(*process.engine.step(process.states[0], WINDOW, PLAN))
+    told: list[Report] = []
+    handing_out = HandingOut(process.ring, told.append)
+    handing_out.take(Step(world=0, window=WINDOW, plan=PLAN, slot=0), begun, begun.after())
+    assert ended.get(timeout=5) == 1
+    assert [type(word) for word in told] == [Made]
 
 
 class Batching(SyntheticEngine):
