@@ -177,16 +177,22 @@ class HandingOut:
 
     def __init__(self, ring: SharedFrameRing, report: Callable[[Report], None]) -> None:
         self._ring, self._report = ring, report
-        self._chunks: queue.SimpleQueue[tuple[Step, BegunStep, After]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="handing-out", daemon=True).start()
+        self._chunks: queue.SimpleQueue[tuple[Step, BegunStep, After] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="handing-out", daemon=True)
+        self._thread.start()
 
     def take(self, step: Step, begun: BegunStep, after: After) -> None:
         """Returns at once."""
         self._chunks.put((step, begun, after))
 
+    def finish(self, patience_s: float = 0.5) -> None:
+        """Waits shortly for the chunks that were taken: whoever closes the engine closes it under nobody's hands."""
+        self._chunks.put(None)
+        self._thread.join(patience_s)
+
     def _work(self) -> None:
-        while True:
-            step, begun, after = self._chunks.get()
+        while (taken := self._chunks.get()) is not None:
+            step, begun, after = taken
             try:
                 self._hand_out(step, begun, after)
             except EngineError as exc:
