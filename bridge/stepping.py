@@ -49,9 +49,7 @@ def make_chunk(
         before = _state_before(states, earlier, step)
         if isinstance(engine, StreamingEngine):
             begun = engine.begin(before, step.window, step.plan)
-            after = begun.after() if handing_out is not None and isinstance(begun, OverlappingStep) else None
-            if after is not None:
-                assert handing_out is not None
+            if handing_out is not None and isinstance(begun, OverlappingStep) and (after := begun.after()) is not None:
                 states[step.world], earlier[step.world] = after.state, after.earlier
                 handing_out.take(step, begun, after)
                 return None
