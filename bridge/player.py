@@ -321,9 +321,11 @@ class Player:
         return self.prediction.newest if self._steered else (0.0, 0.0)
 
     def lose(self) -> None:
-        """The chunk asked for will never come, through no fault of what it asked: it will be asked again."""
+        """The engine process ended: the chunk asked for will never come, through no fault of what it asked, and will be
+        asked for again; nor will the last frames of the one before it."""
         asked, self.asked = self.asked, None
         self._drop_growing()
+        self.store.cut_short()
         self._can_cut = False  # the states inside the newest chunk went with the process that made it
         if asked is not None:
             self.timeline.give_back(asked.window)
