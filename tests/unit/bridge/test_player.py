@@ -417,6 +417,26 @@ def test_what_is_still_to_be_shown_is_cut_at_the_last_boundary_before_new_frames
     assert game.player.cut_us(game.clock.now_us(), ready_us) is None  # the process that could go on from there is gone
 
 
+def test_a_chunk_that_the_engine_could_not_begin_leaves_no_trace(game: Game) -> None:
+    game.tick()
+    began_us = game.clock.now_us()
+    game.chunk()
+    game.clock.advance_us(5 * MS)
+    game.tick(action="run", events=(Event(kind="bang"),))
+    game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
+    assert not game.player.is_stale
+    game.player.not_begun()
+    assert game.player.asked is None
+    assert game.player.is_stale
+    assert game.player.cut_us(game.clock.now_us(), began_us + 30 * MS) == began_us + 40 * MS
+    assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 0
+    again = game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
+    assert (again.keep, again.window.actions[0]) == (1, "run; bang")
+    game.player.not_begun()
+    game.player.not_begun()  # nothing is asked for
+    assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 0
+
+
 def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:
     game.tick()
     asked = game.ask()
