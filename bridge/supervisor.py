@@ -127,11 +127,12 @@ class EngineSupervisor:
 
     @property
     def idle(self) -> bool:
-        """True when a step would begin at once."""
+        """True when a step would begin at once; a suspect's (see `step_together`) may have to wait all the same."""
         if self._phase is not _Phase.READY or self._in_flight:
             return False
-        busy = [*self._growing.values(), *([] if self._opening is None else [self._opening])]
-        return not any(self._is_suspect(each.world) for each in busy)
+        at_work = [chunk.world for chunk in self._growing.values()]
+        at_work += [] if self._opening is None else [self._opening.world]
+        return not any(map(self._is_suspect, at_work))
 
     def open(self, start: SessionStart) -> int:
         """Begins a world and names it. WorldOpened or WorldRefused follows."""
