@@ -362,3 +362,19 @@ def test_a_process_that_ends_over_last_frames_again_and_again_is_tried_less_ofte
         waits.append(supervisor.next_timeout_us - clock.now_us())
         revive(supervisor)
     assert waits[1] == 2 * waits[0]
+
+
+def test_nobody_steps_while_a_world_that_may_end_the_process_is_opened(supervisor: EngineSupervisor) -> None:
+    innocent = begun(supervisor)
+    bad = supervisor.open(START)
+    assert supervisor.idle  # nothing speaks against it yet
+    Process.newest.say(Ended("crash"))
+    supervisor.poll()
+    revive(supervisor)
+    assert Process.newest.opened() == [bad]
+    assert not supervisor.step(innocent, WINDOW, PLAN)
+    Process.newest.say(Ended("crash"))
+    refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
+    assert [event.world for event in refused] == [bad]
+    revive(supervisor)
+    assert supervisor.step(innocent, WINDOW, PLAN)
