@@ -102,6 +102,8 @@ class Conductor:
         self._asked_us[session] = now_us
         self._last_session = session
         self._frames_in_use = start.plan.frames
+        self._allowance.spend(now_us, start.waste_us)
+        self._waste(session, start.waste_us)
 
     def cause(self, start: Start) -> Cause:
         """What a gap before this chunk would be blamed on."""
@@ -193,8 +195,6 @@ class Conductor:
             unseen = (chunk.end_us - shown_us) / max(1, chunk.end_us - chunk.start_us)
             skipped = (shown_us - cut_us) / pace.cycle_us
             waste_us = round(unseen * self.costs.cost(now_us, chunk.plan).p50_us + skipped * pace.cost.p50_us)
-            self._allowance.spend(now_us, waste_us)
-            self._waste(session, waste_us)
             return Start(
                 session=session,
                 at_us=now_us,
@@ -203,6 +203,7 @@ class Conductor:
                 plan=pace.plan,
                 measured=pace.cost.measured,
                 cut_us=cut_us,
+                waste_us=waste_us,
             )
         return None
 

@@ -139,6 +139,14 @@ class FrameStore:
             self._chunks.pop()
         self._growing = False
 
+    def cut_short(self) -> None:
+        """No frame will come any more: a delivered chunk that lacks some ends with those that are there."""
+        self.drop_growing()
+        self._chunks = [
+            replace(chunk, frames=chunk.frames[: chunk.made]) if chunk.made < len(chunk.frames) else chunk
+            for chunk in self._chunks
+        ]
+
     def newest_due(self, now_us: int) -> FrameRef | None:
         """The frame for this moment, else the last one before it, else (nothing was due yet) the next to come.
 

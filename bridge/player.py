@@ -118,6 +118,7 @@ class Player:
         self._asked_action = ""
         self._has_news = False
         self._paused = False
+        self._before_asking = (False, False, "")
         self._can_cut = False
         self._motion = PartMotion()
         self._shown: tuple[int, int] | None = None
@@ -186,7 +187,7 @@ class Player:
     # -- chunks ----------------------------------------------------------------------------------------------------
 
     def ask(self, now_us: int, start: Start, *, cause: Cause = Cause.OVERRUN) -> Asked:
-        """What to ask the engine for; remembered until `deliver`, `fail` or `lose`."""
+        """What to ask the engine for; remembered until `deliver`, `fail`, `lose` or `not_begun`."""
         newest = self.store.newest
         keep = None
         if start.cut_us is not None:
@@ -208,6 +209,7 @@ class Player:
             control_t_us=self._control_t_us,
             places=self._motion.places,
         )
+        self._before_asking = (self._has_news, self._paused, self._asked_action)
         self._asked_action = "" if self.timeline.newest is None else self.timeline.newest.action
         self._has_news = self._paused = False
         self._chunks_asked += 1
@@ -321,12 +323,23 @@ class Player:
         return self.prediction.newest if self._steered else (0.0, 0.0)
 
     def lose(self) -> None:
-        """The chunk asked for will never come, through no fault of what it asked: it will be asked again."""
+        """The engine process ended: the chunk asked for will never come, through no fault of what it asked, and will be
+        asked for again; nor will the last frames of the one before it."""
         asked, self.asked = self.asked, None
         self._drop_growing()
+        self.store.cut_short()
         self._can_cut = False  # the states inside the newest chunk went with the process that made it
         if asked is not None:
             self.timeline.give_back(asked.window)
+
+    def not_begun(self) -> None:
+        """The engine could not begin the chunk that was asked for just now: all is as it was before."""
+        asked, self.asked = self.asked, None
+        if asked is None:
+            return
+        self._has_news, self._paused, self._asked_action = self._before_asking
+        self._replans -= asked.keep is not None
+        self.timeline.give_back(asked.window)
 
     def fail(self, now_us: int, *, wait_us: int) -> None:
         """The engine refused the chunk: its scene updates and events may be why and are not tried again, and nothing

@@ -80,7 +80,8 @@ class Start:
 
     late_us: how much after the latest safe moment `at_us` is, 0 when it is in time: what a gap is blamed on.
     measured: its cost was known, not guessed. cut_us: the unplayed frames from this moment on are thrown away for it;
-    None keeps all. beside: other sessions' chunks that are made at once with it; together: how many that makes.
+    None keeps all; waste_us: the engine time that this throws away. beside: other sessions' chunks that are made at
+    once with it; together: how many that makes.
     """
 
     session: str
@@ -91,6 +92,7 @@ class Start:
     late_us: int = 0
     measured: bool = True
     cut_us: int | None = None
+    waste_us: int = 0
     beside: tuple[Start, ...] = ()
     together: int = 1
 

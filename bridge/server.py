@@ -388,7 +388,8 @@ class Server:
         for chunk in asked[:count]:
             self._conductor.begun(now_us, chunk)
         for player, _ in begun[count:]:
-            player.lose()  # no slot is free: clients hold none, so the next eviction frees one
+            # No slot is free: clients hold none, so the next eviction frees one. Or it shall be tried alone, soon.
+            player.not_begun()
 
     def _on_engine(self, event: EngineEvent) -> None:
         now_us = self._clock.now_us()

@@ -49,9 +49,7 @@ def make_chunk(
         before = _state_before(states, earlier, step)
         if isinstance(engine, StreamingEngine):
             begun = engine.begin(before, step.window, step.plan)
-            after = begun.after() if handing_out is not None and isinstance(begun, OverlappingStep) else None
-            if after is not None:
-                assert handing_out is not None
+            if handing_out is not None and isinstance(begun, OverlappingStep) and (after := begun.after()) is not None:
                 states[step.world], earlier[step.world] = after.state, after.earlier
                 handing_out.take(step, begun, after)
                 return None
@@ -177,16 +175,22 @@ class HandingOut:
 
     def __init__(self, ring: SharedFrameRing, report: Callable[[Report], None]) -> None:
         self._ring, self._report = ring, report
-        self._chunks: queue.SimpleQueue[tuple[Step, BegunStep, After]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="handing-out", daemon=True).start()
+        self._chunks: queue.SimpleQueue[tuple[Step, BegunStep, After] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="handing-out", daemon=True)
+        self._thread.start()
 
     def take(self, step: Step, begun: BegunStep, after: After) -> None:
         """Returns at once."""
         self._chunks.put((step, begun, after))
 
+    def finish(self, patience_s: float = 0.5) -> None:
+        """Waits shortly for the chunks that were taken: whoever closes the engine closes it under nobody's hands."""
+        self._chunks.put(None)
+        self._thread.join(patience_s)
+
     def _work(self) -> None:
-        while True:
-            step, begun, after = self._chunks.get()
+        while (taken := self._chunks.get()) is not None:
+            step, begun, after = taken
             try:
                 self._hand_out(step, begun, after)
             except EngineError as exc:
@@ -194,6 +198,10 @@ class HandingOut:
                 os._exit(1)
             except BrokenPipeError:
                 return  # the server is gone; the commands' thread sees to the end
+            except Exception:
+                # The thread's top: without it the process would live on, and its chunk's frames would never come.
+                _log.exception("engine.decode_crashed world=%d", step.world)
+                os._exit(1)
 
     def _hand_out(self, step: Step, begun: BegunStep, after: After) -> None:
         told = False

@@ -104,7 +104,7 @@ class EngineSupervisor:
         self._ring: SharedFrameRing | None = None
         self._info: EngineInfo | None = None
         self._in_flight: list[_InFlight] = []  # steps sent together
-        self._growing: set[int] = set()  # slots of chunks that are made, but for some of their frames
+        self._growing: dict[int, _InFlight] = {}  # by slot: chunks that are made, but for some of their frames
         self._unwanted: set[int] = set()  # those of them that were released
         self._opening: _Opening | None = None
         self._saving: list[tuple[int, Path]] = []  # sent, not answered
@@ -128,8 +128,12 @@ class EngineSupervisor:
 
     @property
     def idle(self) -> bool:
-        """True when a step would begin at once."""
-        return self._phase is _Phase.READY and not self._in_flight
+        """True when a step would begin at once; a suspect's (see `step_together`) may have to wait all the same."""
+        if self._phase is not _Phase.READY or self._in_flight:
+            return False
+        at_work = [chunk.world for chunk in self._growing.values()]
+        at_work += [] if self._opening is None else [self._opening.world]
+        return not any(map(self._is_suspect, at_work))
 
     def open(self, start: SessionStart) -> int:
         """Begins a world and names it. WorldOpened or WorldRefused follows."""
@@ -154,13 +158,15 @@ class EngineSupervisor:
     def step_together(self, wanted: Sequence[WantedStep]) -> int:
         """As `step` for several worlds at once, all of one plan. Returns: how many were begun, the first ones.
 
-        A slot of the ring may not be free for every one; and who was at work when a process ended is tried alone, so
-        that nobody else is taken for the cause.
+        A slot of the ring may not be free for every one; and who was at work when a process ended is tried alone,
+        beside nobody's step and nobody's last frames, so that nobody else is taken for the cause.
         """
         if not self.idle or self._ring is None or any(each.world not in self._worlds for each in wanted):
             return 0
-        if any(self._worlds[each.world].deaths for each in wanted):
+        if any(self._is_suspect(each.world) for each in wanted):
             wanted = wanted[:1]
+            if self._growing and self._is_suspect(wanted[0].world):
+                return 0
         steps: list[Step] = []
         for each in wanted:
             slot = self._ring.acquire()
@@ -208,7 +214,7 @@ class EngineSupervisor:
             return None
         if self._phase is _Phase.STARTING:
             return self._started_us + self._config.start_timeout_us
-        busy_since_us = [step.since_us for step in self._in_flight]
+        busy_since_us = [chunk.since_us for chunk in (*self._in_flight, *self._growing.values())]
         busy_since_us += [] if self._opening is None else [self._opening.since_us]
         if self._phase is _Phase.READY and busy_since_us:
             return min(busy_since_us) + self._config.step_timeout_us
@@ -335,8 +341,11 @@ class EngineSupervisor:
     def _on_growing(self, growing: Growing) -> list[EngineEvent]:
         assert self._ring is not None, "a step needs the ring"
         unwanted = growing.slot in self._unwanted
-        if growing.made == growing.frames and growing.slot in self._growing:
-            self._whole(growing.slot)
+        if (chunk := self._growing.get(growing.slot)) is not None:
+            self._growing[growing.slot] = replace(chunk, since_us=self._clock.now_us())
+            if growing.made == growing.frames:
+                self._whole(growing.slot)
+                self._succeeded(growing.world)
         if unwanted or growing.world not in self._worlds:
             return []
         frames, depth = self._ring.view(growing.slot, growing.frames, with_depth=growing.with_depth)
@@ -354,23 +363,34 @@ class EngineSupervisor:
 
     def _whole(self, slot: int) -> None:
         """Nothing more is written into this slot."""
-        self._growing.discard(slot)
+        self._growing.pop(slot, None)
         if slot in self._unwanted:
             self._unwanted.discard(slot)
             self.release(slot)
 
+    def _succeeded(self, world: int) -> None:
+        """A chunk of `world` has all its frames: nothing about it ends the process."""
+        self._backoff_us = self._config.first_backoff_us
+        if (known := self._worlds.get(world)) is not None:
+            known.deaths = 0
+
+    def _is_suspect(self, world: int) -> bool:
+        """A process ended over it, perhaps, and it has made no whole chunk since."""
+        known = self._worlds.get(world)
+        return known is not None and known.deaths > 0
+
     def _on_made(self, made: Made) -> list[EngineEvent]:
         assert self._ring is not None, "a step needs the ring"
         self._landed(made.slot)
-        self._backoff_us = self._config.first_backoff_us
         if made.missing:
-            self._growing.add(made.slot)
+            self._growing[made.slot] = _InFlight(world=made.world, slot=made.slot, since_us=self._clock.now_us())
+        else:
+            self._succeeded(made.world)
         known = self._worlds.get(made.world)
         if known is None:
             self.release(made.slot)
             return []
         known.state = made.state
-        known.deaths = 0
         frames, depth = self._ring.view(made.slot, made.frames, with_depth=made.with_depth)
         return [
             ChunkMade(
@@ -404,6 +424,7 @@ class EngineSupervisor:
         opening, self._opening = self._opening, None
         for step in stepping:
             self.release(step.slot)
+        growing = tuple(self._growing.values())
         for slot in tuple(self._growing):
             self._whole(slot)
         self._phase = _Phase.WAITING
@@ -412,7 +433,7 @@ class EngineSupervisor:
         self._backoff_us = min(2 * self._backoff_us, self._config.longest_backoff_us)
         events: list[EngineEvent] = [EngineDown(reason=reason), *self._lost_saves(self._saving)]
         # Whoever was being worked on may be the reason; after a few times it is, and the others shall live.
-        for world in [busy.world for busy in (*stepping, opening) if busy is not None]:
+        for world in dict.fromkeys(busy.world for busy in (*growing, *stepping, opening) if busy is not None):
             known = self._worlds.get(world)
             if known is not None:
                 known.deaths += 1

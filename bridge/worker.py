@@ -12,6 +12,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
@@ -76,12 +77,12 @@ def run(connection: Connection, factory: str, settings: Mapping[str, object]) ->
         with sending:
             connection.send(word)
 
-    try:
-        _obey(engine, commands, report, states)
-    except BrokenPipeError:
-        _log.warning("server.gone pid=%d", os.getpid())
-    finally:
-        engine.close()
+    with ExitStack() as closing:
+        closing.callback(engine.close)
+        try:
+            _obey(engine, commands, report, states, closing)
+        except BrokenPipeError:
+            _log.warning("server.gone pid=%d", os.getpid())
 
 
 def _read_commands(
@@ -112,7 +113,9 @@ def _obey(
     commands: queue.SimpleQueue[Command],
     report: Callable[[Report], None],
     states: dict[int, State],
+    closing: ExitStack,
 ) -> None:
+    """Returns at `Stop`. closing: what shall end before the engine is closed is put there."""
     earlier: dict[int, Mapping[int, State]] = {}  # inside each world's newest chunk
     ring: SharedFrameRing | None = None
     handing_out: HandingOut | None = None
@@ -121,6 +124,7 @@ def _obey(
             case Attach(layout=layout):
                 ring = SharedFrameRing.attach(layout)
                 handing_out = HandingOut(ring, report)
+                closing.callback(handing_out.finish)
             case Open(world=world, start=start):
                 try:
                     restore = start.restore

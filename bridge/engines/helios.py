@@ -100,8 +100,16 @@ class HeliosEngine:
         )
 
     def warm_up(self) -> None:
-        """Makes the longest chunk once, for nobody: a runtime's first run allocates, and is twice as slow."""
-        frames = self._info.frames_per_chunk[-1]
+        """Makes the longest chunk once, for nobody: a runtime's first run allocates, and is twice as slow.
+
+        A runner with static graphs makes one for each shape it meets, so there it is a chunk of every length: none
+        shall be made while somebody plays.
+        """
+        lengths = self._info.frames_per_chunk
+        for frames in lengths if isinstance(self._loaded.runner, OverlappingRunner) else lengths[-1:]:
+            self._warm_up_length(frames)
+
+    def _warm_up_length(self, frames: int) -> None:
         still = ControlWindow(
             positions=np.tile(np.array(self._default.spawn_position), (frames, 1)),
             rotations=np.tile([0.0, 0.0, 0.0, 1.0], (frames, 1)),
@@ -119,7 +127,7 @@ class HeliosEngine:
             self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, replace(plan, rung=TINY_DECODER))
 
     def _warm_up_views(self, state: RolloutState, frames: int) -> None:
-        """A runner with static graphs makes one for each number of tokens; none shall be made while somebody plays."""
+        """For each number of tokens of the view before."""
         spec, latents = self._spec, self._latents_of[frames]
         blank = np.zeros((1, spec.latent_channels, latents, spec.latent_height, spec.latent_width), np.float32)
         for count in self._telling.token_counts(frames):

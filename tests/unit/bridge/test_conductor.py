@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from bridge.clock import FakeClock
 from bridge.conductor import REPROJECT, Conductor, ConductorConfig
 from bridge.config import ServeConfig
 from bridge.engine import EngineInfo, Rung
+from bridge.engine_events import ChunkMade
 from bridge.errors import ConfigError
 from bridge.margin import Cause
-from bridge.messages import Control
+from bridge.messages import Control, Event
 from bridge.outputs import ControlAccepted
 from bridge.player import Delivered, Player
 from bridge.scheduler import Start
@@ -30,6 +32,14 @@ class Room:
         self.clock = FakeClock(10_000 * MS)
         self.conductor = Conductor(ConductorConfig(fps=25.0, quality=quality), INFO, self.clock.now_us())
         self.players = {name: self._player() for name in "abc"[:players]}
+
+    def control(self, name: str, *events: Event) -> None:
+        now_us = self.clock.now_us()
+        control = Control(
+            seq=0, t_us=0, position=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0, events=events
+        )
+        accepted = ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS)
+        self.players[name].push(accepted)
 
     def _player(self) -> Player:
         player = Player(config=ServeConfig(fps=25.0), info=INFO, clock=self.clock)
@@ -111,6 +121,34 @@ def test_a_gap_is_blamed_on_what_kept_the_engine() -> None:
     room.clock.advance_us(1)
     room.conductor.replaced(room.clock.now_us())
     assert room.conductor.cause(late) is Cause.ENGINE
+
+
+def test_what_a_cut_throws_away_is_spent_when_its_chunk_begins() -> None:
+    room = Room()
+    for _ in range(3):
+        room.chunk(20)
+    start = room.next_start()
+    room.clock.sleep_until_us(start.at_us)
+    player, frames = room.players["a"], start.plan.frames
+    asked = player.ask(room.clock.now_us(), start)
+    room.conductor.begun(room.clock.now_us(), asked)
+    room.clock.advance_us(20 * MS)
+    made = ChunkMade(
+        world=0, slot=0, frames=np.zeros((frames, 4, 8, 3), np.uint8), depth=None, actions=("",) * frames, stage_ms={},
+        cuts=tuple(range(1, frames)),
+    )  # fmt: skip
+    room.conductor.made(room.clock.now_us(), asked, player.deliver(made, room.clock.now_us()))
+    room.clock.sleep_until_us(asked.start.display_us + 10 * MS)
+    room.control("a", Event(kind="bang"))
+    cut = room.next_start()
+    assert cut.cut_us is not None
+    assert cut.waste_us > 0
+    asked = player.ask(room.clock.now_us(), cut)
+    player.not_begun()  # no slot was free
+    assert room.conductor.wasted_us("a") == 0
+    assert room.next_start() == cut
+    room.conductor.begun(room.clock.now_us(), player.ask(room.clock.now_us(), cut))
+    assert room.conductor.wasted_us("a") == cut.waste_us
 
 
 def test_engine_time_whose_frames_nobody_saw_is_counted() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -78,6 +80,19 @@ def test_a_chunk_that_will_never_be_whole_leaves_no_slot_behind() -> None:
     store.drop_growing()
     assert key_at(store, 1_010_000) == (8, 2)
     assert store.clear() == [8]
+
+
+def test_a_delivered_chunk_whose_last_frames_never_come_ends_with_those_that_are_there() -> None:
+    store = FrameStore()
+    store.add(chunk(7, 0))
+    store.add(dataclasses.replace(chunk(8, 1_000_000, made=2), delivered=True))
+    store.cut_short()
+    newest = store.newest
+    assert newest is not None
+    assert (len(newest.frames), store.buffered_until_us) == (2, newest.due_us(2))
+    assert key_at(store, 9_000_000) == (8, 1)
+    assert not store.ripen(newest.slot, 3)
+    assert store.clear() == [7, 8]
 
 
 def test_before_the_first_and_after_the_last_frame_the_nearest_is_found() -> None:

@@ -161,11 +161,25 @@ def test_the_next_chunk_is_asked_for_while_the_last_frames_of_this_one_come(game
     grow(game, 2)
     assert (game.tick().chunk, game.tick().index) == (0, 1)
     assert game.player.asked is not None
-    game.player.lose()  # what is there stays
+    game.player.fail(game.clock.now_us(), wait_us=0)  # what is there stays
     assert game.tick().index == 1
     grow(game, 3)
     assert game.tick().index == 2
     assert game.player.push(game.control(x=100.0, teleport=True)) == [3]
+
+
+def test_frames_that_went_with_the_engine_are_not_waited_for(game: Game) -> None:
+    game.tick()
+    asked = game.ask()
+    made = ChunkMade(
+        world=0, slot=3, frames=np.full((3, 24, 32, 3), 60, np.uint8), depth=None, actions=asked.window.actions,
+        stage_ms={}, missing=2,
+    )  # fmt: skip
+    assert game.player.deliver(made, game.clock.now_us()).useful
+    assert game.player.store.buffered_until_us == game.clock.now_us() + 120 * MS
+    game.player.lose()
+    assert game.player.store.buffered_until_us == game.clock.now_us() + 40 * MS
+    assert game.tick().index == 0
 
 
 def test_a_chunk_is_in_time_when_its_first_frames_are(game: Game) -> None:
@@ -401,6 +415,26 @@ def test_what_is_still_to_be_shown_is_cut_at_the_last_boundary_before_new_frames
     assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 1
     game.player.lose()
     assert game.player.cut_us(game.clock.now_us(), ready_us) is None  # the process that could go on from there is gone
+
+
+def test_a_chunk_that_the_engine_could_not_begin_leaves_no_trace(game: Game) -> None:
+    game.tick()
+    began_us = game.clock.now_us()
+    game.chunk()
+    game.clock.advance_us(5 * MS)
+    game.tick(action="run", events=(Event(kind="bang"),))
+    game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
+    assert not game.player.is_stale
+    game.player.not_begun()
+    assert game.player.asked is None
+    assert game.player.is_stale
+    assert game.player.cut_us(game.clock.now_us(), began_us + 30 * MS) == began_us + 40 * MS
+    assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 0
+    again = game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
+    assert (again.keep, again.window.actions[0]) == (1, "run; bang")
+    game.player.not_begun()
+    game.player.not_begun()  # nothing is asked for
+    assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 0
 
 
 def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:

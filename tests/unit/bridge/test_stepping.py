@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import queue
+import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
 
+from bridge import worker
 from bridge.chunk_ring import SharedFrameRing
 from bridge.engine import (
     After,
@@ -21,7 +27,7 @@ from bridge.engine import (
     State,
     StepAsked,
 )
-from bridge.engine_words import Failed, Growing, Made, Report, Step
+from bridge.engine_words import Adopt, Attach, Command, Failed, Growing, Made, Report, Step, Stop
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.errors import StepFailed
 from bridge.stepping import HandingOut, make_chunk, make_together
@@ -193,6 +199,70 @@ def test_the_next_chunk_is_begun_while_the_frames_of_the_one_before_come() -> No
             np.testing.assert_array_equal(frames[: counts[-1]], wanted[slot][: counts[-1]])
         assert counts == [4, 8, 9]
     ring.close()
+
+
+def test_the_engine_is_not_closed_under_a_chunk_that_is_handed_out(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    class Slow(Begun):
+        def runs(self) -> Iterator[FrameRun]:
+            for run in super().runs():
+                time.sleep(0.02)
+                happened.append("decoded")
+                yield run
+
+        def after(self) -> After:
+            return After(state=self.state, earlier={}, stage_ms={})
+
+    class Overlapping(SyntheticEngine):
+        def begin(self, state: State, window: ControlWindow, plan: Plan) -> Slow:
+            return Slow(*self.step(state, window, plan))
+
+        def close(self) -> None:
+            happened.append("closed")
+
+    def create() -> Overlapping:
+        return Overlapping(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,)))
+
+    step = Step(world=0, window=WINDOW, plan=PLAN, slot=0)
+    words = (Attach(layout=process.ring.layout), Adopt(world=0, state=process.states[0]), step, Stop())
+
+    def read(connection: Connection, commands: queue.SimpleQueue[Command], heard: object) -> None:
+        for word in words:
+            commands.put(word)
+
+    monkeypatch.setattr(worker, "load_factory", lambda _: create)
+    monkeypatch.setattr(worker, "_read_commands", read)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    ours, theirs = multiprocessing.Pipe()
+    worker.run(theirs, "", {})
+    ours.close()
+    assert happened == ["decoded"] * 3 + ["closed"]
+
+
+@pytest.mark.parametrize("error", [StepFailed("no more"), RuntimeError("a bug"), MemoryError()])
+def test_a_chunk_that_cannot_be_handed_out_ends_the_process(
+    process: Process, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    monkeypatch.setattr(os, "_exit", ended.put)
+
+    class Broken(Begun):
+        def runs(self) -> Iterator[FrameRun]:
+            yield from list(super().runs())[:1]
+            raise error
+
+        def after(self) -> After:
+            return After(state=self.state, earlier={}, stage_ms={})
+
+    begun = Broken(*process.engine.step(process.states[0], WINDOW, PLAN))
+    told: list[Report] = []
+    handing_out = HandingOut(process.ring, told.append)
+    handing_out.take(Step(world=0, window=WINDOW, plan=PLAN, slot=0), begun, begun.after())
+    assert ended.get(timeout=5) == 1
+    assert [type(word) for word in told] == [Made]
 
 
 class Batching(SyntheticEngine):

@@ -307,3 +307,94 @@ def test_whoever_was_at_work_when_a_process_ended_is_tried_alone(supervisor: Eng
     Process.newest.say(Ended(reason="crashed"))
     refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
     assert [event.world for event in refused] == [guilty]
+
+
+def test_a_world_whose_frames_end_the_process_is_given_up_and_nobody_beside_it(supervisor: EngineSupervisor) -> None:
+    guilty, innocent = opened_pair(supervisor)
+    Process.newest.say(made(guilty, stepped(supervisor, guilty)))
+    supervisor.poll()
+    stepped(supervisor, innocent)  # beside the guilty one's last frames
+    Process.newest.say(Ended(reason="crashed"))
+    assert [type(event) for event in supervisor.poll()] == [EngineDown]
+    revive(supervisor)
+    slot = stepped(supervisor, guilty)
+    Process.newest.say(made(guilty, slot))
+    supervisor.poll()
+    assert not supervisor.idle  # whoever began now would be taken for the cause
+    assert not supervisor.step(innocent, WINDOW, PLAN)
+    Process.newest.say(Ended(reason="crashed"))
+    refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
+    assert [event.world for event in refused] == [guilty]
+
+
+def test_a_suspect_begins_beside_nobody_and_is_one_until_its_chunk_is_whole(supervisor: EngineSupervisor) -> None:
+    suspect, other = opened_pair(supervisor)
+    stepped(supervisor, suspect)
+    Process.newest.say(Ended(reason="crashed"))
+    supervisor.poll()
+    revive(supervisor)
+    slot = stepped(supervisor, other)
+    Process.newest.say(made(other, slot))
+    supervisor.poll()
+    assert supervisor.idle  # for all but the suspect
+    assert not supervisor.step(suspect, WINDOW, PLAN)
+    Process.newest.say(whole(other, slot))
+    supervisor.poll()
+    supervisor.release(slot)
+    slot = stepped(supervisor, suspect)
+    Process.newest.say(made(suspect, slot))
+    supervisor.poll()
+    assert not supervisor.idle
+    Process.newest.say(whole(suspect, slot))
+    supervisor.poll()
+    assert supervisor.idle
+    Process.newest.say(made(other, stepped(supervisor, other)))
+    supervisor.poll()
+    supervisor.release(slot)
+    assert supervisor.step(suspect, WINDOW, PLAN)  # cleared
+
+
+def test_last_frames_that_do_not_come_count_as_a_hang(supervisor: EngineSupervisor) -> None:
+    clock = supervisor._clock
+    assert isinstance(clock, FakeClock)
+    world = begun(supervisor)
+    Process.newest.say(made(world, stepped(supervisor, world)))
+    supervisor.poll()
+    assert supervisor.next_timeout_us == clock.now_us() + 20_000_000
+    clock.advance_us(20_000_000)
+    supervisor.poll()
+    assert Process.newest.killed
+
+
+def test_a_process_that_ends_over_last_frames_again_and_again_is_tried_less_often(
+    supervisor: EngineSupervisor,
+) -> None:
+    clock = supervisor._clock
+    assert isinstance(clock, FakeClock)
+    waits = []
+    for _ in range(2):
+        world = begun(supervisor)
+        Process.newest.say(made(world, stepped(supervisor, world)))
+        supervisor.poll()
+        Process.newest.say(Ended(reason="crashed"))
+        supervisor.poll()
+        assert supervisor.next_timeout_us is not None
+        waits.append(supervisor.next_timeout_us - clock.now_us())
+        revive(supervisor)
+    assert waits[1] == 2 * waits[0]
+
+
+def test_nobody_steps_while_a_world_that_may_end_the_process_is_opened(supervisor: EngineSupervisor) -> None:
+    innocent = begun(supervisor)
+    bad = supervisor.open(START)
+    assert supervisor.idle  # nothing speaks against it yet
+    Process.newest.say(Ended("crash"))
+    supervisor.poll()
+    revive(supervisor)
+    assert Process.newest.opened() == [bad]
+    assert not supervisor.step(innocent, WINDOW, PLAN)
+    Process.newest.say(Ended("crash"))
+    refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
+    assert [event.world for event in refused] == [bad]
+    revive(supervisor)
+    assert supervisor.step(innocent, WINDOW, PLAN)
