@@ -61,7 +61,6 @@ class PreparedFolder:
         self.painted = self._with("painted")
 
     def write(self, name: str, geometry: Geometry) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         for field in fields(Geometry):  # weights last: its presence says that the clip is complete
             self._save(name, field.name, getattr(geometry, field.name))
 
@@ -89,6 +88,7 @@ class PreparedFolder:
         return sorted(path.name.removesuffix(f".{field}.npy") for path in self._folder.glob(f"clip_*.{field}.npy"))
 
     def _save(self, name: str, field: str, array: NDArray[np.generic]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
         unfinished = self._folder / f"unfinished_{name}.{field}.npy"
         np.save(unfinished, array)
         unfinished.rename(self._folder / f"{name}.{field}.npy")
