@@ -196,7 +196,8 @@ def summary(found: dict[str, list[float]]) -> dict[str, dict[str, float | int]]:
         gains = np.array(dbs) - np.array(baseline)
         rows[name] = {
             "n": len(dbs), "mean_db": float(np.mean(dbs)), "gain_db": float(gains.mean()),
-            "gain_sd_db": float(gains.std(ddof=1)), "least_gain_db": float(gains.min()), "won": int((gains > 0).sum()),
+            "gain_sd_db": float(gains.std(ddof=min(1, len(gains) - 1))), "least_gain_db": float(gains.min()),
+            "won": int((gains > 0).sum()),
         }  # fmt: skip
     return rows
 

@@ -135,7 +135,7 @@ class Rollout:
         """Chunks of several sessions: as `begin` for each, but denoised at once where the denoiser can and they agree
         in length, steps and how they start; then each one's stage_ms tells of all of them.
 
-        Raises: ModelError, RunnerError: as `begin`; none is begun then.
+        Raises: ModelError, RunnerError: as `begin`; none is given back then.
         """
         for _, request in asked:
             self._check(request)

@@ -42,7 +42,7 @@ class CameraTelling:
     """One method for one model on one runner, for any number of sessions."""
 
     def __init__(self, method: CameraMethod, spec: ModelSpec, runner: ModuleRunner, *, threads: int) -> None:
-        """threads: that cast and bend frames."""
+        """threads: that cast and bend frames; `channels` casts with one."""
         self._method, self._spec = method, spec
         self._steering = Steering(method, spec, encoder_of(spec, runner), threads=threads)
         self._guided = "frame_rays" in runner.graphs[Graph.DECODER].inputs

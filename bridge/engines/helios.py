@@ -63,7 +63,8 @@ class HeliosEngine:
         threads: int = 1,
     ) -> None:
         """chunk_latents: the chunk lengths on offer. blend_chunks: over how many a new prompt comes in. camera: how a
-        pose reaches the pixels, one of `camera_methods.method.CHOICES`. threads: that cast and bend frames.
+        pose reaches the pixels, one of `camera_methods.method.CHOICES`. threads: that cast and bend frames
+        (`channels` casts with one).
 
         Raises: EngineIncompatible: the model and these settings do not go together.
         """
