@@ -111,6 +111,7 @@ class Painter:
                 conditioning=None,
                 features={"rays": seen.rays, "flow": seen.flow},
                 guide={"frame_rays": seen.frame_rays},
+                outlines=seen.outlines,
             )
         return self._rollout.chunk(state, request)[0].frames
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from model.blockout import MATERIALS, PackedParts
 from model.camera import Array, Camera, project
+from model.edges import Outlines
 from model.raycast import RayHits, cast, dot
 
 RAYS_PER_LATENT_PX = 4
@@ -27,7 +28,9 @@ REFERENCE_FRAME = 2
 """Whose rays of a latent frame's four frames the denoiser is told: the middle, so that little differs either way."""
 
 LONGEST_PERIOD_M, OCTAVES = 2.4, 4
-RAY_CHANNELS = 1 + 2 + 3 + 3 + len(MATERIALS) + 4 * OCTAVES + 3 + 3
+MATERIAL_CHANNELS = range(9, 9 + len(MATERIALS))  # after hit, depths, normal and colour
+GLOW_CHANNEL = MATERIAL_CHANNELS.stop + 4 * OCTAVES + 3  # after sines and the ray's direction
+RAY_CHANNELS = GLOW_CHANNEL + 3
 FLOW_CHANNELS = 4
 _LAMP, _LAMP_REACH_M, _FAR_M = MATERIALS.index("lamp"), 2.6, 1000.0
 _STEEPEST = 0.15  # the least cosine between a ray and a normal that a ray's footprint is told apart at
@@ -40,7 +43,7 @@ class Conditioning:
 
     frame_rays: (1, 4, T, RAY_CHANNELS, 4h, 4w), each frame's rays. rays: (1, RAY_CHANNELS, T, 4h, 4w), those of the
     reference frames. flow: (1, 4, T, h, w). depth: (4T, 2h, 2w), view-axis metres of every other ray, inf for the sky;
-    part: (4T, 2h, 2w) int64, the packed part there, -1 for the sky.
+    part: (4T, 2h, 2w) int64, the packed part there, -1 for the sky. outlines: of each frame, 4T.
     """
 
     frame_rays: NDArray[np.float32]
@@ -48,6 +51,7 @@ class Conditioning:
     flow: NDArray[np.float32]
     depth: NDArray[np.float32]
     part: NDArray[np.int64]
+    outlines: tuple[Outlines, ...]
 
 
 def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
@@ -63,6 +67,7 @@ def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
         flow=np.stack([flow(np, seen[at], cameras[4 * i : 4 * i + 4]) for i, at in enumerate(references)], 1)[None],
         depth=np.stack([depth for depth, _ in surfaces]),
         part=np.stack([part for _, part in surfaces]),
+        outlines=tuple(Outlines(parts, hits) for hits in seen),
     )
 
 

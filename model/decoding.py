@@ -8,12 +8,13 @@ it can begin; any other when somebody asks for it. Numpy only.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.edges import Outlines, resolve
 from model.errors import RunnerError
 from model.runners.base import Arrays, ModuleRunner, OverlappingRunner, Pending, signature_of, started
 from model.spec import Decode, Graph, ModelSpec
@@ -47,14 +48,16 @@ class Decoder:
         """What a decoder remembers that has seen nothing."""
         return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._memory.items()}
 
-    def begin(self, latents: NDArray[np.float32], guide: Arrays, memory: Arrays) -> Decoding:
-        """Hands over a chunk's latents (1, 16, T, h, w), normalised, and what guides the decoder (latent frames on
-        axis 2). Raises: RunnerError."""
+    def begin(
+        self, latents: NDArray[np.float32], guide: Arrays, memory: Arrays, outlines: Sequence[Outlines] = ()
+    ) -> Decoding:
+        """Hands over a chunk's latents (1, 16, T, h, w), normalised, what guides the decoder (latent frames on axis 2),
+        and the outlines of its frames where they are to be painted anew. Raises: RunnerError."""
         newest = self._newest() if self._newest is not None else None
         if self.keeps_memory and newest is not None:
             newest.start_all()
         raw = latents / self._inv_std + self._mean
-        decoding = Decoding(self._spec, self._runner, self._pieces(raw, guide), memory)
+        decoding = Decoding(self._spec, self._runner, self._pieces(raw, guide), memory, outlines)
         self._newest = weakref.ref(decoding)
         return decoding
 
@@ -82,8 +85,16 @@ class _Piece:
 class Decoding:
     """One chunk under way through the decoder. Not for use from two threads at once."""
 
-    def __init__(self, spec: ModelSpec, runner: ModuleRunner, pieces: list[_Piece], memory: Arrays) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        runner: ModuleRunner,
+        pieces: list[_Piece],
+        memory: Arrays,
+        outlines: Sequence[Outlines],
+    ) -> None:
         self._spec, self._runner, self._pieces = spec, runner, pieces
+        self._outlines = outlines
         self.memory_names = tuple(memory)
         self._before: Arrays = memory
         self._pending: list[Pending] = []
@@ -133,14 +144,21 @@ class Decoding:
     def _frames(self, index: int) -> Frames:
         while len(self._pending) <= index:
             self._start_next()
+        piece = self._pieces[index]
+        first = sum(before.frames for before in self._pieces[:index])
+        edges = [outlines.edges for outlines in self._outlines[first : first + piece.frames]]  # before waiting
         frames = self._pending[index].result()["frames"]
         if self._ahead and len(self._pending) == index + 1 < len(self._pieces):
             self._start_next()
-        piece = self._pieces[index]
         wanted = (piece.frames, self._spec.frame_height, self._spec.frame_width, 3)
         if frames.dtype != np.uint8 or frames.shape != wanted:
             raise RunnerError(f"{piece.graph} must give uint8 frames of {wanted}, got {frames.dtype} {frames.shape}")
-        return frames.view(np.uint8)
+        pictures: Frames = frames.view(np.uint8)
+        if edges and not pictures.flags.writeable:
+            pictures = pictures.copy()
+        for picture, own in zip(pictures, edges, strict=False):
+            resolve(picture, own)
+        return pictures
 
 
 class NextMemory(Mapping[str, NDArray[np.generic]]):

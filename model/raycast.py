@@ -38,6 +38,7 @@ class RayHits:
     position: Array  # (h, w, 3) float32, world metres
     normal: Array  # (h, w, 3) float32, unit, world, towards the viewer
     uv: Array  # (h, w, 2) float32, metres along the surface
+    facet: Array  # (h, w) int64: which side of its part, 0 (top, bottom or cap), 1 or 2; 2 for all that is round
     material: Array  # (h, w) int64
     colour: Array  # (h, w, 3) float32
 
@@ -134,7 +135,7 @@ def _meet(
         block = (..., rows, cols)
         to_local = parts.local_from_world[index].T
         local_origin = (origin - parts.centre[index]) @ to_local
-        t = _INTERSECT[shapes[index]](xp, local_origin, directions[..., rows, cols, :] @ to_local)
+        t = INTERSECT[shapes[index]](xp, local_origin, directions[..., rows, cols, :] @ to_local)
         nearer = t < depth[block]
         depth[block] = xp.where(nearer, t, depth[block])
         part[block] = xp.where(nearer, xp.ones_like(part[block]) * index, part[block])
@@ -193,7 +194,7 @@ def surfaces(xp: ModuleType, parts: PackedParts, traced: Traced) -> RayHits:
         zero = xp.zeros_like(directions)
         return RayHits(
             origin=origin, directions=directions, depth=depth, part=part, hit=hit, position=position, normal=zero,
-            uv=xp.stack(_sky_coordinates(xp, directions), -1), material=index, colour=zero,
+            uv=xp.stack(_sky_coordinates(xp, directions), -1), facet=index, material=index, colour=zero,
         )  # fmt: skip
     inverse = parts.local_from_world[index]  # (h, w, 3, 3)
     offset = position - parts.centre[index]
@@ -233,8 +234,8 @@ def surfaces(xp: ModuleType, parts: PackedParts, traced: Traced) -> RayHits:
     v = xp.where(hit, xp.where(on_y, mz, my), sky_v)
     return RayHits(
         origin=origin, directions=directions, depth=depth, part=part, hit=hit, position=position,
-        normal=normal * keep, uv=xp.stack([u, v], -1), material=parts.material[index],
-        colour=parts.colour[index] * xp.abs(keep),
+        normal=normal * keep, uv=xp.stack([u, v], -1), facet=(hit & ~on_y) * (2 - 1 * on_x),
+        material=parts.material[index], colour=parts.colour[index] * xp.abs(keep),
     )  # fmt: skip
 
 
@@ -291,7 +292,7 @@ def _plane(xp: ModuleType, o: Array, d: Array) -> Array:
     return xp.where(inside & (t > NEAR_M), t, xp.ones_like(t) * float("inf"))
 
 
-_INTERSECT = {
+INTERSECT = {
     SHAPE_INDEX[Shape.BOX]: _box,
     SHAPE_INDEX[Shape.SPHERE]: _sphere,
     SHAPE_INDEX[Shape.CYLINDER]: _cylinder,

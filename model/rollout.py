@@ -170,7 +170,7 @@ class Rollout:
         """Hands latents (1, 16, T, h, w) to the decoder."""
         state, request, reading, conditioning = chunk.state, chunk.request, chunk.reading, chunk.conditioning
         decoder = self._decoder if self._tiny_decoder is None or not request.tiny_decoder else self._tiny_decoder
-        decoding = decoder.begin(latents, request.guide, state.memory)
+        decoding = decoder.begin(latents, request.guide, state.memory, request.outlines)
         after = RolloutState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.edges import Outlines
 from model.errors import ModelError
 from model.history import HistoryView
 from model.prompts import PromptMix
@@ -34,6 +35,7 @@ class ChunkRequest:
     features: the conditioner's inputs by name (frames on axis 2); or `conditioning` (1, C, T, h, w) float32, ready
     made; neither for a model without conditioning.
     guide: what a guided decoder takes beside latents and memory, by name (frames on axis 2); empty for one that is not.
+    outlines: of each frame, painted anew when it is decoded; only for a guided decoder, and empty for none.
     view: a picture of where the camera will be, put into the history; only for a denoiser that has room for one.
     first_stage: (1, 16, T, h / 2**(stages - 1), w / ...) float32 normalised latents that stand for what the first stage
     would make; its step is not run then.
@@ -46,6 +48,7 @@ class ChunkRequest:
     features: Arrays | None = None
     conditioning: NDArray[np.float32] | None = None
     guide: Arrays = field(default_factory=dict)
+    outlines: Sequence[Outlines] = ()
     view: HistoryView | None = None
     first_stage: NDArray[np.float32] | None = None
     cut: bool = False

@@ -62,8 +62,9 @@ class CameraTelling:
             # A latent frame has four frames; the first of a chunk that decodes alone is the fourth of its own.
             lead = 0 if self._spec.decode is Decode.STREAMING else self._spec.temporal_stride - 1
             seen = condition(world.packed, [cameras[0]] * lead + list(cameras))
-            guide: dict[str, NDArray[np.generic]] = {"frame_rays": seen.frame_rays} if self._guided else {}
-            request = ChunkRequest(texts=(), steps=(), features={"rays": seen.rays, "flow": seen.flow}, guide=guide)
+            request = ChunkRequest(texts=(), steps=(), features={"rays": seen.rays, "flow": seen.flow})
+            if self._guided:
+                request = replace(request, guide={"frame_rays": seen.frame_rays}, outlines=seen.outlines)
             return Said(request=request, depth=seen.depth[lead:], parts=world.ids[seen.part[lead:]])
         last = self._last_view(state, before, cameras[0]) if self.bends and not cut else None
         hints = self._steering.hints(world.packed if world.parts else None, cameras, last)

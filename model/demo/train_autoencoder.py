@@ -18,12 +18,13 @@ from model.demo.data import FRAMES_PER_LATENT, Clip
 from model.demo.prepared import PreparedFolder
 from model.demo.samples import reconstructions
 from model.demo.training import LossFunction, TrainConfig, own_share, train
+from model.edges import CELL_PX, Edges, edges_of
 from model.raycast import cast
 
 CROP, FRAMES, BATCH = 64, 8, 10
 DECODER_CROP, DECODER_FRAMES, DECODER_LENGTHS = (64, 96), 64, (4, 8)
 """The decoder's crops, how many frames of them a step sees, and how many may be of one clip."""
-BLURS, BLUR_SHARES = (1, 2, 4), (0.3, 0.3, 0.4)
+BLURS, BLUR_SHARES = (1, 2, 4), (0.6, 0.3, 0.1)
 """Over how many latent pixels (squared) the decoder's true latents are averaged: edges and textures are the guide's."""
 LATENT_NOISE = 0.3  # at most: the denoiser's errors must not become visible, and the guide is to be trusted for edges
 PAINTED = 0.6  # the share of the decoder's samples whose latents the denoiser has made, once it has made any
@@ -72,17 +73,17 @@ def train_decoder(
         frames = int(rng.choice(DECODER_LENGTHS))
         rng = own_share(rng)
         samples = [_decoder_sample(sources, frames, rng) for _ in range(DECODER_FRAMES // frames)]
-        wanted, given, rays = (_batch(samples, index, device) for index in range(3))
+        wanted, given, rays = (_batch([sample[:3] for sample in samples], index, device) for index in range(3))
         out, _ = model.decode(given.transpose(1, 2), None, rays)
-        return picture_loss(out, wanted.permute(0, 1, 4, 2, 3) / 255)
+        return picture_loss(resolved(out, [sample[3] for sample in samples]), wanted.permute(0, 1, 4, 2, 3) / 255)
 
     train(config, model, loss_of, samples=reconstructions)
 
 
 def _decoder_sample(
     sources: Sequence[tuple[Path, PreparedFolder]], frames: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.float32]]:
-    """Frames, latents and rays of a window; the latents are a denoiser's, or true ones that are disturbed."""
+) -> tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.float32], list[Edges]]:
+    """Frames, latents, rays and edges of a window; the latents are a denoiser's, or true ones that are disturbed."""
     painted = [(clips, folder, name) for clips, folder in sources for name in folder.painted]
     if painted and rng.random() < PAINTED:
         clips, folder, name = painted[int(rng.integers(len(painted)))]
@@ -93,7 +94,7 @@ def _decoder_sample(
         latents = _disturbed(folder.read_latents(name), rng)
     clip = Clip.load(clips / f"{name}.npz")
     window = _draw_window(clip, rng, DECODER_CROP, frames, every_px=LATENT_PX)
-    return window.frames(clip), window.latents_of(latents), window.rays(clip)
+    return window.frames(clip), window.latents_of(latents), *window.met(clip)
 
 
 def _disturbed(latents: NDArray[np.float16], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -134,20 +135,36 @@ class _Window:
         top, left, rows, cols = (value // LATENT_PX for value in (self.top, self.left, self.rows, self.cols))
         return latents[:, self.first : self.first + self.latents, top : top + rows, left : left + cols]
 
-    def rays(self, clip: Clip) -> NDArray[np.float32]:
-        """(4 latents, RAY_CHANNELS, rows / 2, cols / 2): cast here, they are not worth keeping."""
-        seen = []
+    def met(self, clip: Clip) -> tuple[NDArray[np.float32], list[Edges]]:
+        """(4 latents, RAY_CHANNELS, rows / 2, cols / 2) and each frame's edges; cast here, not worth keeping."""
+        seen, edges = [], []
         for frame in self._own_frames:
             whole = clip.camera(frame)
             top, left = clip.window[0] + self.top, clip.window[1] + self.left
             camera = replace(whole, window=(top, left, self.rows, self.cols))
             hits = cast(np, clip.parts, camera, step_px=RAY_STEP_PX)
             seen.append(ray_features(np, clip.parts, hits, camera.focal_px))
-        return np.stack(seen)
+            edges.append(edges_of(clip.parts, hits))
+        return np.stack(seen), edges
 
 
 def _batch(samples: Sequence[Sequence[NDArray[np.generic]]], index: int, device: str) -> Tensor:
     return torch.from_numpy(np.stack([sample[index] for sample in samples]).astype(np.float32)).to(device)
+
+
+def resolved(out: Tensor, edges: Sequence[Sequence[Edges]]) -> Tensor:
+    """Pictures (N, T, 3, H, W) with their edges painted anew, as `model.edges.resolve` does, but differentiable: what
+    is served is what is trained."""
+    n, t, _, height, width = out.shape
+    pictures = out.flatten(0, 1)
+    pixels = pictures.permute(0, 2, 3, 1).reshape(-1, 3)
+    cells = functional.avg_pool2d(pictures, CELL_PX).permute(0, 2, 3, 1).reshape(-1, 3)
+    frames = [frame for clip in edges for frame in clip]
+    at = [frame.pixels + index * height * width for index, frame in enumerate(frames)]
+    sources = [frame.sources + index * (height * width // CELL_PX**2) for index, frame in enumerate(frames)]
+    mixed = cells[torch.from_numpy(np.concatenate(sources)).to(out.device)].mean(1)
+    pixels = pixels.index_copy(0, torch.from_numpy(np.concatenate(at)).to(out.device), mixed.to(pixels.dtype))
+    return pixels.reshape(n, t, height, width, 3).permute(0, 1, 4, 2, 3)
 
 
 def picture_loss(out: Tensor, wanted: Tensor) -> dict[str, Tensor]:
@@ -176,14 +193,15 @@ def reconstruction_loss(clips: Path, device: str) -> LossFunction:
         for index in chosen:
             clip = Clip.load(paths[int(index)])
             window = _draw_window(clip, rng, (CROP, CROP), FRAMES, every_px=2)
-            samples.append((window.frames(clip), window.rays(clip)))
-        pixels, rays = (_batch(samples, index, device) for index in range(2))
+            samples.append((window.frames(clip), *window.met(clip)))
+        pixels, rays = (_batch([sample[:2] for sample in samples], index, device) for index in range(2))
         frames = pixels.permute(0, 1, 4, 2, 3) / 255
         latents, _ = model.encode(frames)
         strength = (LATENT_NOISE * rng.random((BATCH, 1, 1, 1, 1))).astype(np.float32)
         noise = strength * rng.standard_normal(latents.shape, dtype=np.float32)
         noisy = latents + torch.from_numpy(noise).to(device)
         out, _ = model.decode(noisy, None, rays)
+        out = resolved(out, [sample[2] for sample in samples])
         tones = functional.avg_pool3d(frames.transpose(1, 2), (4, 8, 8)).transpose(1, 2).flatten(0, 1)
         tone_error = functional.l1_loss(model.tone(noisy.flatten(0, 1)), tones)
         losses = picture_loss(out, frames)

@@ -16,6 +16,7 @@ from model.conditioning import condition
 from model.demo.data import FPS, FRAMES_PER_LATENT
 from model.demo.evaluation.tours import Tour
 from model.demo.renderer import render
+from model.edges import resolve
 
 CLIP_FRAMES = 3 * FRAMES_PER_LATENT
 """Frames of a clip: enough for the decoder's memory to be warm in most of them."""
@@ -41,5 +42,7 @@ def reconstruct(autoencoder: TinyAutoencoder, tour: Tour, first: int) -> Reconst
     with torch.no_grad():
         given = torch.from_numpy(frames).permute(0, 3, 1, 2)[None].to(weight) / 255
         made, _ = autoencoder.decode(autoencoder.encode(given)[0], None, guide)
-    pixels = (made[0].clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8)
-    return Reconstruction(frames, pixels.cpu().numpy())
+    pixels = np.ascontiguousarray((made[0].clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
+    for frame, outlines in zip(pixels, seen.outlines, strict=True):
+        resolve(frame, outlines.edges)
+    return Reconstruction(frames, pixels)

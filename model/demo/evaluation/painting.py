@@ -57,6 +57,7 @@ class Painter:
             guide: dict[str, NDArray[np.generic]] = {"frame_rays": seen.frame_rays}
             request = ChunkRequest(
                 texts=(tour.text(start),) * self._latents, steps=self._spec.stage_steps, features=features, guide=guide,
+                outlines=seen.outlines,
                 cut=afresh is not None and start == first,
             )  # fmt: skip
             result, state = self._rollout.chunk(state, request)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from model.decoding import Decoder, Decoding, NextMemory
+from model.edges import Edges
 from model.runners.base import Arrays, GraphSignature, TensorSignature
 from model.spec import Decode, ModelSpec
 
@@ -66,3 +70,27 @@ def test_a_chunk_that_was_decoded_keeps_none_of_those_before_it() -> None:
     del made[:2]
     gc.collect()
     assert oldest() is None
+
+
+@dataclass
+class Marked:
+    """Stands for a frame's outlines: one pixel is painted anew, as the picture's last cell is."""
+
+    edges: Edges
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+def test_each_frame_s_own_outlines_are_painted_anew(writeable: bool) -> None:
+    class Painted(Counter):
+        def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+            outputs = super().run(graph, inputs)
+            frames = np.zeros((4, 64, 64, 3), np.uint8)
+            frames[:, -2:, -2:] = 200
+            frames.flags.writeable = writeable
+            return {**outputs, "frames": frames}
+
+    outlines: Any = [Marked(Edges(np.array([at]), np.full((1, 4), 32 * 32 - 1))) for at in range(8)]
+    decoder = Decoder(SPEC, Painted())
+    made = decoder.begin(np.zeros((1, 16, 2, 8, 8), np.float32), {}, decoder.fresh_memory(), outlines)
+    first_rows = np.concatenate(list(made))[:, 0, :8, 0]
+    np.testing.assert_array_equal(first_rows, 200 * np.eye(8))
