@@ -65,6 +65,8 @@ class Rollout:
         self.has_tiny_decoder = Graph.TINY_DECODER in runner.graphs
         self._tiny_decoder = Decoder(spec, runner, tiny=True) if self.has_tiny_decoder else None
         self._pictures = PictureReader(spec, runner, draw, draw_uniform)
+        conditioner = runner.graphs.get(Graph.CONDITIONER)
+        self._conditioner_hears = conditioner is not None and "text" in conditioner.inputs
         denoiser = runner.graphs.get(Graph.DENOISER)
         self._has_view = denoiser is not None and "latents_view" in denoiser.inputs
         latents = None if denoiser is None else denoiser.inputs.get("hidden_states")
@@ -162,7 +164,7 @@ class Rollout:
             state = state.after_cut(self._decoder.fresh_memory())
         reading = self._texts.read(request.texts, state)
         watch.lap("text")
-        conditioning = self._conditioning(request)
+        conditioning = self._conditioning(request, reading)
         watch.lap("conditioning")
         return _Prepared(state, request, reading, conditioning)
 
@@ -209,15 +211,16 @@ class Rollout:
         if request.first_stage is not None and request.first_stage.shape != small:
             raise ModelError(f"first_stage must be {small}, got {request.first_stage.shape}")
 
-    def _conditioning(self, request: ChunkRequest) -> NDArray[np.float32]:
-        """(1, C, T, h, w); C is 0 for a model without."""
+    def _conditioning(self, request: ChunkRequest, reading: Reading) -> NDArray[np.float32]:
+        """(1, C, T, h, w); C is 0 for a model without. A conditioner that has an input `text` hears the text too."""
         spec = self._spec
         wanted = (1, spec.conditioning_channels, len(request.texts), spec.latent_height, spec.latent_width)
         if not spec.conditioning_channels:
             return np.zeros(wanted, np.float32)
         conditioning = request.conditioning
         if request.features is not None:
-            conditioning = _float32(self._runner.run(Graph.CONDITIONER, request.features)["conditioning"])
+            told = {"text": reading.embeddings} if self._conditioner_hears else {}
+            conditioning = _float32(self._runner.run(Graph.CONDITIONER, {**request.features, **told})["conditioning"])
         assert conditioning is not None
         if conditioning.shape != wanted:
             raise ModelError(f"conditioning must be {wanted}, got {conditioning.shape}")

@@ -32,10 +32,14 @@ class BlockoutGenerator:
         self._ground()
         if rng.random() < 0.8:
             self._walls()
+        for _ in range(int(rng.integers(0, 3))):
+            self._gate()
         for _ in range(int(rng.integers(2, 6))):
             getattr(self, f"_{rng.choice(['arcade', 'grove', 'steps', 'pool', 'clutter', 'house', 'clutter'])}")()
         for _ in range(int(rng.integers(1, 5))):
-            self._lamp_post()
+            self._lamp_post(*self._spot())
+        if rng.random() < 0.6:
+            self._avenue()
         return Blockout().add(self._parts)
 
     def _add(self, shape: Shape, position: tuple[float, float, float], size: tuple[float, float, float],
@@ -146,8 +150,27 @@ class BlockoutGenerator:
         roof, roof_high = self._pick(("slate", "planks", "tiles", "metal")), 0.5
         self._add(Shape.BOX, (x, high + roof_high / 2, z), (wide + 0.6, roof_high, deep + 0.6), roof, yaw_rad=yaw)
 
-    def _lamp_post(self) -> None:
-        x, z = self._spot()
+    def _gate(self) -> None:
+        """A door in an outer wall, or standing by itself where that wall is missing."""
+        side, reach = int(self._rng.integers(4)) * math.pi / 2, self.half_extent_m - 0.05
+        along = float(self._rng.uniform(-0.8, 0.8)) * self.half_extent_m
+        wide, high = float(self._rng.uniform(1.0, 2.0)), float(self._rng.uniform(2.0, 2.6))
+        x = math.sin(side) * reach + math.cos(side) * along
+        z = math.cos(side) * reach - math.sin(side) * along
+        self._add(Shape.BOX, (x, high / 2, z), (wide, high, 0.12), "door", yaw_rad=side)
+
+    def _avenue(self) -> None:
+        """Lamps in rows, near enough to one another that their light meets: by night they are most of the picture."""
+        x, z = self._spot(2)
+        yaw, along = float(self._rng.uniform(0, 2 * math.pi)), float(self._rng.uniform(1.8, 4))
+        apart = float(self._rng.uniform(2, 5))
+        for i in range(int(self._rng.integers(2, 6))):
+            for side in (-apart / 2, apart / 2):
+                ahead = i * along - 3
+                self._lamp_post(x + ahead * math.sin(yaw) + side * math.cos(yaw),
+                                z + ahead * math.cos(yaw) - side * math.sin(yaw))  # fmt: skip
+
+    def _lamp_post(self, x: float, z: float) -> None:
         height = float(self._rng.uniform(1.2, 3.2))
         self._add(Shape.CYLINDER, (x, height / 2, z), (0.16, height, 0.16), "metal")
         self._add(Shape.SPHERE, (x, height + 0.2, z), (0.5, 0.5, 0.5), "lamp")

@@ -129,6 +129,7 @@ def graphs_of(model: DemoModel, spec: ModelSpec) -> dict[str, TorchGraph]:
             inputs={
                 "rays": torch.randn(1, RAY_CHANNELS, frames, *grid),
                 "flow": torch.randn(1, FLOW_CHANNELS, frames, height, width),
+                "text": torch.randn(1, TEXT_TOKENS, TEXT_DIM),
             },
             outputs=("conditioning",),
             dynamic_axes={"rays": {2: "frames"}, "flow": {2: "frames"}},

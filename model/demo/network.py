@@ -27,18 +27,35 @@ TRANSFORMER = {
 
 
 class Conditioner(nn.Module):
-    """Folds a grid of rays and the flow to conditioning channels at latent size."""
+    """Folds a grid of rays and the flow to conditioning channels at latent size.
 
-    def __init__(self) -> None:
+    told: the size of all text tokens together. The demo's conditioner hears them: what a lamp or a door is to the
+    denoiser depends on what is in force, as a scale and an offset of its first features (FiLM, arXiv 1709.07871).
+    """
+
+    def __init__(self, told: int = 0) -> None:
         super().__init__()
         self.per_ray = nn.Sequential(nn.Conv2d(RAY_CHANNELS, 48, 1), nn.SiLU(), nn.Conv2d(48, 24, 1), nn.SiLU())
         self.fold = nn.Conv2d(24 * RAYS_PER_LATENT_PX**2, 96, 1)
         self.out = nn.Conv2d(96 + FLOW_CHANNELS, CONDITIONING_CHANNELS, 1)
+        self.told = None
+        if told:
+            self.told = nn.Linear(told, 2 * 48)
+            nn.init.zeros_(self.told.weight)
+            nn.init.zeros_(self.told.bias)
 
-    def forward(self, rays: Tensor, flow: Tensor) -> Tensor:
-        """rays (B, RAY_CHANNELS, T, 4h, 4w), flow (B, 4, T, h, w) -> (B, CONDITIONING_CHANNELS, T, h, w)."""
+    def forward(self, rays: Tensor, flow: Tensor, text: Tensor | None = None) -> Tensor:
+        """rays (B, RAY_CHANNELS, T, 4h, 4w), flow (B, 4, T, h, w), text (B, tokens, dim) where the conditioner hears
+        it -> (B, CONDITIONING_CHANNELS, T, h, w)."""
         b, _, t = rays.shape[:3]
-        x = self.per_ray(rays.transpose(1, 2).flatten(0, 1))
+        first, *later = self.per_ray
+        x = first(rays.transpose(1, 2).flatten(0, 1))
+        if self.told is not None:
+            assert text is not None
+            scale, offset = self.told(text.flatten(1)).repeat_interleave(t, 0)[..., None, None].chunk(2, 1)
+            x = x * (1 + scale) + offset
+        for layer in later:
+            x = layer(x)
         x = functional.silu(self.fold(functional.pixel_unshuffle(x, RAYS_PER_LATENT_PX)))
         x = self.out(torch.cat([x, flow.transpose(1, 2).flatten(0, 1)], 1))
         return torch.unflatten(x, 0, (b, t)).transpose(1, 2)
@@ -127,6 +144,6 @@ class DemoDenoiser(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conditioner = Conditioner()
+        self.conditioner = Conditioner(told=TEXT_TOKENS * TEXT_DIM)
         self.embedding = StateEmbedding()
         self.transformer = HeliosTransformer3DModel(**TRANSFORMER)

@@ -7,6 +7,7 @@ History is often missing, so that frames stand on the conditioning alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.blockout import MATERIALS
+from model.conditioning import GLOW_CHANNEL, MATERIAL_CHANNELS, RAYS_PER_LATENT_PX
 from model.demo.checkpoint import HISTORY_SIZES
 from model.demo.conditions import column_of
 from model.demo.network import DemoDenoiser
@@ -28,8 +31,11 @@ START_SIGMA = 0.999
 ORIGINAL_START_SIGMAS = (0.999, 0.666333, 0.333666)
 GAMMA = 1 / 3
 HISTORY_KEPT = 0.55  # the share of steps with history
-LAMPLIT_SHARE = 0.5
-"""How often a sample that shows no lamps by night is exchanged: dark latents err by little, and look wrong."""
+BLIND_SHARE = 0.08  # of steps that see history alone: who never painted from it cannot follow a view that stands in it
+ACTION_WEIGHT = 5.0  # how much more a latent pixel counts that shows nothing but what action texts change
+_ACTED = [MATERIALS.index(name) for name in ("lamp", "door", "fountain")]
+LAMPLIT_SHARE, LAMPLIT_GLOW = 0.3, 0.06
+"""How often a sample is one of lamps by night, and the mean glow of one: dark latents err by little, and look wrong."""
 CHUNK_LATENTS, CHUNK_SHARES = (1, 2, 3, 5, 8), (0.38, 0.22, 0.25, 0.1, 0.05)
 """Lengths of chunks and how often each is trained: short ones are what a game plays, long ones must work as well."""
 _BATCH_LATENTS = 3  # a batch holds as many latent frames as its size times this, in as many samples as that gives
@@ -57,32 +63,38 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
     mean = torch.from_numpy(data.mean).view(1, 16, 1, 1, 1).to(device)
     std = torch.from_numpy(data.std).view(1, 16, 1, 1, 1).to(device)
 
+    lamplit = [_lamplit(folder) for folder in data.folders]
+
     def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
         assert isinstance(model, DemoDenoiser)
         which = int(rng.choice(len(data.folders), p=data.share))
         folder = data.folders[which]
         if rng.random() < 0.02:
             folder.refresh()
+            lamplit[which] = _lamplit(folder)
         stage = int(rng.choice(STAGES, p=data.stages[which]))
         new = int(rng.choice(CHUNK_LATENTS, p=CHUNK_SHARES))
-        keep_history, own_stage_before = rng.random() < HISTORY_KEPT, rng.random() < 0.3
+        blind, own_stage_before = rng.random() < BLIND_SHARE, rng.random() < 0.3
+        keep_history = rng.random() < HISTORY_KEPT or blind
         rng = own_share(rng)
         count = max(1, data.batch[which] * (_BATCH_LATENTS + HISTORY // 4) // (new + HISTORY // 4))
-        samples = [_draw(folder, rng, new) for _ in range(count)]
-        latents, rays, flows, weights = (
-            torch.from_numpy(np.stack([s[i] for s in samples])).to(device).float() for i in range(4)
+        samples = [_draw(folder, lamplit[which], rng, new) for _ in range(count)]
+        latents, rays, flows, conditions, present = (
+            torch.from_numpy(np.stack([s[i] for s in samples])).to(device).float() for i in range(5)
         )
         latents = (latents - mean) / std
-        fresh = model.conditioner(rays[:, :, HISTORY:], flows[:, :, HISTORY:])
+        fresh = conditioned(model, rays[:, :, HISTORY:], flows[:, :, HISTORY:], conditions[:, HISTORY:])
         clean = latents[:, :, HISTORY:]
         history = latents.new_zeros(len(samples), 16 + fresh.shape[1], HISTORY, *latents.shape[3:])
         if keep_history:
             with torch.no_grad():  # the new frames teach the conditioner enough, at half the cost
-                seen = model.conditioner(rays[:, :, :HISTORY], flows[:, :, :HISTORY])
+                seen = conditioned(model, rays[:, :, :HISTORY], flows[:, :, :HISTORY], conditions[:, :HISTORY])
             disturbed = latents[:, :, :HISTORY] + _normal(latents[:, :, :HISTORY], rng) * float(rng.uniform(0, 0.25))
-            present = weights[:, :HISTORY].view(-1, 1, HISTORY, 1, 1)
-            history = torch.cat([disturbed, seen], 1) * present
-        text = model.embedding(weights[:, HISTORY:])
+            history = torch.cat([disturbed, seen], 1) * present.view(-1, 1, HISTORY, 1, 1)
+        if blind:
+            fresh = torch.zeros_like(fresh)
+            history = torch.cat([history[:, :16], torch.zeros_like(history[:, 16:])], 1)
+        text = model.embedding(conditions[:, -1])
         sizes = [shrunk(clean, 2 ** (STAGES - 1 - s)) for s in range(STAGES)]
         start = _normal(clean, rng)
         for _ in range(STAGES - 1):
@@ -98,10 +110,27 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
             start = raise_stage(before, stage, rng)
         target = (start - sizes[stage]) / START_SIGMA
         error = predict_flow(model, stage, start, fresh, history, text) - target
-        mse = error.square().mean()
+        weights = shrunk(action_weights(rays[:, :, HISTORY:]), 2 ** (STAGES - 1 - stage))
+        mse = (error.square().mean(1, keepdim=True) * weights).mean() / weights.mean()
         return {"loss": mse, f"x0_{stage}": mse.detach()}
 
     return loss_of
+
+
+def conditioned(model: DemoDenoiser, rays: Tensor, flow: Tensor, conditions: Tensor) -> Tensor:
+    """The conditioner, each of T latent frames under conditions of its own, (B, T, STATE_SIZE)."""
+    b, _, t = rays.shape[:3]
+    alone = [x.transpose(1, 2).flatten(0, 1).unsqueeze(2) for x in (rays, flow)]
+    channels: Tensor = model.conditioner(*alone, model.embedding(conditions.flatten(0, 1)))
+    return torch.unflatten(channels.squeeze(2), 0, (b, t)).transpose(1, 2)
+
+
+def action_weights(rays: Tensor) -> Tensor:
+    """(B, 1, T, h, w) from rays: how much the loss looks at a latent pixel. What action texts change (lamps and what
+    they light, doors, fountains) fills little of most pictures, and counts more."""
+    acted = rays[:, [MATERIAL_CHANNELS.start + index for index in _ACTED]].sum(1, keepdim=True)
+    concerned = (acted + rays[:, GLOW_CHANNEL : GLOW_CHANNEL + 1]).clamp(0, 1)
+    return 1 + ACTION_WEIGHT * shrunk(concerned, RAYS_PER_LATENT_PX)
 
 
 def _is_whole(latents: Tensor) -> bool:
@@ -143,14 +172,15 @@ def raise_stage(before: Tensor, stage: int, rng: np.random.Generator) -> Tensor:
     return raised
 
 
-def _draw(folder: PreparedFolder, rng: np.random.Generator, new: int) -> list[NDArray[np.floating]]:
-    """latents, rays and flow of HISTORY + new latent frames, and a vector: presence of history frames, conditions.
+def _draw(
+    folder: PreparedFolder, lamplit: Sequence[str], rng: np.random.Generator, new: int
+) -> list[NDArray[np.floating]]:
+    """latents, rays, flow and conditions of HISTORY + new latent frames, and which history frames are present.
 
     Missing frames are zeros. The new frames show one set of conditions, as a chunk does.
     """
-    name = folder.encoded[int(rng.integers(len(folder.encoded)))]
-    if rng.random() < LAMPLIT_SHARE and not _is_lamplit(folder.read(name).weights):
-        name = folder.encoded[int(rng.integers(len(folder.encoded)))]  # once more: it may be this time
+    names = lamplit if lamplit and rng.random() < LAMPLIT_SHARE else folder.encoded
+    name = names[int(rng.integers(len(names)))]
     clip, latents = folder.read(name), folder.read_latents(name)
     count = latents.shape[1]
     starts = [s for s in range(count - new + 1) if (clip.weights[s : s + new] == clip.weights[s]).all()]
@@ -163,14 +193,20 @@ def _draw(folder: PreparedFolder, rng: np.random.Generator, new: int) -> list[ND
         part = np.array(array[:, at], dtype=np.float32)
         part[:, ~valid] = 0
         parts.append(part)
-    weights = np.concatenate([valid[:HISTORY].astype(np.float32), clip.weights[start]])
-    return [*parts, weights.astype(np.float32)]
+    return [*parts, clip.weights[at], valid[:HISTORY].astype(np.float32)]
 
 
-def _is_lamplit(weights: NDArray[np.float32]) -> bool:
-    """Whether a clip shows lamps by night, from conditions (N, STATE_SIZE)."""
+def _lamplit(folder: PreparedFolder) -> list[str]:
+    """The clips whose pictures lamps light by night."""
     night, lamps = (column_of(slot, value) for slot, value in (("time", "night"), ("lamps", "on")))
-    return bool((weights[:, night] * weights[:, lamps] > 0.5).any())
+    found = []
+    for name in folder.encoded:
+        clip = folder.read(name)
+        if (clip.weights[:, night] * clip.weights[:, lamps] > 0.5).any():
+            glow = clip.rays[GLOW_CHANNEL, 0].astype(np.float32)
+            if float(glow.mean()) > LAMPLIT_GLOW:
+                found.append(name)
+    return found
 
 
 def shrunk(x: Tensor, factor: int) -> Tensor:

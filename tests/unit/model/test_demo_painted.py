@@ -23,7 +23,7 @@ pytestmark = pytest.mark.torch
 
 def test_painted_latents_are_a_clip_s_own_under_its_conditions_and_no_other(tmp_path: Path) -> None:
     spec, model = load_checkpoint()
-    clip = draw_clip(np.random.default_rng(4), latents=2, rows=spec.frame_height, cols=spec.frame_width)
+    clip = draw_clip(np.random.default_rng(6), latents=2, rows=spec.frame_height, cols=spec.frame_width)
     assert clip.weights[0, 2] == 1, "it is night in this clip"
     painter = ClipPainter(spec, TorchRunner(graphs_of(model, spec)))
     true = latents_of(clip, model.autoencoder).astype(np.float32)

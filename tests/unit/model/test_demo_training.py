@@ -12,10 +12,16 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402 (torch may be absent)
 
+from model.blockout import MATERIALS, Blockout, Part, Shape  # noqa: E402
+from model.camera import Camera  # noqa: E402
+from model.conditioning import RAY_CHANNELS, condition  # noqa: E402
+from model.demo.conditions import STATE_SIZE, column_of  # noqa: E402
 from model.demo.muon import build_optimizer, orthogonalised  # noqa: E402
-from model.demo.network import TextReader  # noqa: E402
-from model.demo.train_denoiser import raise_stage  # noqa: E402
+from model.demo.network import DemoDenoiser, TextReader  # noqa: E402
+from model.demo.train_autoencoder import resolved  # noqa: E402
+from model.demo.train_denoiser import ACTION_WEIGHT, action_weights, conditioned, raise_stage  # noqa: E402
 from model.demo.training import TrainConfig, load_ema, train  # noqa: E402
+from model.edges import Edges, resolve  # noqa: E402
 from model.noise import block_correlated  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -170,3 +176,53 @@ def test_a_stage_starts_in_training_where_it_starts_when_sampled():
     up = before.numpy().repeat(2, 3).repeat(2, 4)
     alpha = 0.6  # 1 / (2 * (1 - s) + s) at s = 1/3
     np.testing.assert_allclose(started, alpha * up + alpha * (2 / 3) / (1 / 3) ** 0.5 * noise, atol=2e-3)
+
+
+def test_edges_are_trained_as_they_are_served():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2, 3, 8, 12, 3), dtype=np.uint8)
+    some = [Edges(rng.permutation(96)[:20], rng.integers(0, 24, (20, 4))) for _ in range(3)]
+    none = [Edges(np.arange(0), np.zeros((0, 4), np.int64))] * 3
+    drawn = [some, none]
+    given = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).float().requires_grad_()
+    trained = resolved(given, drawn)
+    trained.sum().backward()
+    assert torch.isfinite(given.grad).all()
+    for clip in range(2):
+        for frame in range(3):
+            served = frames[clip, frame].copy()
+            resolve(served, drawn[clip][frame])
+            difference = trained[clip, frame].detach().permute(1, 2, 0).numpy() - served
+            assert np.abs(difference).max() <= 1.0  # 8 bits
+    np.testing.assert_array_equal(trained[1].detach().numpy(), given[1].detach().numpy())
+
+
+def test_the_loss_looks_at_what_actions_change():
+    parts = Blockout().add([
+        Part(id=1, shape=Shape.BOX, position=(0, 0, -3), size=(2, 40, 0.1), material="door"),
+        Part(id=2, shape=Shape.BOX, position=(20, 0, -3), size=(38, 40, 0.1), material="brick"),
+    ]).pack()  # fmt: skip
+    camera = Camera(
+        position=np.zeros(3), rotation=np.array([0.0, 0, 0, 1]), vertical_fov_deg=65.0, height=64, width=128
+    )
+    weights = action_weights(torch.from_numpy(condition(parts, [camera] * 4).rays))[0, 0, 0]
+    assert weights.shape == (8, 16)
+    assert (weights[:, 8] == 1 + ACTION_WEIGHT).all()  # the door, one metre to either side
+    assert (weights[:, 12:] == 1).all()  # the wall
+    assert (weights[:, :5] == 1).all()  # the sky
+
+
+def test_what_the_conditioner_says_of_a_surface_depends_on_what_is_in_force():
+    torch.manual_seed(0)
+    model = DemoDenoiser()
+    rays, flow = torch.zeros(1, RAY_CHANNELS, 2, 8, 8), torch.zeros(1, 4, 2, 2, 2)
+    rays[:, 9 + MATERIALS.index("door")] = 1
+    conditions = torch.zeros(1, 2, STATE_SIZE)
+    conditions[:, 1, column_of("door", "open")] = 1
+    before = conditioned(model, rays, flow, conditions)
+    torch.testing.assert_close(before[:, :, 0], before[:, :, 1])  # it learns to hear
+    nn.init.normal_(model.conditioner.told.weight)
+    heard = conditioned(model, rays, flow, conditions)
+    assert (heard[:, :, 0] - heard[:, :, 1]).abs().max() > 0.01
+    together = model.conditioner(rays[:, :, 1:], flow[:, :, 1:], model.embedding(conditions[:, 1]))
+    torch.testing.assert_close(heard[:, :, 1:], together)

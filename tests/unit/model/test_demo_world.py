@@ -9,9 +9,11 @@ import torch
 
 from model.blockout import MATERIALS, Shape
 from model.camera import Camera, project, quaternion_from_yaw_pitch
+from model.conditioning import lamp_glow
 from model.demo.blockouts import BlockoutGenerator
 from model.demo.conditions import SLOTS, Conditions
-from model.demo.data import Clip, draw_clip, draw_conditions, draw_walk
+from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, Clip, draw_clip, draw_conditions, draw_walk
+from model.demo.evaluation.tours import draw_tour
 from model.demo.renderer import render
 from model.maps import load_map, map_names
 from model.raycast import cast, trace, trace_dense
@@ -84,6 +86,26 @@ def test_walks_stay_inside_and_are_unit_rotations():
     assert np.abs(positions[:, [0, 2]]).max() <= 7.3 + 1e-9
     np.testing.assert_allclose(np.linalg.norm(rotations, axis=1), 1.0)
     assert np.linalg.norm(np.diff(positions, axis=0), axis=1).max() < 0.3
+
+
+def test_random_worlds_are_as_lamplit_as_any_map():
+    """Where lamps stand alone in training, a row of them stays dark in play."""
+
+    def light(parts, camera) -> float:
+        return float(lamp_glow(np, parts, cast(np, parts, camera, step_px=8)).mean())
+
+    trained = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        generator = BlockoutGenerator(rng)
+        parts = generator.draw().pack()
+        position, rotation = (path[0] for path in draw_walk(rng, 1, generator.half_extent_m))
+        trained.append(light(parts, Camera(position=position, rotation=rotation, vertical_fov_deg=65.0,
+                                           height=FRAME_HEIGHT, width=FRAME_WIDTH)))  # fmt: skip
+    tours = [draw_tour(load_map(name), frames=240, seed=0, multiple=12) for name in map_names()]
+    shown = [light(tour.parts, tour.camera(at)) for tour in tours for at in range(0, 240, 40)]
+    assert np.quantile(trained, 0.9) > max(shown)
+    assert np.median(trained) > 0.5 * np.median(shown)
 
 
 def test_conditions_change_in_some_clips_only():

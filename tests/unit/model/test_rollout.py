@@ -117,6 +117,29 @@ def test_conditioning_is_pooled_for_each_stage_and_stands_after_the_latents() ->
             np.testing.assert_allclose(sample[:, 16, :, row, column], block.mean((-2, -1)), atol=1e-6)
 
 
+class HearingRunner(FakeRunner):
+    """Its conditioner has an input for the text."""
+
+    @property
+    def graphs(self) -> Mapping[str, GraphSignature]:
+        some = TensorSignature("float32", (1,))
+        return {**super().graphs, "conditioner": GraphSignature({"rays": some, "text": some}, {"conditioning": some})}
+
+
+def test_a_conditioner_that_hears_the_text_is_told_the_one_of_its_chunk() -> None:
+    runner, deaf = HearingRunner(), FakeRunner()
+    loop = rollout(runner)
+    _, after = loop.chunk(loop.open(1), request("rain"))
+    loop.chunk(after, request("snow"))
+    told = [call["text"] for call in runner.inputs_of("conditioner")]
+    heard = [call["encoder_hidden_states"] for call in runner.inputs_of("denoiser")[::3]]
+    np.testing.assert_array_equal(told, heard)
+    assert not np.array_equal(told[0], told[1])
+    loop = rollout(deaf)
+    loop.chunk(loop.open(1), request("rain"))
+    assert set(deaf.inputs_of("conditioner")[0]) == {"rays"}
+
+
 def test_history_holds_latents_and_conditioning_of_what_was_made() -> None:
     runner = FakeRunner()
     loop = rollout(runner)
