@@ -51,13 +51,13 @@ class Adapter:
 
     @property
     def brings(self) -> str:
-        """What is in it, for people: "LoRA of rank 4 to 16 on 80 weights, 24 camera channels"."""
+        """What is in it, for people: "LoRA of rank 4 to 16 for 80 of the weights, 24 camera channels"."""
         parts = []
         if ranks := {len(pair.down) for pair in self.pairs.values()}:
             rank = " to ".join(str(rank) for rank in sorted({min(ranks), max(ranks)}))
-            parts.append(f"LoRA of rank {rank} on {len(self.pairs)} weights")
+            parts.append(f"LoRA of rank {rank} for {len(self.pairs)} of the weights")
         if self.patches:
-            parts.append(f"{len(self.patches)} whole tensors of the patch embeddings")
+            parts.append(f"{len(self.patches)} of the patch embeddings' tensors")
         parts.append(f"{self.camera_channels or 'no'} camera channels")
         return ", ".join(parts)
 

@@ -122,6 +122,8 @@ def plan(
 def rows(plan: MemoryPlan) -> Iterator[Row]:
     """The plan as lines for people."""
     for name, nbytes in plan.weights.items():
+        if name == _ADAPTER and not nbytes:
+            continue  # merged
         stored = f", {plan.stored[name] / _GB:.2f} GB in its files" if plan.stored[name] else ", no files"
         yield f"memory {name}", f"{nbytes / _GB:.2f} GB: {plan.parameters[name] / 1e9:.3f} B parameters{stored}"
     yield "memory decoder", f"{plan.decoder_memory / _GB:.2f} GB: what it remembers from one latent frame to the next"

@@ -165,7 +165,8 @@ def test_doctor_opens_the_adapter(helios_folder: Path, tmp_path: Path):
     told = doctor("good.safetensors", 64)
     assert told.returncode == 0, told.stdout + told.stderr
     assert (
-        "adapter                  LoRA of rank 2 on 1 weights, no camera channels; fits the transformer" in told.stdout
+        "adapter                  LoRA of rank 2 for 1 of the weights, no camera channels; fits the transformer"
+        in told.stdout
     )
     assert "one frame                yes" in told.stdout
     told = doctor("bad.safetensors", 9)

@@ -106,7 +106,9 @@ def test_its_header_alone_is_checked_as_the_whole_file_is(tmp_path: Path) -> Non
     tensors |= {f"{QUERY}.alpha": torch.tensor(6.0), "patch_embedding.weight": torch.ones(16, 16, 1, 2, 2)}
     path = written(tmp_path / "a.safetensors", tensors)
     header = read_adapter(path, device="meta")
-    assert header.brings == "LoRA of rank 2 on 1 weights, 1 whole tensors of the patch embeddings, no camera channels"
+    assert (
+        header.brings == "LoRA of rank 2 for 1 of the weights, 1 of the patch embeddings' tensors, no camera channels"
+    )
     assert header.pairs[f"{QUERY}.weight"].scale == 3
     assert all(tensor.is_meta for tensor in header.patches.values())
     for adapter in (header, read_adapter(path)):

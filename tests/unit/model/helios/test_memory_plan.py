@@ -162,8 +162,9 @@ def test_an_adapter_is_held_to_the_full_size_without_allocating_it(full_size: Pa
 
     plan = planned(full_size, adapter=lora(tmp_path / "lora.safetensors"))
     told = dict(rows(plan))
-    assert told["adapter"] == "LoRA of rank 4 on 1 weights, no camera channels; fits the transformer"
-    assert plan.weights["adapter"] == 0  # merged
+    assert told["adapter"] == "LoRA of rank 4 for 1 of the weights, no camera channels; fits the transformer"
+    assert plan.weights["adapter"] == 0
+    assert "memory adapter" not in told  # it is merged
     assert "lora.safetensors" not in plan.problems
     narrow = planned(full_size, adapter=lora(tmp_path / "narrow.safetensors", width=2048))
     assert dict(rows(narrow))["adapter"].endswith("does NOT fit")
