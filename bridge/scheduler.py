@@ -25,8 +25,10 @@ class SchedulerConfig:
     which otherwise goes before all, from `new_excess` times its share on: else a camera that keeps jumping, which makes
     every chunk useless, would always go first.
 
-    most_together: of how many sessions the engine can make chunks at once. While that was not measured, it is hoped
-    to cost `hoped_share` of making them in turn, and given as much time as in turn.
+    most_together: of how many sessions the engine can make chunks at once. While that was not measured, it is given as
+    much time as in turn; two are hoped to cost `hoped_share` of that, more as much more for each as fewer did. Who is
+    taken along before its frames have run out gets them up to `catch_up` faster than the video's, until it runs out of
+    them with the others.
     """
 
     fps: float
@@ -39,6 +41,7 @@ class SchedulerConfig:
     new_excess: float = 0.5
     most_together: int = 1
     hoped_share: float = 0.5
+    catch_up: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +129,13 @@ class Scheduler:
             if cost is None:
                 cost = self._costs.cost(now_us, plan) if base is None else base.scaled(frames / lengths[-1])
             best = self._pace(plan, sessions, 1, cost, alone=cost)
+            beside = 2 * self._config.hoped_share - 1  # that each chunk beside the first costs, in shares of it
             # What several cost says little where it is not known what one does.
             for size in range(2, min(sessions, self._config.most_together) + 1) if cost.measured else ():
                 known = self._costs.cost_together(now_us, plan, size)
-                hoped = known or cost.scaled(size * self._config.hoped_share)
+                if known is not None:
+                    beside = max(0.0, known.p50_us / max(1, cost.p50_us) - 1) / (size - 1)
+                hoped = known or cost.scaled(1 + (size - 1) * beside)
                 pace = self._pace(plan, sessions, size, hoped, alone=cost)
                 if pace.age_us < best.age_us:
                     best = replace(pace, cost=known or cost.scaled(size))
@@ -161,7 +167,8 @@ class Scheduler:
 
         Latest starts are found backwards from the last deadline, so that a session whose deadline is far makes room
         early for one that is near. At a pace of several sessions together, those are taken along who would have to wait
-        for the engine in any case. `at_us` in the past or present means: now.
+        for the engine in any case: their frames run out before it is free again. `at_us` in the past or present means:
+        now.
         """
         if not playheads:
             return None
@@ -177,7 +184,15 @@ class Scheduler:
                 turn = guests
         at_us = max(turn.latest_us - margin_us, now_us)
         first, *others = (self._start(head, turn, at_us, pace) for head in turn.heads)
-        return replace(first, beside=tuple(others))
+        end_us = first.display_us + pace.cycle_us
+        return replace(first, beside=tuple(self._caught_up(other, end_us) for other in others))
+
+    def _caught_up(self, start: Start, end_us: int) -> Start:
+        """`start`, made beside one whose frames run out at `end_us`, with frames that run out nearer to that: else they
+        would be made as early again the next time, and be as old on show."""
+        frame_us = (end_us - start.display_us) / start.plan.frames
+        least_us = (1.0 - self._config.catch_up) * 1e6 / self._config.fps
+        return replace(start, frame_us=round(min(max(frame_us, least_us), start.frame_us)))
 
     @staticmethod
     def _start(head: Playhead, turn: _Turn, at_us: int, pace: Pace) -> Start:
@@ -204,7 +219,8 @@ class Scheduler:
         """Who goes first, alone or with those after it, and the latest moment at which all can still be served."""
         in_order = sorted(heads, key=lambda head: (_deadline_us(head, now_us), head.session))
         deadlines_us = [_deadline_us(head, now_us) for head in in_order]
-        waits_until_us = deadlines_us[0] + pace.alone.p50_us
+        ready_us = max(deadlines_us[0], now_us + pace.cost.lead_p95_us)  # behind its deadline where the engine is late
+        waits_until_us = ready_us + pace.alone.p50_us
         size = sum(deadline_us < waits_until_us for deadline_us in deadlines_us[: pace.together])
         cost = pace.cost if size == pace.together else self._cost(now_us, pace, size)
         after_us: int | None = None  # the latest start of those who come after, one after another

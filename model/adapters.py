@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
-import safetensors.torch
 import torch
 from diffusers import HeliosTransformer3DModel
 from torch import Tensor
@@ -50,6 +49,18 @@ class Adapter:
         """Channels that it brings beside the latents."""
         return len(self.conditioner[_LAST_OF_CONDITIONER]) if self.conditioner else 0
 
+    @property
+    def brings(self) -> str:
+        """What is in it, for people: "LoRA of rank 4 to 16 for 80 of the weights, 24 camera channels"."""
+        parts = []
+        if ranks := {len(pair.down) for pair in self.pairs.values()}:
+            rank = " to ".join(str(rank) for rank in sorted({min(ranks), max(ranks)}))
+            parts.append(f"LoRA of rank {rank} for {len(self.pairs)} of the weights")
+        if self.patches:
+            parts.append(f"{len(self.patches)} of the patch embeddings' tensors")
+        parts.append(f"{self.camera_channels or 'no'} camera channels")
+        return ", ".join(parts)
+
     def check(self, model: HeliosTransformer3DModel) -> None:
         """Raises: CheckpointError: names or shapes do not fit `model`, which has not got its camera channels yet and
         may lie on the meta device."""
@@ -78,13 +89,12 @@ class Adapter:
                 weights[name].copy_(tensor)
 
 
-def read_adapter(path: Path) -> Adapter:
-    """Raises: CheckpointError: the file cannot be read, or is none of an adapter."""
-    try:
-        stored = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as exc:
-        raise CheckpointError(f"cannot read the adapter {path}: {exc}") from exc
-    tensors = {name.removeprefix(_PREFIX): tensor.float() for name, tensor in stored.items()}
+def read_adapter(path: Path, *, device: str = "cpu") -> Adapter:
+    """device: "meta" reads the file's header and LoRAs' scales alone: enough for `check`, not for `merge`.
+
+    Raises: CheckpointError: the file cannot be read, or is none of an adapter.
+    """
+    tensors = _tensors(path, device)
     conditioner = {
         name.removeprefix(_CONDITIONER): tensor for name, tensor in tensors.items() if name.startswith(_CONDITIONER)
     }
@@ -111,6 +121,22 @@ def apply_adapter(model: HeliosTransformer3DModel, path: Path) -> None:
     adapter = read_adapter(path)
     adapter.check(model)
     adapter.merge(model)
+
+
+def _tensors(path: Path, device: str) -> dict[str, Tensor]:
+    """By name without the prefix, in float32."""
+    tensors: dict[str, Tensor] = {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  # not a mapping
+                if device == "meta" and not name.endswith(_ALPHA):
+                    tensor = torch.empty(opened.get_slice(name).get_shape(), device="meta")
+                else:
+                    tensor = opened.get_tensor(name).float()
+                tensors[name.removeprefix(_PREFIX)] = tensor
+    except (OSError, safetensors.SafetensorError) as exc:
+        raise CheckpointError(f"cannot read the adapter {path}: {exc}") from exc
+    return tensors
 
 
 def _pair(path: Path, module: str, tensors: Mapping[str, Tensor]) -> Pair:

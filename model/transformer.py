@@ -301,7 +301,12 @@ def denoiser_graph(model: HeliosTransformer3DModel, spec: ModelSpec) -> TorchGra
 
 
 def batched(graph: TorchGraph) -> TorchGraph:
-    """The `denoiser` for several videos at once, for a runner that can change how many; an export has one."""
+    """The `denoiser` for several videos at once, for a runner that can change how many.
+
+    An export has one. Exported for more, and on one thread of a CPU under onnxruntime, two or three of the demo's at
+    once took 0.96 of the time in turn (benchmarks/RESULTS.md), and the denoiser is less than half of a chunk: frames
+    would be younger by it from 2/3 of the time in turn on.
+    """
     axes = {name: {**graph.dynamic_axes.get(name, {}), 0: "batch"} for name in _OF_A_VIDEO}
     return replace(graph, dynamic_axes={**graph.dynamic_axes, **axes})
 

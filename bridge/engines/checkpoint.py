@@ -47,6 +47,7 @@ def examine(model: str, form: ModelForm, precision: str) -> Examined:
             precision=chosen,
             decoder=graphs.DecoderKind("wan" if form.decoder == "auto" else form.decoder),
             vae_dtype=dtypes(vae),
+            adapter=form.adapter,
         )
     except ImportError as exc:
         row = ("memory plan", f"none: pip install 'helios-bridge[torch]' ({exc})")

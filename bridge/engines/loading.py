@@ -119,7 +119,7 @@ def _exported(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[i
         "--adapter": options.adapter is not None,
     }  # fmt: skip
     if asked := [name for name, given in fixed.items() if given]:
-        raise ConfigError(f"{', '.join(asked)}: {folder.name} was exported with these fixed; leave them out")
+        raise ConfigError(f"{', '.join(asked)}: {options.model} was exported with these fixed; leave them out")
     runner = options.runner
     if runner == "auto":
         runner = "onnxruntime" if options.precision == "auto" else "torch"

@@ -8,9 +8,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
+from bridge.clock import MonotonicClock
 from bridge.engines.loading import SHIPPED_MODEL
 from bridge.errors import EngineIncompatible, EngineUnavailable
 from model.errors import ModelError
@@ -21,6 +24,11 @@ from trt_build.state import engine_states, stale_message
 from trt_build.watched import INTERRUPTED
 
 Row = tuple[str, str]
+
+_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
+_OWN_GROUP: Final[dict[str, Any]] = {} if sys.platform == "win32" else {"process_group": 0}
+_PATIENCE_S = 5.0
+_LOOK_EVERY_S = 0.1
 
 
 def make_ready(model: str, *, build: bool) -> None:
@@ -46,14 +54,36 @@ def make_ready(model: str, *, build: bool) -> None:
 def _build(folder: Path) -> int:
     """Builds in a process of its own, which gives all GPU memory back, and a fault in it takes nothing else along.
 
-    A terminal sends Ctrl-C to both. It is the builder's to obey: it saves its timings and ends. `subprocess.run` would
-    kill it after a quarter of a second. Returns: its exit status.
+    Whoever asks this process to stop, a terminal or `kill`, asks the builder through it, once: so it saves its timings
+    and ends. A terminal must not ask it as well, since a second time means "at once": hence its own process group. One
+    that takes longer than `_PATIENCE_S` (it stops between two of TensorRT's steps) is killed, which leaves no plan
+    either. Returns: its exit status, `INTERRUPTED` where it was asked to stop.
     """
-    before = signal.signal(signal.SIGINT, lambda *_: None)  # a handler, not SIG_IGN, which the builder would inherit
+    asked = threading.Event()
+    stopping = [number for name in _STOPPING if (number := getattr(signal, name, None)) is not None]
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in stopping}
+    clock, until_us = MonotonicClock(), None
     try:
-        return subprocess.run([sys.executable, "-m", "trt_build", "build", str(folder)], check=False).returncode
+        process = subprocess.Popen([sys.executable, "-m", "trt_build", "build", str(folder)], **_OWN_GROUP)
+        while (status := _status(process)) is None:
+            if asked.is_set() and until_us is None:
+                until_us = clock.now_us() + round(_PATIENCE_S * 1e6)
+                if _OWN_GROUP:  # elsewhere the console has asked it
+                    process.send_signal(signal.SIGINT)
+            if until_us is not None and clock.now_us() >= until_us:
+                process.kill()
+        return INTERRUPTED if asked.is_set() else status
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _status(process: subprocess.Popen[bytes]) -> int | None:
+    """Waits shortly. Returns: its exit status, None while it runs."""
+    try:
+        return process.wait(_LOOK_EVERY_S)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def rows(model: str) -> Iterator[Row]:

@@ -198,19 +198,20 @@ def _memory_of(spec: ModelSpec, vae: Any, tiny: TinyAutoencoder | None) -> tuple
 
 def decoder_memory_nbytes(spec: ModelSpec, vae: Any, decoder: DecoderKind, dtype: torch.dtype) -> int:
     """Bytes that a decoder remembers between two latent frames; the autoencoder may lie on the meta device."""
-    tiny = None
-    if decoder is DecoderKind.TINY:
-        with torch.device("meta"):
-            tiny = TinyAutoencoder(TAEW2_1)
+    tiny = empty_tiny_decoder() if decoder is DecoderKind.TINY else None
     shapes, _ = _memory_of(spec, vae, tiny)
     return sum(torch.Size(shape).numel() for shape in shapes) * dtype.itemsize
 
 
 def conditioner_of(adapter: Adapter) -> Conditioner | None:
-    """The network that makes an adapter's camera channels; None where it has none. Raises: CheckpointError."""
+    """The network that makes an adapter's camera channels, where its tensors lie; None where it has none.
+
+    Raises: CheckpointError: they are not those of such a network.
+    """
     if not adapter.conditioner:
         return None
-    conditioner = Conditioner()
+    with next(iter(adapter.conditioner.values())).device:
+        conditioner = Conditioner()
     try:
         conditioner.load_state_dict(dict(adapter.conditioner))
     except RuntimeError as exc:
@@ -237,16 +238,27 @@ def _one_latent(spec: ModelSpec) -> torch.Tensor:
     return torch.zeros(1, spec.latent_channels, 1, spec.latent_height, spec.latent_width)
 
 
+def empty_tiny_decoder() -> TinyAutoencoder:
+    """The tiny autoencoder without its weights, on the meta device."""
+    with torch.device("meta"):
+        return TinyAutoencoder(TAEW2_1)
+
+
+def tiny_decoder_file(path: Path) -> Path | None:
+    """Where a Helios folder has the tiny autoencoder's weights; None where it has not."""
+    return next((path / name for name in TINY_FILES if (path / name).is_file()), None)
+
+
 def tiny_decoder(path: Path) -> TinyAutoencoder:
     """The tiny autoencoder of a Helios folder. Raises: CheckpointError: its weights are not beside the model's."""
-    for name in TINY_FILES:
-        if (path / name).is_file():
-            autoencoder = TinyAutoencoder(TAEW2_1)
-            load_weights(autoencoder, path / name)
-            return autoencoder.eval().requires_grad_(requires_grad=False)
-    raise CheckpointError(
-        f"the tiny decoder has no weights: expected {' or '.join(TINY_FILES)} in {path}; fetch {TINY_SOURCE}"
-    )
+    file = tiny_decoder_file(path)
+    if file is None:
+        raise CheckpointError(
+            f"the tiny decoder has no weights: expected {' or '.join(TINY_FILES)} in {path}; fetch {TINY_SOURCE}"
+        )
+    autoencoder = TinyAutoencoder(TAEW2_1)
+    load_weights(autoencoder, file)
+    return autoencoder.eval().requires_grad_(requires_grad=False)
 
 
 def _named(graphs: Mapping[Graph, TorchGraph]) -> dict[str, TorchGraph]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.helios.graphs import TINY_FILES, streaming_decoders, tiny_decoder
+from model.helios.graphs import streaming_decoders, tiny_decoder, tiny_decoder_file
 from model.helios.parts import Dtype
 from model.runners.torch import TorchGraph
 from model.spec import Graph, ModelSpec
@@ -20,7 +20,7 @@ def tiny_beside(path: Path, spec: ModelSpec, *, device: str, dtype: Dtype) -> di
 
     Raises: CheckpointError: they are there and do not fit.
     """
-    if not any((path / name).is_file() for name in TINY_FILES):
+    if tiny_decoder_file(path) is None:
         return {}
     decoders = streaming_decoders(spec, None, tiny_decoder(path).to(device, dtype.torch))
     return {str(_NAMES[name]): graph for name, graph in decoders.items()}

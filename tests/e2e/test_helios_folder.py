@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,32 @@ def test_doctor_plans_its_memory_and_makes_a_frame(helios_folder: Path):
     assert told.returncode == 0, told.stdout + told.stderr
     assert "yes: every tensor has its name and shape" in told.stdout
     assert "one frame                yes" in told.stdout
+
+
+def test_doctor_opens_the_adapter(helios_folder: Path, tmp_path: Path):
+    """What it brings, and in one line why it does not fit; nothing is started then."""
+    import torch
+    from safetensors.torch import save_file
+
+    def doctor(name: str, width: int) -> subprocess.CompletedProcess[str]:
+        file, weight = tmp_path / name, "transformer.blocks.0.attn1.to_q.lora"
+        save_file({f"{weight}_A.weight": torch.ones(2, width), f"{weight}_B.weight": torch.ones(64, 2)}, file)
+        command = [sys.executable, "-m", "bridge", "doctor", "--model", str(helios_folder)]
+        command += arguments_of(replace(SMALL, adapter=file))
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+    told = doctor("good.safetensors", 64)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert (
+        "adapter                  LoRA of rank 2 for 1 of the weights, no camera channels; fits the transformer"
+        in told.stdout
+    )
+    assert "one frame                yes" in told.stdout
+    told = doctor("bad.safetensors", 9)
+    assert told.returncode == 1
+    (refusal,) = [line for line in told.stdout.splitlines() if line.startswith("can be loaded")]
+    assert "bad.safetensors: blocks.0.attn1.to_q.weight would be (64, 9), the transformer has (64, 64)" in refusal
+    assert "one frame" not in told.stdout
 
 
 def test_doctor_plans_the_full_size_where_it_cannot_run(tmp_path: Path):

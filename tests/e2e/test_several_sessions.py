@@ -60,7 +60,7 @@ def test_a_player_that_pauses_gets_no_chunks_and_goes_on_at_once(start_service: 
 
 
 def test_chunks_of_several_players_are_made_at_once_and_reach_each_its_own(start_service: Any) -> None:
-    """The engine takes 1.2 times as long for three as for one: made in turn, each would get a third of the frames."""
+    """The engine takes 240 ms for three at once: 25 chunks in 6 s. In turn it would be 10, in pairs and singles 14."""
     service = start_service(
         engine={"frames_per_chunk": (5,), "cost_ms": 200.0, "most_together": 3, "beside_share": 0.1}
     )
@@ -76,4 +76,4 @@ def test_chunks_of_several_players_are_made_at_once_and_reach_each_its_own(start
     finally:
         for client in clients:
             client.close()
-    assert min(chunks) > 10, chunks  # in turn: 6 s over 0.6 s, at most 10
+    assert min(chunks) > 14, chunks

@@ -216,6 +216,38 @@ def test_making_chunks_at_once_is_tried_once_one_is_measured_with_time_for_it_to
     assert chosen(nothing_known, 2).together == 1
 
 
+def test_what_fewer_cost_at_once_says_what_more_may_be_hoped_for() -> None:
+    """A pair costs 1.1 times one, so three 1.2 times: without that 1.5 times would be hoped for, which is too much."""
+    pace = chosen(batching(200, b2=220), 3)
+    assert (pace.together, pace.cycle_us, pace.cost.measured) == (3, 240 * MS, False)
+    assert pace.cost.p50_us == 600 * MS  # the time that it is given
+    assert chosen(batching(200, b2=390), 3).together == 1
+
+
+def test_an_engine_that_is_late_takes_those_along_who_wait_for_it_then() -> None:
+    plans = batching(160, b2=200)
+    pace = chosen(plans, 2)
+    start = plans.next_start(1_000 * MS, heads(850, 1_300), pace)  # free, with both chunks, at 1200 or at 1360
+    assert start is not None
+    assert (start.session, [other.session for other in start.beside]) == ("a", ["b"])
+    assert (start.display_us, start.beside[0].display_us) == (1_200 * MS, 1_300 * MS)
+    alone = plans.next_start(1_000 * MS, heads(850, 1_400), pace)
+    assert alone is not None
+    assert alone.beside == ()
+
+
+def test_who_is_taken_along_early_has_its_frames_run_out_nearer_to_the_others() -> None:
+    plans = batching(160, b2=210)
+    pace = chosen(plans, 2)
+    start = plans.next_start(0, heads(500, 510), pace)
+    assert start is not None
+    assert start.frame_us == 42 * MS  # 210 ms from chunk to chunk
+    assert start.beside[0].frame_us == 40 * MS  # 510 + 5 * 40 = 500 + 5 * 42
+    far = plans.next_start(0, heads(500, 650), pace)
+    assert far is not None
+    assert far.beside[0].frame_us == 36 * MS  # a tenth faster than the video, no more
+
+
 def test_several_sessions_get_more_frames_where_chunks_are_made_at_once() -> None:
     apart, at_once = (plans.paces(0, 3)[0] for plans in (batching(120, b2=240, b3=360), batching(120, b2=150, b3=180)))
     assert (apart.cycle_us, at_once.cycle_us) == (360 * MS, 200 * MS)  # 5 frames play 200 ms

@@ -24,6 +24,11 @@ def transformer() -> Any:
     ).eval()  # fmt: skip
 
 
+def narrower() -> Any:
+    """It takes nine channels."""
+    return diffusers.HeliosTransformer3DModel(**dict(transformer().config, in_channels=9))
+
+
 def written(path: Path, tensors: dict[str, Any]) -> Path:
     import safetensors.torch
 
@@ -91,3 +96,22 @@ def test_what_does_not_fit_is_refused_and_nothing_changes(
     with pytest.raises(CheckpointError, match=said):
         apply_adapter(model, written(tmp_path / "a.safetensors", given))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_its_header_alone_is_checked_as_the_whole_file_is(tmp_path: Path) -> None:
+    """What `doctor` reads of an adapter whose weights nobody wants yet."""
+    from model.adapters import read_adapter
+
+    tensors = {f"{QUERY}.lora_A.weight": torch.ones(2, 16), f"{QUERY}.lora_B.weight": torch.ones(16, 2)}
+    tensors |= {f"{QUERY}.alpha": torch.tensor(6.0), "patch_embedding.weight": torch.ones(16, 16, 1, 2, 2)}
+    path = written(tmp_path / "a.safetensors", tensors)
+    header = read_adapter(path, device="meta")
+    assert (
+        header.brings == "LoRA of rank 2 for 1 of the weights, 1 of the patch embeddings' tensors, no camera channels"
+    )
+    assert header.pairs[f"{QUERY}.weight"].scale == 3
+    assert all(tensor.is_meta for tensor in header.patches.values())
+    for adapter in (header, read_adapter(path)):
+        adapter.check(transformer())
+        with pytest.raises(CheckpointError, match=r"would be \(16, 16, 1, 2, 2\), the transformer has \(16, 9"):
+            adapter.check(narrower())

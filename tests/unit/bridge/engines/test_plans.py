@@ -7,18 +7,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 pytest.importorskip("onnx")
+from bridge.clock import FakeClock
 from bridge.engines import plans
 from bridge.errors import EngineIncompatible, EngineUnavailable
 from tests.tensorrt_api.exports import write_export
 from trt_build.cache import EngineCache, PlanTraits, default_root
 from trt_build.key import BuildEnvironment
 from trt_build.state import keys_of
+from trt_build.watched import INTERRUPTED
 
 HERE = BuildEnvironment(tensorrt="11.4", gpu="NVIDIA H100", compute_capability="9.0", driver="580.65")
 
@@ -60,45 +61,95 @@ def test_stale_plans_say_what_changed(folder: Path) -> None:
     )  # fmt: skip
 
 
-def test_build_builds_in_a_process_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[Any] = []
+class Builder:
+    """Stands for the builder's process. obeys: it ends when it is asked to."""
 
-    def run(command: list[str], **_: Any) -> Any:
-        ran.append(command)
+    obeys = True
+    status: int | None = 0
+    started: ClassVar[list[list[str]]] = []
+    told: ClassVar[list[object]] = []
+
+    def __init__(self, command: list[str], **how: Any) -> None:
+        self.started.append(command)
+        assert sys.platform == "win32" or how == {"process_group": 0}
+
+    def wait(self, timeout: float) -> int:
+        if self.status is None:
+            if not self.told:
+                signal.raise_signal(signal.SIGINT)  # this process alone gets it
+            raise subprocess.TimeoutExpired("builder", timeout)
+        return self.status
+
+    def send_signal(self, number: int) -> None:
+        self.told.append(number)
+        if self.obeys:
+            self.status = INTERRUPTED
+
+    def kill(self) -> None:
+        self.told.append("kill")
+        self.status = -9
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> type[Builder]:
+    class Fresh(Builder):
+        started: ClassVar[list[list[str]]] = []
+        told: ClassVar[list[object]] = []
+
+    monkeypatch.setattr(subprocess, "Popen", Fresh)
+    return Fresh
+
+
+def test_build_builds_in_a_process_of_its_own(
+    folder: Path, builder: type[Builder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(self: Builder, timeout: float) -> int:
         fill_cache(folder)
-        return SimpleNamespace(returncode=0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(builder, "wait", wait)
     plans.make_ready(str(folder), build=True)
-    assert ran == [[sys.executable, "-m", "trt_build", "build", str(folder)]]
+    assert builder.started == [[sys.executable, "-m", "trt_build", "build", str(folder)]]
     plans.make_ready(str(folder), build=True)
-    assert len(ran) == 1
+    assert len(builder.started) == 1
 
 
-def test_a_build_that_fails_or_is_stopped_ends_serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    status = SimpleNamespace(returncode=2)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: status)
+def test_a_build_that_fails_or_is_stopped_ends_serving(folder: Path, builder: type[Builder]) -> None:
+    builder.status = 2
     with pytest.raises(EngineIncompatible, match="the build ended with status 2"):
         plans.make_ready(str(folder), build=True)
-    status.returncode = 130
+    builder.status = INTERRUPTED
     with pytest.raises(KeyboardInterrupt):
         plans.make_ready(str(folder), build=True)
 
 
-def test_ctrl_c_is_left_to_the_builder_and_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = []
-
-    def run(command: list[str], **_: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)  # both get it; the builder saves its timings and ends
-        ended.append(command)
-        return SimpleNamespace(returncode=130)
-
+@pytest.mark.skipif(sys.platform == "win32", reason="its console asks every process")
+def test_ctrl_c_is_handed_to_the_builder_once_and_waited_for(folder: Path, builder: type[Builder]) -> None:
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(subprocess, "run", run)
+    builder.status = None
     with pytest.raises(KeyboardInterrupt):
         plans.make_ready(str(folder), build=True)
-    assert len(ended) == 1
+    assert builder.told == [signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its console asks every process")
+def test_a_builder_that_does_not_end_is_killed(
+    folder: Path, builder: type[Builder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(plans, "MonotonicClock", lambda: clock)
+
+    def wait(self: Builder, timeout: float) -> int:
+        clock.advance_us(round(timeout * 1e6))
+        return Builder.wait(self, timeout)
+
+    monkeypatch.setattr(builder, "wait", wait)
+    builder.status, builder.obeys = None, False
+    with pytest.raises(KeyboardInterrupt):
+        plans.make_ready(str(folder), build=True)
+    assert builder.told == [signal.SIGINT, "kill"]
+    assert 4e6 < clock.now_us() < 7e6
 
 
 def test_without_tensorrt_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bridge.conductor import ConductorConfig
+from bridge.engine import FULL
 from bridge.margin import Cause
 from bridge.messages import Source
 from bridge.replan import ReplanConfig
@@ -24,6 +26,11 @@ SECONDS = 12.0
 def played(name: str) -> tuple[Trace, Outcome]:
     trace = traces.make(name, seconds=SECONDS)
     return trace, Simulation([trace]).run()[0]
+
+
+def later(trace: Trace, after_us: int) -> Trace:
+    """The same, by a player who comes `after_us`."""
+    return replace(trace, controls=tuple(replace(sent, sent_us=sent.sent_us + after_us) for sent in trace.controls))
 
 
 def own(name: str) -> dict[str, Any]:
@@ -207,6 +214,28 @@ def test_sessions_whose_chunks_are_made_at_once_get_younger_frames_as_evenly() -
             assert sum(size > 1 for size in together) > 0.7 * len(together)
     assert sum(ages[4]) < 0.85 * sum(ages[1])
     assert max(ages[4]) < 1.3 * min(ages[4])
+
+
+@pytest.mark.parametrize("after_us", [(0, 0, 0), (0, 137_000, 291_000), (0, 2_100_000, 3_333_000)])
+def test_three_equal_players_are_served_at_once_whenever_each_came(after_us: tuple[int, int, int]) -> None:
+    """One chunk takes 200 ms, three at once 240, and 5 frames play 208: in turn each would get one in 600 ms, in pairs
+    and singles one in 420."""
+    three = [later(traces.make("steady", seconds=SECONDS, seed=seed), us) for seed, us in enumerate(after_us)]
+    ages: dict[int, list[float]] = {}
+    for most in (1, 3):
+        engine = EngineModel(
+            frames_per_chunk=(5,), longest_us=200_000, decode_share=0.0, most_together=most, beside_share=0.1
+        )
+        outcomes = Simulation(three, engine=engine, rungs=(FULL,)).run()
+        found: list[Any] = [own_figures(trace, outcome) for trace, outcome in zip(three, outcomes, strict=True)]
+        ages[most] = [one["control_age_ms"]["p50"] for one in found]
+    for outcome in outcomes:
+        assert len(outcome.lengths) > 0.9 * SECONDS / 0.24
+        chunks = len(outcome.together)
+        assert set(outcome.together[4 * chunks // 10 : 7 * chunks // 10]) == {3}  # all play, and have for some time
+        assert sum(outcome.ledger.underruns.values()) <= 1
+    assert max(ages[3]) < 0.9 * min(ages[1])
+    assert max(ages[3]) < 1.1 * min(ages[3])  # nobody pays for the others
 
 
 def test_an_engine_that_gains_nothing_by_it_makes_chunks_in_turn() -> None:

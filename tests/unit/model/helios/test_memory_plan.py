@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from model.precision import Precision
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -39,8 +42,6 @@ def test_the_14_billion_are_counted_without_allocating_them(full_size: Path) -> 
 
 
 def test_fp8_halves_the_blocks_and_nothing_else(full_size: Path) -> None:
-    from model.precision import Precision
-
     bf16, fp8 = planned(full_size), planned(full_size, precision=Precision.FP8)
     width, ffn, layers = 5120, 13824, 40
     products = layers * (4 * width * width + 2 * width * width + 2 * width * ffn)  # own q, k, v, out; text q, out; ffn
@@ -90,3 +91,112 @@ def test_a_missing_tiny_decoder_is_a_problem(helios_folder: Path) -> None:
 
     small = Session(frame_height=64, frame_width=128)
     assert "taew2_1" in planned(helios_folder, session=small, decoder=DecoderKind.TINY).problems
+
+
+@pytest.fixture
+def with_tiny(helios_folder: Path, tmp_path: Path) -> Path:
+    """A copy with the tiny decoder's weights, in half precision."""
+    from safetensors.torch import save_file
+
+    from model.autoencoder import TAEW2_1, TinyAutoencoder
+
+    folder = tmp_path / "helios"
+    shutil.copytree(helios_folder, folder)
+    tensors = TinyAutoencoder(TAEW2_1).state_dict()
+    save_file({name: tensor.half() for name, tensor in tensors.items()}, folder / "taew2_1.safetensors")
+    return folder
+
+
+def nbytes_in(file: Path) -> int:
+    """All that follows a safetensors file's header, which says its own length first."""
+    with file.open("rb") as opened:
+        return file.stat().st_size - 8 - int.from_bytes(opened.read(8), "little")
+
+
+@pytest.mark.parametrize("asked", ["tiny", "wan"])
+def test_the_tiny_decoder_is_counted_where_it_is_loaded(with_tiny: Path, helios_folder: Path, asked: str) -> None:
+    """With `wan` it stands beside Wan's, as a rung of the quality ladder."""
+    from model.helios.graphs import DecoderKind, load_graphs
+    from model.helios.layout import Session
+    from model.helios.parts import Dtype
+    from model.helios.tiny_beside import tiny_beside
+
+    small, kind = Session(frame_height=64, frame_width=128), DecoderKind(asked)
+    plan = planned(with_tiny, session=small, decoder=kind, vae_dtype=Dtype.BF16)
+    spec, graphs = load_graphs(with_tiny, small, dtype=Dtype.FP32, decoder=kind)
+    if kind is DecoderKind.WAN:
+        graphs |= tiny_beside(with_tiny, spec, device="cpu", dtype=Dtype.BF16)
+    module: Any = graphs["decoder" if kind is DecoderKind.TINY else "tiny_decoder"].module
+    in_file = nbytes_in(with_tiny / "taew2_1.safetensors")
+    assert plan.stored["tiny decoder"] == plan.weights["tiny decoder"] == in_file > 2e7
+    assert sum(tensor.nbytes for tensor in module.step.autoencoder.state_dict().values()) == in_file
+    memories: set[Any] = {graph.memory for graph in graphs.values() if graph.memory is not None}
+    assert plan.decoder_memory == sum(memory.nbytes for memory in memories)
+    without = planned(helios_folder, session=small, vae_dtype=Dtype.BF16)
+    assert "tiny decoder" not in without.weights
+    assert plan.total - without.total == in_file + plan.decoder_memory - without.decoder_memory
+
+
+def test_a_tiny_decoder_that_does_not_fit_is_a_problem_beside_wans_too(with_tiny: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from model.helios.layout import Session
+
+    save_file({"decoder.nothing": torch.zeros(1)}, with_tiny / "taew2_1.safetensors")
+    assert "taew2_1" in planned(with_tiny, session=Session(frame_height=64, frame_width=128)).problems
+
+
+def lora(path: Path, *, rank: int = 4, width: int = 5120) -> Path:
+    import torch
+    from safetensors.torch import save_file
+
+    query = "transformer.blocks.39.attn1.to_q"
+    save_file({f"{query}.lora_A.weight": torch.zeros(rank, width), f"{query}.lora_B.weight": torch.zeros(5120, rank),
+               f"{query}.alpha": torch.tensor(8.0)}, path)  # fmt: skip
+    return path
+
+
+def test_an_adapter_is_held_to_the_full_size_without_allocating_it(full_size: Path, tmp_path: Path) -> None:
+    from model.helios.memory_plan import rows
+
+    plan = planned(full_size, adapter=lora(tmp_path / "lora.safetensors"))
+    told = dict(rows(plan))
+    assert told["adapter"] == "LoRA of rank 4 for 1 of the weights, no camera channels; fits the transformer"
+    assert plan.weights["adapter"] == 0
+    assert "memory adapter" not in told  # it is merged
+    assert "lora.safetensors" not in plan.problems
+    narrow = planned(full_size, adapter=lora(tmp_path / "narrow.safetensors", width=2048))
+    assert dict(rows(narrow))["adapter"].endswith("does NOT fit")
+    assert "would be (5120, 2048), the transformer has (5120, 5120)" in dict(rows(narrow))["can be loaded"]
+
+
+def test_what_is_no_adapter_is_a_problem(helios_folder: Path, tmp_path: Path) -> None:
+    from model.helios.layout import Session
+
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not a header")
+    for path in (broken, tmp_path / "missing.safetensors"):
+        plan = planned(helios_folder, session=Session(frame_height=64, frame_width=128), adapter=path)
+        assert plan.adapter.startswith("NO")
+        assert f"cannot read the adapter {path}" in plan.problems
+        assert plan.weights["adapter"] == 0
+
+
+def test_what_camera_channels_add_is_counted(helios_folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from model.demo.network import CONDITIONING_CHANNELS, Conditioner
+    from model.helios.graphs import load_graphs
+    from model.helios.layout import Session
+    from model.helios.parts import Dtype
+
+    path, small = tmp_path / "camera.safetensors", Session(frame_height=64, frame_width=128)
+    save_file({f"conditioner.{name}": tensor for name, tensor in Conditioner().state_dict().items()}, path)
+    plan = planned(helios_folder, session=small, adapter=path, precision=Precision.FP32, vae_dtype=Dtype.FP32)
+    assert plan.problems == ""
+    assert plan.adapter == f"{CONDITIONING_CHANNELS} camera channels; fits the transformer"
+    _, graphs = load_graphs(helios_folder, small, dtype=Dtype.FP32, vae_dtype=Dtype.FP32, adapter=path)
+    loaded = [graphs["denoiser"].module.model, graphs["conditioner"].module]
+    nbytes = sum(tensor.nbytes for module in loaded for tensor in module.state_dict().values())
+    assert nbytes == plan.weights["transformer"] + plan.weights["adapter"]
