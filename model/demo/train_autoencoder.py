@@ -27,7 +27,7 @@ DECODER_CROP, DECODER_FRAMES, DECODER_LENGTHS = (64, 96), 64, (4, 8)
 BLURS, BLUR_SHARES = (1, 2, 4), (0.6, 0.3, 0.1)
 """Over how many latent pixels (squared) the decoder's true latents are averaged: edges and textures are the guide's."""
 LATENT_NOISE = 0.3  # at most: the denoiser's errors must not become visible, and the guide is to be trusted for edges
-PAINTED = 0.6  # the share of the decoder's samples whose latents the denoiser has made, once it has made any
+PAINTED = 0.5  # the share of the decoder's samples whose latents the denoiser has made, once it has made any
 
 
 class TrainedAutoencoder(TinyAutoencoder):
