@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from bridge.client import Client
-from bridge.client_core import Camera, Frame
+from bridge.client_values import Camera, Frame
 from bridge.clock import MonotonicClock
 from bridge.config import ServeConfig
 from bridge.engines.labelled_room import wall_at

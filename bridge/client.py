@@ -19,8 +19,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.client_core import Answer, Camera, ClientCore, Counts, Frame
+from bridge.client_core import ClientCore
 from bridge.client_pictures import reset_with
+from bridge.client_values import Answer, Camera, Counts, Frame
 from bridge.clock import Clock, MonotonicClock
 from bridge.codec import decode, encode, encode_checked
 from bridge.config import DEFAULT_ADDRESS, is_this_machine

@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from bridge.client_core import Camera, ClientCore
+from bridge.client_core import ClientCore
+from bridge.client_values import Camera
 from bridge.codec import Decoded
 from bridge.errors import ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
 from bridge.messages import (
