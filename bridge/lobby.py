@@ -15,7 +15,8 @@ from bridge.config import ServeConfig
 from bridge.errors import RemoteProtocolError
 from bridge.messages import Busy, Bye, Hello, Message
 from bridge.outputs import Closed, Lost, Output, Send, ServerOffer
-from bridge.session import Session, SessionState
+from bridge.session import Session
+from bridge.session_states import SessionState
 
 _RETRY_CROWDED_US = 5_000_000  # costs are known over a minute; sooner the answer would be the same
 

@@ -53,7 +53,8 @@ from bridge.prediction import MotionLimits
 from bridge.replan import ReplanConfig
 from bridge.rings import Rings
 from bridge.scheduler import Start
-from bridge.session import Session, SessionState
+from bridge.session import Session
+from bridge.session_states import SessionState
 from bridge.statefile import name_of, path_of
 from bridge.supervisor import EngineSupervisor, WantedStep
 from bridge.transport import Poller, RouterSocket, SendResult

@@ -1,17 +1,13 @@
 """One client's session on the server, as a state machine without I/O.
 
 Messages and instants come in, what to do comes out (`Output`s); sockets, clocks and engines are elsewhere. This is also
-the border between axes: outside it everything is in the client's axes and units, inside it in ours. Credit and counting
-are delivery.py's, the sum of the parts parts.py's; which routing id belongs to which session is lobby.py's.
-
-    AWAITING_HELLO --HELLO--> ACTIVE --silence, unreachable--> LOST --HELLO with the token--> ACTIVE
-    any --BYE, fatal error, resume window over--> CLOSED
+the border between axes: outside it everything is in the client's axes and units, inside it in ours. Which message is
+allowed when is session_states.py's, credit and counting are delivery.py's, the sum of the parts parts.py's; which
+routing id belongs to which session is lobby.py's.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
 from typing import Final
 
 from bridge.axes import client_from_ours, ours_from_client
@@ -30,7 +26,6 @@ from bridge.messages import (
     FrameHeader,
     Hello,
     Message,
-    MessageType,
     Ping,
     PixelFormat,
     Pong,
@@ -54,39 +49,9 @@ from bridge.outputs import (
     StatsAsked,
 )
 from bridge.parts import PartsAccount, check_reach
+from bridge.session_states import SessionState, state_after
 
 MAX_STRIKES: Final = 64  # refused messages in a row that end a session
-
-
-class SessionState(enum.Enum):
-    AWAITING_HELLO = "awaiting_hello"
-    ACTIVE = "active"
-    LOST = "lost"
-    CLOSED = "closed"
-
-
-# Whatever a row does not name is UNEXPECTED_MESSAGE in that state.
-TRANSITIONS: Final[Mapping[SessionState, Mapping[MessageType, SessionState]]] = {
-    SessionState.AWAITING_HELLO: {
-        MessageType.HELLO: SessionState.ACTIVE,
-        MessageType.BYE: SessionState.CLOSED,
-    },
-    SessionState.ACTIVE: {
-        MessageType.CONTROL: SessionState.ACTIVE,
-        MessageType.SCENE: SessionState.ACTIVE,
-        MessageType.RESET: SessionState.ACTIVE,
-        MessageType.STATS_REQUEST: SessionState.ACTIVE,
-        MessageType.SAVE: SessionState.ACTIVE,
-        MessageType.PING: SessionState.ACTIVE,
-        MessageType.PONG: SessionState.ACTIVE,
-        MessageType.BYE: SessionState.CLOSED,
-    },
-    SessionState.LOST: {
-        MessageType.HELLO: SessionState.ACTIVE,
-        MessageType.BYE: SessionState.CLOSED,
-    },
-    SessionState.CLOSED: {},
-}
 
 
 class Session:
@@ -124,9 +89,7 @@ class Session:
         kind = TYPE_OF_STRUCT[type(message)]
         self._heard_us = now_us
         try:
-            if kind not in TRANSITIONS[self.state]:
-                raise _unexpected(kind, self.state)
-            after = TRANSITIONS[self.state][kind]
+            after = state_after(self.state, kind)
             outputs = self._handle(message, now_us)
         except RemoteProtocolError as exc:
             return self._refuse(exc, kind.name, message.seq if isinstance(message, Control) else -1)
@@ -352,9 +315,3 @@ class Session:
         self.state = SessionState.CLOSED
         self._delivery.drop_all()
         return [Closed(reason=reason)]
-
-
-def _unexpected(kind: MessageType, state: SessionState) -> RemoteProtocolError:
-    expected = ", ".join(allowed.name for allowed in TRANSITIONS[state]) or "nothing"
-    text = f"{kind.name} while {state.value}: expected {expected}"
-    return RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, text)

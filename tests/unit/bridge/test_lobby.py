@@ -8,7 +8,8 @@ from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.lobby import Addressed, Lobby
 from bridge.messages import Busy, Bye, Control, ErrorMessage, Hello, Message, Ping, Pong, Welcome
 from bridge.outputs import Closed, ControlAccepted, Lost, Opened, Send, ServerOffer
-from bridge.session import Session, SessionState
+from bridge.session import Session
+from bridge.session_states import SessionState
 
 OFFER = ServerOffer(
     server="test",

@@ -32,7 +32,7 @@ from bridge.messages import (
 )
 from bridge.outputs import ControlAccepted, Send, ServerOffer
 from bridge.server import CAPABILITIES, MAY_OFFER
-from bridge.session import TRANSITIONS, SessionState
+from bridge.session_states import TRANSITIONS, SessionState
 from bridge.transport import Poller, RouterSocket
 from demos.engines.plain_python.__main__ import plain_client
 from model.blockout import MATERIALS

@@ -46,7 +46,8 @@ from bridge.outputs import (
     ServerOffer,
     StatsAsked,
 )
-from bridge.session import MAX_STRIKES, TRANSITIONS, Session, SessionState
+from bridge.session import MAX_STRIKES, Session
+from bridge.session_states import TRANSITIONS, SessionState
 
 OFFER = ServerOffer(
     server="test",
