@@ -33,7 +33,6 @@ from bridge.messages import (
     Save,
     SceneUpdate,
     Stats,
-    Welcome,
 )
 from bridge.outputs import (
     Closed,
@@ -233,25 +232,12 @@ class Session:
         self._delivery.credit = min(hello.credit, self._config.max_credit)
         self._budget_us = hello.budget_us
         self._pinged_us = now_us
-        offer = self._offer
-        welcome = Welcome(
-            version_major=VERSION_MAJOR,
-            version_minor=VERSION_MINOR,
-            server=offer.server,
+        welcome = self._offer.welcome(
+            hello,
             session_id=self.session_id,
             resume_token=self.resume_token,
             resumed=resumed,
             last_seq=self._last_seq,
-            capabilities=offer.capabilities,
-            axes=hello.axes,
-            model=offer.model,
-            runner=offer.runner,
-            camera_method=offer.camera_method,
-            default_map=offer.default_map,
-            frame_width=offer.frame_width,
-            frame_height=offer.frame_height,
-            fps=offer.fps,
-            frames_per_chunk=offer.frames_per_chunk,
             heartbeat_us=self._config.heartbeat_us,
             credit=self._delivery.credit,
             pixel_format=self._pixel_format,
