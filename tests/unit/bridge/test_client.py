@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import math
 import subprocess
 import sys
@@ -27,22 +28,15 @@ from bridge.errors import (
     SessionClosed,
 )
 from bridge.lobby import Addressed, Lobby
-from bridge.messages import Busy, FrameHeader, PixelFormat, SceneUpdate, Source
-from bridge.outputs import ControlAccepted, SceneAccepted, Send, ServerOffer, StatsAsked
+from bridge.messages import Busy, FrameHeader, PixelFormat, SceneUpdate
+from bridge.outputs import ControlAccepted, SceneAccepted, Send, StatsAsked
+from bridge.stand_in import stand_in_header
 from bridge.transport import Buffer, DealerSocket, Poller, RouterSocket, SendResult
+from tests import sound_messages
 
 WIDTH, HEIGHT = 4, 2
-OFFER = ServerOffer(
-    server="tiny",
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=WIDTH,
-    frame_height=HEIGHT,
-    fps=24.0,
-    frames_per_chunk=(9,),
-    pixel_formats=(PixelFormat.RGB8,),
+OFFER = dataclasses.replace(
+    sound_messages.OFFER, frame_width=WIDTH, frame_height=HEIGHT, pixel_formats=(PixelFormat.RGB8,)
 )
 
 
@@ -109,26 +103,7 @@ class TinyServer:
 
 def frame_for(accepted: ControlAccepted) -> tuple[FrameHeader, bytes]:
     control = accepted.control
-    header = FrameHeader(
-        seq=control.seq,
-        t_us=control.t_us,
-        source=Source.GENERATED,
-        chunk=0,
-        index=0,
-        position=control.position,
-        rotation=control.rotation,
-        vertical_fov_deg=control.vertical_fov_deg,
-        action=control.action,
-        steps=(1, 1, 1),
-        rung="full",
-        control_age_us=0,
-        server_us=0,
-        stage_ms={},
-        deadline_met=True,
-        width=WIDTH,
-        height=HEIGHT,
-        pixel_format=PixelFormat.RGB8,
-    )
+    header = stand_in_header(control, width=WIDTH, height=HEIGHT, control_age_us=0, server_us=0, stage_ms={})
     return header, bytes([control.seq % 256]) * (WIDTH * HEIGHT * 3)
 
 

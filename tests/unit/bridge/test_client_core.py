@@ -11,13 +11,11 @@ from bridge.client_values import Camera
 from bridge.codec import Decoded
 from bridge.errors import ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
 from bridge.messages import (
-    Axes,
     Busy,
     Bye,
     ErrorMessage,
     Event,
     FrameHeader,
-    Hello,
     Message,
     Ping,
     PixelFormat,
@@ -26,34 +24,11 @@ from bridge.messages import (
     SceneUpdate,
     Source,
     Stats,
-    Welcome,
 )
 from bridge.playout import PlayoutConfig
 from bridge.shared_frames import FrameRingWriter, RingShape, open_ring
+from tests.sound_messages import HELLO, WELCOME, frame_header
 
-HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
-WELCOME = Welcome(
-    version_major=1,
-    version_minor=0,
-    server="test",
-    session_id="id",
-    resume_token="secret",
-    resumed=False,
-    last_seq=-1,
-    capabilities=(),
-    axes=Axes.OPENGL,
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=2,
-    frame_height=1,
-    fps=24.0,
-    frames_per_chunk=(9,),
-    heartbeat_us=1_000_000,
-    credit=2,
-    pixel_format=PixelFormat.RGB8,
-)
 CAMERA = Camera(position=(1.0, 2.0, 3.0))
 
 
@@ -62,27 +37,7 @@ def take(core: ClientCore, message: Message, now_us: int = 0, pixels: bytes | No
 
 
 def answer(core: ClientCore, seq: int, now_us: int, **changed: Any) -> None:
-    header = FrameHeader(
-        seq=seq,
-        t_us=0,
-        source=Source.GENERATED,
-        chunk=0,
-        index=0,
-        position=(0.0, 0.0, 0.0),
-        rotation=(0.0, 0.0, 0.0, 1.0),
-        vertical_fov_deg=60.0,
-        action="",
-        steps=(1, 1, 1),
-        rung="full",
-        control_age_us=20_000,
-        server_us=1_000,
-        stage_ms={},
-        deadline_met=True,
-        width=2,
-        height=1,
-        pixel_format=PixelFormat.RGB8,
-    )
-    take(core, msgspec.structs.replace(header, **changed), now_us, bytes([seq % 256, 1, 2, 3, 4, 5]))
+    take(core, frame_header(seq, **changed), now_us, bytes([seq % 256, 1, 2, 3, 4, 5]))
 
 
 def send(core: ClientCore, now_us: int) -> int:

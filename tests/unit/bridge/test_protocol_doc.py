@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import pathlib
 import re
@@ -30,12 +31,14 @@ from bridge.messages import (
     PixelFormat,
     Source,
 )
-from bridge.outputs import ControlAccepted, Send, ServerOffer
+from bridge.outputs import ControlAccepted, Send
 from bridge.server import CAPABILITIES, MAY_OFFER
 from bridge.session_states import TRANSITIONS, SessionState
+from bridge.stand_in import stand_in_header
 from bridge.transport import Poller, RouterSocket
 from demos.engines.plain_python.__main__ import plain_client
 from model.blockout import MATERIALS
+from tests import sound_messages
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEXT = (ROOT / "unity_plugin_protocol.md").read_text(encoding="utf-8")
@@ -207,17 +210,7 @@ def test_the_worked_example_is_the_vector() -> None:
     assert len(data) > 0
 
 
-OFFER = ServerOffer(
-    server="test",
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=4,
-    frame_height=2,
-    fps=24.0,
-    frames_per_chunk=(9,),
-)
+OFFER = dataclasses.replace(sound_messages.OFFER, frame_width=4, frame_height=2)
 
 
 class Answerer(threading.Thread):
@@ -264,26 +257,7 @@ def server() -> Iterator[Answerer]:
 
 
 def grey_frame(control: Control) -> FrameHeader:
-    return FrameHeader(
-        seq=control.seq,
-        t_us=control.t_us,
-        source=Source.GENERATED,
-        chunk=0,
-        index=0,
-        position=control.position,
-        rotation=control.rotation,
-        vertical_fov_deg=control.vertical_fov_deg,
-        action=control.action,
-        steps=(1, 1, 1),
-        rung="full",
-        control_age_us=0,
-        server_us=0,
-        stage_ms={},
-        deadline_met=True,
-        width=4,
-        height=2,
-        pixel_format=PixelFormat.RGB8,
-    )
+    return stand_in_header(control, width=4, height=2, control_age_us=0, server_us=0, stage_ms={})
 
 
 def test_the_plain_client_in_the_document_plays() -> None:

@@ -16,7 +16,6 @@ from bridge.messages import (
     Control,
     ErrorMessage,
     FrameHeader,
-    Hello,
     Message,
     MessageType,
     Part,
@@ -43,26 +42,14 @@ from bridge.outputs import (
     SaveAsked,
     SceneAccepted,
     Send,
-    ServerOffer,
     StatsAsked,
 )
 from bridge.session import MAX_STRIKES, Session
 from bridge.session_states import TRANSITIONS, SessionState
+from tests import sound_messages
+from tests.sound_messages import HELLO, frame_header
 
-OFFER = ServerOffer(
-    server="test",
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=2,
-    frame_height=1,
-    fps=24.0,
-    frames_per_chunk=(9,),
-    capabilities=("pictures", "save"),
-    pixel_formats=(PixelFormat.RGB8,),
-)
-HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
+OFFER = dataclasses.replace(sound_messages.OFFER, capabilities=("pictures", "save"), pixel_formats=(PixelFormat.RGB8,))
 CONFIG = ServeConfig(heartbeat_us=1_000_000, missed_heartbeats=3, resume_window_us=10_000_000, max_credit=4)
 BOX = Part(id=1, shape=Shape.BOX, position=(0.0, 0.0, 0.0))
 
@@ -83,27 +70,7 @@ def control(seq: int, **changed: Any) -> Control:
 
 
 def header(seq: int, **changed: Any) -> FrameHeader:
-    base = FrameHeader(
-        seq=seq,
-        t_us=seq,
-        source=Source.HELD,
-        chunk=-1,
-        index=0,
-        position=(1.0, 2.0, -3.0),
-        rotation=(0.0, 0.0, 0.0, 1.0),
-        vertical_fov_deg=60.0,
-        action="",
-        steps=(),
-        rung="",
-        control_age_us=0,
-        server_us=0,
-        stage_ms={},
-        deadline_met=True,
-        width=2,
-        height=1,
-        pixel_format=PixelFormat.RGB8,
-    )
-    return msgspec.structs.replace(base, **changed)
+    return frame_header(seq, **{"source": Source.HELD, "position": (1.0, 2.0, -3.0), **changed})
 
 
 MESSAGES: dict[MessageType, Message] = {
