@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bridge import supervisor as module
+from bridge import engine_process
 from bridge.clock import FakeClock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
 from bridge.engine_events import ChunkGrowing, ChunkMade, EngineDown, EngineUp, WorldOpened, WorldRefused, WorldSaved
@@ -74,7 +74,7 @@ class Process:
 
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineSupervisor]:
-    monkeypatch.setattr(module, "Link", Process)
+    monkeypatch.setattr(engine_process, "Link", Process)
     made = EngineSupervisor(EngineConfig(slots=2, world_attempts=2, first_backoff_us=1000), FakeClock())
     Process.newest.say(Ready(info=INFO))
     assert made.poll() == [EngineUp(info=INFO)]
@@ -82,10 +82,14 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineSupervisor]:
     made.stop()
 
 
-def revive(supervisor: EngineSupervisor) -> None:
-    clock = supervisor._clock
+def clock_of(supervisor: EngineSupervisor) -> FakeClock:
+    clock = supervisor._process._clock
     assert isinstance(clock, FakeClock)
-    clock.advance_us(10_000_000)
+    return clock
+
+
+def revive(supervisor: EngineSupervisor) -> None:
+    clock_of(supervisor).advance_us(10_000_000)
     supervisor.poll()
     Process.newest.say(Ready(info=INFO))
     assert supervisor.poll() == [EngineUp(info=INFO)]
@@ -161,8 +165,7 @@ def test_a_world_whose_opening_kills_the_process_is_refused_and_the_next_is_open
 
 
 def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(supervisor: EngineSupervisor) -> None:
-    clock = supervisor._clock
-    assert isinstance(clock, FakeClock)
+    clock = clock_of(supervisor)
     world = supervisor.open(START)
     Process.newest.say(Began(world=world, state=STATE))
     supervisor.poll()
@@ -355,8 +358,7 @@ def test_a_suspect_begins_beside_nobody_and_is_one_until_its_chunk_is_whole(supe
 
 
 def test_last_frames_that_do_not_come_count_as_a_hang(supervisor: EngineSupervisor) -> None:
-    clock = supervisor._clock
-    assert isinstance(clock, FakeClock)
+    clock = clock_of(supervisor)
     world = begun(supervisor)
     Process.newest.say(made(world, stepped(supervisor, world)))
     supervisor.poll()
@@ -369,8 +371,7 @@ def test_last_frames_that_do_not_come_count_as_a_hang(supervisor: EngineSupervis
 def test_a_process_that_ends_over_last_frames_again_and_again_is_tried_less_often(
     supervisor: EngineSupervisor,
 ) -> None:
-    clock = supervisor._clock
-    assert isinstance(clock, FakeClock)
+    clock = clock_of(supervisor)
     waits = []
     for _ in range(2):
         world = begun(supervisor)
