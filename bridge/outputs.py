@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from bridge.codec import Buffer
 from bridge.messages import (
     VERSION_MAJOR,
@@ -20,6 +22,7 @@ from bridge.messages import (
     SceneUpdate,
     Welcome,
 )
+from bridge.pose import Pose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,16 @@ class ControlAccepted:
     control: Control
     received_us: int
     deadline_us: int
+
+    @property
+    def pose(self) -> Pose:
+        """Of its camera."""
+        control = self.control
+        return Pose(
+            position=np.array(control.position, np.float64),
+            rotation=np.array(control.rotation, np.float64),
+            vertical_fov_deg=control.vertical_fov_deg,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

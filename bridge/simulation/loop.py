@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.asked import Asked
 from bridge.clock import FakeClock
 from bridge.conductor import Conductor, ConductorConfig
 from bridge.config import ServeConfig
@@ -22,7 +23,7 @@ from bridge.engine import EngineInfo, Plan, Rung
 from bridge.engine_events import ChunkGrowing, ChunkMade
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source
 from bridge.outputs import ControlAccepted, Send, ServerOffer
-from bridge.player import Asked, Player
+from bridge.player import Player
 from bridge.pose import Pose
 from bridge.reproject import Moved
 from bridge.session import Session

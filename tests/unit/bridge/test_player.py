@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from bridge.asked import Asked
 from bridge.blockout import Blockout
 from bridge.clock import FakeClock
 from bridge.config import ServeConfig
@@ -28,7 +29,7 @@ from bridge.messages import (
     Stats,
 )
 from bridge.outputs import ControlAccepted
-from bridge.player import MOST_SCENES, Asked, Player
+from bridge.player import MOST_SCENES, Player
 from bridge.pose import quaternion_from_rotation_vector
 from bridge.scheduler import Start
 
