@@ -56,7 +56,8 @@ class Answerer:
         self, accepted: ControlAccepted, pixel_format: PixelFormat, jpeg_quality: int
     ) -> tuple[FrameHeader, Buffer]:
         """The answer to a control, to be sent at once, with the pose it shows in our axes."""
-        control, camera, now_us = accepted.control, accepted.pose, self._clock.now_us()
+        control, now_us = accepted.control, self._clock.now_us()
+        camera = accepted.pose
         due = frame = self._store.newest_due(now_us)
         if due is not None and angle_between_deg(due.pose.rotation, camera.rotation) > self._pacing.far_deg:
             frame = self._store.nearest(camera.rotation)
