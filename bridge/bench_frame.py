@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bridge.codec import Buffer
 from bridge.messages import Control, FrameHeader, Hello, PixelFormat, Welcome
-from bridge.outputs import ServerOffer
+from bridge.offer import ServerOffer
 from bridge.stand_in import stand_in_header
 
 WIDTH: Final = 640

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from bridge.config import ServeConfig
 from bridge.errors import RemoteProtocolError
 from bridge.messages import Busy, Bye, Hello, Message
-from bridge.outputs import Closed, Lost, Output, Send, ServerOffer
+from bridge.offer import ServerOffer
+from bridge.outputs import Closed, Lost, Output, Send
 from bridge.session import Session
 from bridge.session_states import SessionState
 

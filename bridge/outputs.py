@@ -1,4 +1,4 @@
-"""What a session tells the server to do, and what the server tells a session it can offer: plain values.
+"""What a session tells the server to do: plain values.
 
 Shared by session.py (which makes `Output`s), lobby.py (which addresses them) and the server (which acts on them).
 """
@@ -12,72 +12,13 @@ import numpy as np
 
 from bridge.codec import Buffer
 from bridge.messages import (
-    VERSION_MAJOR,
-    VERSION_MINOR,
     Control,
     Hello,
     Message,
-    PixelFormat,
     Reset,
     SceneUpdate,
-    Welcome,
 )
 from bridge.pose import Pose
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOffer:
-    """What this server can do; it becomes WELCOME."""
-
-    server: str
-    model: str
-    runner: str
-    camera_method: str
-    default_map: str
-    frame_width: int
-    frame_height: int
-    fps: float
-    frames_per_chunk: tuple[int, ...]
-    capabilities: tuple[str, ...] = ()
-    pixel_formats: tuple[PixelFormat, ...] = (PixelFormat.RGB8, PixelFormat.JPEG)
-
-    def welcome(
-        self,
-        hello: Hello,
-        *,
-        session_id: str,
-        resume_token: str,
-        credit: int,
-        pixel_format: PixelFormat,
-        heartbeat_us: int = 1_000_000,
-        resumed: bool = False,
-        last_seq: int = -1,
-        ring: str = "",
-    ) -> Welcome:
-        """The answer to `hello`. What the two sides agreed on is the session's to say."""
-        return Welcome(
-            version_major=VERSION_MAJOR,
-            version_minor=VERSION_MINOR,
-            server=self.server,
-            session_id=session_id,
-            resume_token=resume_token,
-            resumed=resumed,
-            last_seq=last_seq,
-            capabilities=self.capabilities,
-            axes=hello.axes,
-            model=self.model,
-            runner=self.runner,
-            camera_method=self.camera_method,
-            default_map=self.default_map,
-            frame_width=self.frame_width,
-            frame_height=self.frame_height,
-            fps=self.fps,
-            frames_per_chunk=self.frames_per_chunk,
-            heartbeat_us=heartbeat_us,
-            credit=credit,
-            pixel_format=pixel_format,
-            ring=ring,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

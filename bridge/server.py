@@ -27,6 +27,7 @@ from bridge.intake import Admission, Intake
 from bridge.link import EngineConfig
 from bridge.lobby import Addressed, Lobby
 from bridge.messages import FrameHeader, Hello, MessageType
+from bridge.offer import offer_of
 from bridge.outputs import (
     Closed,
     ControlAccepted,
@@ -36,7 +37,6 @@ from bridge.outputs import (
     SaveAsked,
     SceneAccepted,
     Send,
-    ServerOffer,
     StatsAsked,
 )
 from bridge.player import Player
@@ -48,9 +48,6 @@ from bridge.session_states import SessionState
 from bridge.supervisor import EngineSupervisor
 from bridge.transport import Poller, RouterSocket, SendResult
 
-SERVER_NAME = "helios-bridge"
-CAPABILITIES = ("reproject", "scene", "stats", "resume")
-MAY_OFFER = ("pictures", "save")  # with an engine that begins with pictures, with a folder for states
 _TURN_US = 10_000  # of small messages; then the engine and the clock get a look, however busy the socket is
 _BIG_WAITS_US = 1_000_000  # at most, while small messages leave no gap
 _CHUNKS_A_SESSION = 3
@@ -126,18 +123,6 @@ class Server:
 
     def _begin(self, info: EngineInfo) -> None:
         self._info = info
-        offer = ServerOffer(
-            server=SERVER_NAME,
-            model=info.model,
-            runner=info.runner,
-            camera_method=info.camera_method,
-            default_map=info.default_map,
-            frame_width=info.frame_width,
-            frame_height=info.frame_height,
-            fps=self._config.fps,
-            frames_per_chunk=info.frames_per_chunk,
-            capabilities=_capabilities(info, self._config),
-        )
         conductor = Conductor(
             ConductorConfig(
                 fps=self._config.fps,
@@ -148,7 +133,7 @@ class Server:
             self._clock.now_us(),
         )
         self._room = EngineRoom(self._supervisor, conductor, self._players, self._config.states)
-        self._lobby = Lobby(offer=offer, config=self._config, refusal=conductor.refusal)
+        self._lobby = Lobby(offer=offer_of(info, self._config), config=self._config, refusal=conductor.refusal)
         self._poller = Poller()
         self._poller.watch(self._router)
         self._poller.watch(self._supervisor.fileno())
@@ -311,9 +296,3 @@ def _limits_of(hello: Hello) -> MotionLimits:
         speed_m_per_s=hello.max_speed / hello.units_per_metre or ours.speed_m_per_s,
         turn_rate_deg_per_s=hello.max_turn_deg_per_s or ours.turn_rate_deg_per_s,
     )
-
-
-def _capabilities(info: EngineInfo, config: ServeConfig) -> tuple[str, ...]:
-    """What WELCOME says that this server can do."""
-    offered = (info.takes_pictures, config.states is not None)
-    return CAPABILITIES + tuple(name for name, has in zip(MAY_OFFER, offered, strict=True) if has)

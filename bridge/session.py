@@ -34,6 +34,7 @@ from bridge.messages import (
     SceneUpdate,
     Stats,
 )
+from bridge.offer import ServerOffer
 from bridge.outputs import (
     Closed,
     ControlAccepted,
@@ -44,7 +45,6 @@ from bridge.outputs import (
     SaveAsked,
     SceneAccepted,
     Send,
-    ServerOffer,
     StatsAsked,
 )
 from bridge.parts import PartsAccount, check_reach
@@ -202,7 +202,7 @@ class Session:
             case Reset():
                 return self._on_reset(message)
             case Save():
-                self._check_offered("save", "SAVE", "start it with --states FOLDER")
+                self._offer.check("save", "SAVE", "start it with --states FOLDER")
                 return [SaveAsked(name=message.name)]
             case Ping():
                 return [Send(message=Pong(t_us=message.t_us))]
@@ -270,16 +270,10 @@ class Session:
 
     def _on_reset(self, reset: Reset) -> list[Output]:
         if reset.pictures:
-            self._check_offered("pictures", "pictures", "its model begins with text alone")
+            self._offer.check("pictures", "pictures", "its model begins with text alone")
         if reset.restore:
-            self._check_offered("save", "restore", "start it with --states FOLDER")
+            self._offer.check("save", "restore", "start it with --states FOLDER")
         return [ResetAccepted(reset=reset)]
-
-    def _check_offered(self, capability: str, what: str, remedy: str) -> None:
-        """Raises: RemoteProtocolError: this server cannot do it."""
-        if capability not in self._offer.capabilities:
-            text = f"{what}: this server lacks the capability {capability!r}; {remedy}"
-            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, text)
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from bridge.messages import FrameHeader, Hello, PixelFormat, Source
-from bridge.outputs import ServerOffer
+from bridge.offer import ServerOffer
 
 OFFER = ServerOffer(
     server="test",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bridge.messages import Control, FrameHeader, Hello, PixelFormat, Welcome
-from bridge.outputs import ServerOffer
+from bridge.offer import ServerOffer
 from bridge.stand_in import stand_in_header
 
 WIDTH: Final = 64

@@ -22,7 +22,8 @@ from bridge.config import ServeConfig
 from bridge.engine import EngineInfo, Plan, Rung
 from bridge.engine_events import ChunkGrowing, ChunkMade
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source
-from bridge.outputs import ControlAccepted, Send, ServerOffer
+from bridge.offer import ServerOffer
+from bridge.outputs import ControlAccepted, Send
 from bridge.player import Player
 from bridge.pose import Pose
 from bridge.reproject import Moved

@@ -25,7 +25,8 @@ from bridge.errors import RemoteProtocolError
 from bridge.lobby import Addressed, Lobby
 from bridge.local import LISTENING
 from bridge.messages import Control, FrameHeader, Part, Ping, Pong, SceneUpdate, Shape
-from bridge.outputs import Closed, ControlAccepted, SceneAccepted, Send, ServerOffer
+from bridge.offer import ServerOffer
+from bridge.outputs import Closed, ControlAccepted, SceneAccepted, Send
 from bridge.stand_in import stand_in_header
 from bridge.transport import Poller, RouterSocket
 from demos.engines.clients import BY_NAME, CLIENTS, EngineClient, environment

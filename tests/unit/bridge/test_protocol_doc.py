@@ -31,8 +31,8 @@ from bridge.messages import (
     PixelFormat,
     Source,
 )
+from bridge.offer import CAPABILITIES, MAY_OFFER
 from bridge.outputs import ControlAccepted, Send
-from bridge.server import CAPABILITIES, MAY_OFFER
 from bridge.session_states import TRANSITIONS, SessionState
 from bridge.stand_in import stand_in_header
 from bridge.transport import Poller, RouterSocket
