@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import ConfigError, ErrorCode, RemoteProtocolError
-from bridge.messages import MAX_PICTURES_BYTES, FrameHeader, PixelFormat, Reset
+from bridge.messages import FrameHeader, PixelFormat, Reset
+from bridge.messages.fields import MAX_PICTURES_BYTES
 
 _QUALITY = 92  # the model sees it through an encoder that blurs far more
 

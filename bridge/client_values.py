@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.messages import FrameHeader, Quat, Source, Vec3
+from bridge.messages import FrameHeader, Source
+from bridge.messages.fields import Quat, Vec3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

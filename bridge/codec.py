@@ -17,9 +17,6 @@ import msgspec
 from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from bridge.meaning import check_meaning
 from bridge.messages import (
-    MAX_FRAME_SIDE_PX,
-    MAX_PICTURES_BYTES,
-    MAX_TEXT_BYTES,
     PROTOCOL_MAGIC,
     STRUCT_OF_TYPE,
     TYPE_OF_STRUCT,
@@ -30,6 +27,7 @@ from bridge.messages import (
     MessageType,
     PixelFormat,
 )
+from bridge.messages.fields import MAX_FRAME_SIDE_PX, MAX_PICTURES_BYTES, MAX_TEXT_BYTES
 from bridge.unpack import check_shape, unpack
 
 Buffer: TypeAlias = bytes | bytearray | memoryview

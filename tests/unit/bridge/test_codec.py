@@ -13,18 +13,8 @@ from hypothesis import strategies as st
 from bridge import codec
 from bridge.codec import MAX_BODY_BYTES, MAX_SCENE_BYTES, decode, encode, encode_checked
 from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from bridge.messages import (
-    MAX_PARTS,
-    MAX_TEXT_BYTES,
-    Bye,
-    Control,
-    MessageType,
-    Part,
-    Ping,
-    PixelFormat,
-    SceneUpdate,
-    Shape,
-)
+from bridge.messages import Bye, Control, MessageType, Part, Ping, PixelFormat, SceneUpdate, Shape
+from bridge.messages.fields import MAX_PARTS, MAX_TEXT_BYTES
 from tests.sound_messages import frame_header
 
 CONTROL: dict[str, Any] = {

@@ -21,16 +21,8 @@ from bridge.config import ServeConfig
 from bridge.conform import client_scripts, server_scripts
 from bridge.errors import ErrorCode
 from bridge.lobby import Addressed, Lobby
-from bridge.messages import (
-    MAX_INT,
-    STRUCT_OF_TYPE,
-    Axes,
-    Control,
-    FrameHeader,
-    MessageType,
-    PixelFormat,
-    Source,
-)
+from bridge.messages import STRUCT_OF_TYPE, Axes, Control, FrameHeader, MessageType, PixelFormat, Source, fields
+from bridge.messages.fields import MAX_INT
 from bridge.offer import CAPABILITIES, MAY_OFFER
 from bridge.outputs import ControlAccepted, Send
 from bridge.session_states import TRANSITIONS, SessionState
@@ -166,21 +158,21 @@ def test_limits_are_the_codes() -> None:
     table = {row[0]: row[1] for row in rows(section("Limits"))}
     config = ServeConfig()
     assert table == {
-        "bytes of a text": f"{messages.MAX_TEXT_BYTES}",
-        "characters of a name": f"{messages.MAX_NAME_CHARS}",
+        "bytes of a text": f"{fields.MAX_TEXT_BYTES}",
+        "characters of a name": f"{fields.MAX_NAME_CHARS}",
         "depth of lists and maps": f"{unpack.MAX_DEPTH}",
         "bytes of a SCENE body": f"{codec.MAX_SCENE_BYTES}",
         "bytes of a FRAME's pixels": f"{codec.MAX_PIXELS_BYTES}",
-        "pictures of a RESET": f"{messages.MAX_PICTURES}",
-        "bytes of a RESET's pictures, together": f"{messages.MAX_PICTURES_BYTES}",
-        "parts of a session": f"{messages.MAX_PARTS}",
-        "vertices of a mesh": f"{messages.MAX_MESH_VERTICES}",
-        "triangles of a mesh": f"{messages.MAX_MESH_TRIANGLES}",
-        "bytes of a session's meshes": f"{messages.MAX_SESSION_MESH_BYTES}",
-        "events of a control": f"{messages.MAX_EVENTS}",
-        "metres from the origin": f"{messages.MAX_POSITION_M:g}",
+        "pictures of a RESET": f"{fields.MAX_PICTURES}",
+        "bytes of a RESET's pictures, together": f"{fields.MAX_PICTURES_BYTES}",
+        "parts of a session": f"{fields.MAX_PARTS}",
+        "vertices of a mesh": f"{fields.MAX_MESH_VERTICES}",
+        "triangles of a mesh": f"{fields.MAX_MESH_TRIANGLES}",
+        "bytes of a session's meshes": f"{fields.MAX_SESSION_MESH_BYTES}",
+        "events of a control": f"{fields.MAX_EVENTS}",
+        "metres from the origin": f"{fields.MAX_POSITION_M:g}",
         "error of a quaternion's length": f"{meaning.QUATERNION_TOLERANCE:g}",
-        "frames under way": f"{messages.MAX_CREDIT}",
+        "frames under way": f"{fields.MAX_CREDIT}",
         "refused messages in a row": f"{session.MAX_STRIKES}",
         "heartbeat_us": f"{config.heartbeat_us}",
         "missed heartbeats": f"{config.missed_heartbeats}",

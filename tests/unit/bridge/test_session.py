@@ -8,8 +8,6 @@ import pytest
 from bridge.config import ServeConfig
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
-    MAX_PARTS,
-    MAX_SESSION_MESH_BYTES,
     STRUCT_OF_TYPE,
     Axes,
     Bye,
@@ -32,6 +30,7 @@ from bridge.messages import (
     StatsRequest,
     Welcome,
 )
+from bridge.messages.fields import MAX_PARTS, MAX_SESSION_MESH_BYTES
 from bridge.outputs import (
     Closed,
     ControlAccepted,
