@@ -11,14 +11,7 @@ from bridge.client_core import ClientCore
 from bridge.clock import Clock
 from bridge.codec import decode, encode, encode_checked
 from bridge.curve import ClientKeys
-from bridge.errors import (
-    ConnectTimeout,
-    PeerLost,
-    ReceiveTimeout,
-    RemoteProtocolError,
-    SessionClosed,
-    SessionError,
-)
+from bridge.errors import ConnectTimeout, PeerLost, ReceiveTimeout, RemoteProtocolError, SessionClosed, SessionError
 from bridge.messages import Bye, Control, Hello, Message, Pong, Welcome
 from bridge.transport import DealerSocket, SendResult
 

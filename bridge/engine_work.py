@@ -71,8 +71,9 @@ class EngineWork:
     @property
     def worlds(self) -> list[int]:
         """Whose steps have no answer, whose chunks grow, and which is being begun."""
-        busy = (*self._growing.values(), *self._steps, *([] if self._opening is None else [self._opening]))
-        return list(dict.fromkeys(each.world for each in busy))
+        worlds = [chunk.world for chunk in (*self._growing.values(), *self._steps)]
+        worlds += [] if self._opening is None else [self._opening.world]
+        return list(dict.fromkeys(worlds))
 
     @property
     def since_us(self) -> int | None:

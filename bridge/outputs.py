@@ -11,13 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from bridge.codec import Buffer
-from bridge.messages import (
-    Control,
-    Hello,
-    Message,
-    Reset,
-    SceneUpdate,
-)
+from bridge.messages import Control, Hello, Message, Reset, SceneUpdate
 from bridge.pose import Pose
 
 

@@ -14,17 +14,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from bridge.messages.fields import Axes, Microseconds, PixelFormat, Shape, Source, Text
-from bridge.messages.from_client import (
-    Control,
-    Event,
-    Hello,
-    Part,
-    PartMove,
-    Reset,
-    Save,
-    SceneUpdate,
-    StatsRequest,
-)
+from bridge.messages.from_client import Control, Event, Hello, Part, PartMove, Reset, Save, SceneUpdate, StatsRequest
 from bridge.messages.from_server import Busy, ErrorMessage, FrameHeader, Saved, Stats, Welcome
 
 __all__ = [
