@@ -8,14 +8,12 @@ import pytest
 from bridge.config import ServeConfig
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
-    STRUCT_OF_TYPE,
     Axes,
     Bye,
     Control,
     ErrorMessage,
     FrameHeader,
     Message,
-    MessageType,
     Part,
     PartMove,
     Ping,
@@ -23,7 +21,6 @@ from bridge.messages import (
     Pong,
     Reset,
     Save,
-    Saved,
     SceneUpdate,
     Shape,
     Source,
@@ -44,7 +41,7 @@ from bridge.outputs import (
     StatsAsked,
 )
 from bridge.session import MAX_STRIKES, Session
-from bridge.session_states import TRANSITIONS, SessionState
+from bridge.session_states import SessionState
 from tests import sound_messages
 from tests.sound_messages import HELLO, frame_header
 
@@ -72,88 +69,11 @@ def header(seq: int, **changed: Any) -> FrameHeader:
     return frame_header(seq, **{"source": Source.HELD, "position": (1.0, 2.0, -3.0), **changed})
 
 
-MESSAGES: dict[MessageType, Message] = {
-    MessageType.HELLO: HELLO,
-    MessageType.CONTROL: control(0),
-    MessageType.FRAME: header(0),
-    MessageType.SCENE: SceneUpdate(prompt="x"),
-    MessageType.RESET: Reset(),
-    MessageType.STATS_REQUEST: StatsRequest(),
-    MessageType.STATS: STRUCT_OF_TYPE[MessageType.STATS](),
-    MessageType.ERROR: ErrorMessage(code=ErrorCode.INTERNAL, text=""),
-    MessageType.BUSY: STRUCT_OF_TYPE[MessageType.BUSY](text=""),
-    MessageType.BYE: Bye(),
-    MessageType.PING: Ping(t_us=4),
-    MessageType.PONG: Pong(t_us=4),
-    MessageType.SAVE: Save(name="slot"),
-    MessageType.SAVED: Saved(name="slot", size_bytes=1),
-}
-
-
-def welcome_message() -> Message:
-    sent = new_session().receive(HELLO, 0)[0]
-    assert isinstance(sent, Send)
-    return sent.message
-
-
-MESSAGES[MessageType.WELCOME] = welcome_message()
-
-
-def in_state(state: SessionState) -> Session:
-    session = new_session() if state is SessionState.AWAITING_HELLO else active_session()
-    if state is SessionState.LOST:
-        session.lose("test", 0)
-    if state is SessionState.CLOSED:
-        session.close("test")
-    assert session.state is state
-    return session
-
-
 def the_error(outputs: list[Output]) -> ErrorMessage:
     first = outputs[0]
     assert isinstance(first, Send)
     assert isinstance(first.message, ErrorMessage)
     return first.message
-
-
-# This is the document's state table, written out; TRANSITIONS must agree with it.
-ALLOWED = {
-    SessionState.AWAITING_HELLO: {"HELLO": "active", "BYE": "closed"},
-    SessionState.ACTIVE: {
-        "CONTROL": "active",
-        "SCENE": "active",
-        "RESET": "active",
-        "STATS_REQUEST": "active",
-        "SAVE": "active",
-        "PING": "active",
-        "PONG": "active",
-        "BYE": "closed",
-    },
-    SessionState.LOST: {"HELLO": "active", "BYE": "closed"},
-    SessionState.CLOSED: {},
-}
-
-
-@pytest.mark.parametrize("state", SessionState)
-@pytest.mark.parametrize("kind", MessageType)
-def test_every_message_in_every_state(state: SessionState, kind: MessageType) -> None:
-    session = in_state(state)
-    outputs = session.receive(MESSAGES[kind], 1)
-    if kind.name in ALLOWED[state]:
-        assert session.state.value == ALLOWED[state][kind.name]
-        assert not any(isinstance(o, Send) and isinstance(o.message, ErrorMessage) for o in outputs)
-    elif state is SessionState.CLOSED:
-        assert outputs == []
-    else:
-        error = the_error(outputs)
-        assert error.code is ErrorCode.UNEXPECTED_MESSAGE
-        assert error.in_reply_to == kind.name
-        assert error.fatal is (state is not SessionState.ACTIVE)
-        assert session.state is (SessionState.ACTIVE if state is SessionState.ACTIVE else SessionState.CLOSED)
-
-
-def test_the_table_names_all_states() -> None:
-    assert set(TRANSITIONS) == set(SessionState)
 
 
 def test_hello_is_answered_by_welcome() -> None:
