@@ -2,7 +2,8 @@
 
 Hostile bytes meet limits before they meet code: part count and sizes first, then msgpack with its own maxima, then
 depth and text lengths, then msgspec's types and bounds, then what types cannot say (meaning.py).
-Whatever is wrong leaves here as RemoteProtocolError with a code. Which message is allowed when is session.py's matter.
+Whatever is wrong leaves here as RemoteProtocolError with a code. Which message is allowed when is session_states.py's
+matter.
 """
 
 from __future__ import annotations
