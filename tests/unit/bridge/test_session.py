@@ -1,5 +1,4 @@
 import dataclasses
-import struct
 from typing import Any
 
 import msgspec
@@ -27,7 +26,6 @@ from bridge.messages import (
     StatsRequest,
     Welcome,
 )
-from bridge.messages.fields import MAX_PARTS, MAX_SESSION_MESH_BYTES
 from bridge.outputs import (
     Closed,
     ControlAccepted,
@@ -197,49 +195,6 @@ def test_many_refusals_in_a_row_end_the_session_but_a_good_message_forgives() ->
     outputs = session.refuse(bad, 0)
     assert (the_error(outputs).code, the_error(outputs).fatal) == (ErrorCode.TOO_MANY_ERRORS, True)
     assert isinstance(outputs[1], Closed)
-
-
-def test_the_default_map_cannot_be_edited() -> None:
-    session = active_session()
-    assert the_error(session.receive(SceneUpdate(add=(BOX,)), 0)).code is ErrorCode.UNKNOWN_PART
-    assert session.receive(SceneUpdate(prompt="night"), 0) == [SceneAccepted(update=SceneUpdate(prompt="night"))]
-    assert isinstance(session.receive(SceneUpdate(replace=True, add=(BOX,)), 0)[0], SceneAccepted)
-    assert isinstance(session.receive(SceneUpdate(add=(msgspec.structs.replace(BOX, id=2),)), 0)[0], SceneAccepted)
-
-
-def test_moving_a_part_that_was_never_added_is_refused_and_changes_nothing() -> None:
-    session = active_session()
-    session.receive(SceneUpdate(replace=True, add=(BOX,)), 0)
-    move = PartMove(id=2, position=(0.0, 0.0, 0.0))
-    update = SceneUpdate(add=(msgspec.structs.replace(BOX, id=3),), move=(move,))
-    assert the_error(session.receive(update, 0)).code is ErrorCode.UNKNOWN_PART
-    on_three = SceneUpdate(move=(PartMove(id=3, position=(0.0, 0.0, 0.0)),))
-    assert the_error(session.receive(on_three, 0)).code is ErrorCode.UNKNOWN_PART
-
-
-def test_parts_are_counted_over_the_session() -> None:
-    session = active_session()
-    many = tuple(msgspec.structs.replace(BOX, id=i) for i in range(MAX_PARTS))
-    assert isinstance(session.receive(SceneUpdate(replace=True, add=many), 0)[0], SceneAccepted)
-    one_more = SceneUpdate(add=(msgspec.structs.replace(BOX, id=MAX_PARTS),))
-    assert the_error(session.receive(one_more, 0)).code is ErrorCode.TOO_MANY_PARTS
-    assert isinstance(session.receive(msgspec.structs.replace(one_more, remove=(0,)), 0)[0], SceneAccepted)
-
-
-def test_mesh_bytes_are_counted_over_the_session() -> None:
-    session = active_session()
-    vertices = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
-    triangles = struct.pack("<3I", 0, 1, 2) * 100_000
-    mesh = Part(id=0, shape=Shape.MESH, position=(0.0, 0.0, 0.0), vertices=vertices, triangles=triangles)
-    fits = MAX_SESSION_MESH_BYTES // (len(vertices) + len(triangles))
-    session.receive(SceneUpdate(replace=True), 0)
-    codes = []
-    for key in range(fits + 1):
-        first = session.receive(SceneUpdate(add=(msgspec.structs.replace(mesh, id=key),)), 0)[0]
-        codes.append(
-            first.message.code if isinstance(first, Send) and isinstance(first.message, ErrorMessage) else None
-        )
-    assert codes == [None] * fits + [ErrorCode.TOO_LARGE]
 
 
 def test_reset_and_stats_pass_through_and_ping_is_answered() -> None:
