@@ -50,7 +50,7 @@ class EngineProcess:
 
     @property
     def is_ready(self) -> bool:
-        """True from `ready` to `ended`: only then is there somebody to `send` to."""
+        """True from `came_up` to `ended`: only then is there somebody to `send` to."""
         return self._phase is _Phase.READY
 
     def send(self, command: Command) -> None:
@@ -67,7 +67,7 @@ class EngineProcess:
             if link is self._link and self._phase is not _Phase.ENDED:
                 yield word
 
-    def ready(self) -> None:
+    def came_up(self) -> None:
         """It said that it can be asked for something."""
         self._phase = _Phase.READY
         self._was_ready = True

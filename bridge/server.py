@@ -245,7 +245,7 @@ class Server:
                 self._room.reset(player, reset)
             case SaveAsked(name=name):
                 if not self._room.save(player, name):
-                    self._failed_for(session, "there is nothing to save yet", in_reply_to=MessageType.SAVE.name)
+                    self._report(session, "there is nothing to save yet", in_reply_to=MessageType.SAVE.name)
             case StatsAsked():
                 stats = self._room.fill_stats(session.session_id, session.ledger, self._clock.now_us())
                 stats = msgspec.structs.replace(stats, sessions=len(self._lobby))
@@ -265,9 +265,9 @@ class Server:
             if notice.saved is not None:
                 self._send(self._lobby.peer_of(session), session, Send(message=notice.saved))
             else:
-                self._failed_for(session, notice.text[:512], in_reply_to=notice.in_reply_to)
+                self._report(session, notice.text[:512], in_reply_to=notice.in_reply_to)
 
-    def _failed_for(self, session: Session, text: str, *, in_reply_to: str) -> None:
+    def _report(self, session: Session, text: str, *, in_reply_to: str) -> None:
         outputs = session.report(ErrorCode.ENGINE_FAILED, text, in_reply_to=in_reply_to)
         self._send_all(self._lobby.settle(session, outputs))
 

@@ -230,7 +230,7 @@ class EngineSupervisor:
         except EngineUnavailable as exc:
             return self._give_up(exc)
         self._info = info
-        self._process.ready()
+        self._process.came_up()
         self._process.send(Attach(layout=layout))
         for world, known in self._worlds.items():
             if known.state is not None:
