@@ -5,7 +5,7 @@ service (server.py, worker.py, engines/) is reached by name: `helios-bridge serv
 """
 
 from bridge.client import Client
-from bridge.client_core import Answer, Camera, Counts, Frame
+from bridge.client_values import Answer, Camera, Counts, Frame
 from bridge.errors import (
     BridgeError,
     ConfigError,

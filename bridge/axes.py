@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from bridge.messages import Axes, Control, FrameHeader, Part, PartMove, Quat, SceneUpdate, Vec3
+from bridge.messages import Axes, Control, FrameHeader, Part, PartMove, SceneUpdate
+from bridge.messages.fields import Quat, Vec3
 
 # Row r says which client axis (and sign) is our axis r. Forward is -Z, up is +Y, right is +X in ours.
 _OURS_FROM_CLIENT: Final[dict[Axes, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]] = {

@@ -15,13 +15,14 @@ from typing import Final
 import numpy as np
 
 from bridge.client import Client
-from bridge.client_core import Camera, Frame
+from bridge.client_values import Camera, Frame
 from bridge.clock import MonotonicClock
 from bridge.config import ServeConfig
 from bridge.engines.labelled_room import wall_at
 from bridge.errors import ReceiveTimeout
 from bridge.local import FREE_PORT, LocalService
-from bridge.messages import Axes, Quat, Source
+from bridge.messages import Axes, Source
+from bridge.messages.fields import Quat
 
 _S: Final = math.sqrt(0.5)
 _FOV_DEG: Final = 120.0  # wide enough that the neighbouring walls show at the edges

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from bridge.bench_frame import HEIGHT, WIDTH
 from bridge.bench_peers import CLIENTS, Ask, is_installed
 from bridge.client import Client
-from bridge.client_core import Camera, decode_pixels
+from bridge.client_pictures import decode_pixels
+from bridge.client_values import Camera
 from bridge.clock import MonotonicClock
 from bridge.codec import Decoded, decode, encode
 from bridge.curve import ClientKeys, load_client_keys, new_keys

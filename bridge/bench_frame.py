@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.codec import Buffer
-from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source, Welcome
-from bridge.outputs import ServerOffer
+from bridge.messages import Control, FrameHeader, Hello, PixelFormat, Welcome
+from bridge.offer import ServerOffer
+from bridge.stand_in import stand_in_header
 
 WIDTH: Final = 640
 HEIGHT: Final = 384
@@ -43,52 +44,21 @@ def picture() -> NDArray[np.uint8]:
 
 def header_for(control: Control, pixel_format: PixelFormat) -> FrameHeader:
     """An answer's header, as long as a real one."""
-    return FrameHeader(
-        seq=control.seq,
-        t_us=control.t_us,
-        source=Source.GENERATED,
-        chunk=control.seq // 9,
-        index=control.seq % 9,
-        position=control.position,
-        rotation=control.rotation,
-        vertical_fov_deg=control.vertical_fov_deg,
-        action=control.action,
-        steps=(1, 1, 1),
-        rung="full",
+    return stand_in_header(
+        control,
+        width=WIDTH,
+        height=HEIGHT,
         control_age_us=41_000,
         server_us=200,
         stage_ms={"transformer": 20.5, "decoder": 10.25, "answer": 0.1},
-        deadline_met=True,
-        width=WIDTH,
-        height=HEIGHT,
         pixel_format=pixel_format,
     )
 
 
 def welcome_for(hello: Hello, pixel_format: PixelFormat, ring: str) -> Welcome:
     """The answer of a server that keeps no sessions."""
-    return Welcome(
-        version_major=VERSION_MAJOR,
-        version_minor=VERSION_MINOR,
-        server=OFFER.server,
-        session_id="none",
-        resume_token="none",
-        resumed=False,
-        last_seq=-1,
-        capabilities=(),
-        axes=hello.axes,
-        model=OFFER.model,
-        runner=OFFER.runner,
-        camera_method=OFFER.camera_method,
-        default_map=OFFER.default_map,
-        frame_width=WIDTH,
-        frame_height=HEIGHT,
-        fps=OFFER.fps,
-        frames_per_chunk=OFFER.frames_per_chunk,
-        heartbeat_us=1_000_000,
-        credit=hello.credit,
-        pixel_format=pixel_format,
-        ring=ring,
+    return OFFER.welcome(
+        hello, session_id="none", resume_token="none", credit=hello.credit, pixel_format=pixel_format, ring=ring
     )
 
 

@@ -23,7 +23,8 @@ from bridge.engine_events import ChunkMade
 from bridge.engines.synthetic import render_room
 from bridge.lobby import Lobby
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, Hello, PixelFormat
-from bridge.outputs import ControlAccepted, Send, ServerOffer
+from bridge.offer import ServerOffer
+from bridge.outputs import ControlAccepted, Send
 from bridge.player import Player
 from bridge.pose import Pose, quaternion_from_rotation_vector
 from bridge.reproject import Warper

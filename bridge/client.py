@@ -1,4 +1,6 @@
-"""The client SDK: what a game calls once a tick. Sockets and waiting only; what messages mean is client_core.py's.
+"""The client SDK: what a game calls once a tick.
+
+The socket is client_connection.py's, what messages mean client_core.py's.
 
 with Client("tcp://127.0.0.1:5599", axes="unity") as client:
     while running:
@@ -10,7 +12,6 @@ with Client("tcp://127.0.0.1:5599", axes="unity") as client:
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,34 +20,25 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.client_core import Answer, Camera, ClientCore, Counts, Frame
+from bridge.client_connection import ClientConnection
+from bridge.client_core import ClientCore
 from bridge.client_pictures import reset_with
+from bridge.client_values import Answer, Camera, Counts, Frame
 from bridge.clock import Clock, MonotonicClock
-from bridge.codec import decode, encode, encode_checked
+from bridge.codec import encode_checked
 from bridge.config import DEFAULT_ADDRESS, is_this_machine
 from bridge.curve import load_client_keys
-from bridge.errors import (
-    ConfigError,
-    ConnectTimeout,
-    PeerLost,
-    ReceiveTimeout,
-    RemoteProtocolError,
-    SessionClosed,
-    SessionError,
-)
+from bridge.errors import ConfigError
 from bridge.messages import (
     VERSION_MAJOR,
     VERSION_MINOR,
     Axes,
-    Bye,
     ErrorMessage,
     Event,
     Hello,
-    Message,
     Part,
     PartMove,
     PixelFormat,
-    Pong,
     Reset,
     Save,
     SceneUpdate,
@@ -56,12 +48,6 @@ from bridge.messages import (
 )
 from bridge.playout import PlayoutConfig
 from bridge.shared_frames import open_ring
-from bridge.transport import DealerSocket, SendResult
-
-log = logging.getLogger(__name__)
-_RETRY_US = 2000
-_PATIENCE_US = 3_000_000  # a broken connection is made anew in 0.1 s; a server gives a silent client up after as long
-_BYE_MS = 100  # how long closing may wait for BYE to leave; on a live connection it is well under one
 
 
 class Client:
@@ -123,15 +109,9 @@ class Client:
             PlayoutConfig(fixed_us=None if playout_ms is None else round(playout_ms * 1e3)),
         )
         encode_checked(self._core.hello())
-        self._encrypted = curve is not None
-        self._socket = DealerSocket(address, load_client_keys(Path(curve)) if curve is not None else None)
-        self._closed = False
-        self._unsent_since_us: int | None = None
-        try:
-            self.welcome: Welcome = self._handshake(address, connect_timeout_s)
-        except BaseException:
-            self._close_socket()
-            raise
+        keys = load_client_keys(Path(curve)) if curve is not None else None
+        self._connection = ClientConnection(address, keys, self._core, self._clock)
+        self.welcome: Welcome = self._connection.open(connect_timeout_s)
 
     # -- every tick ------------------------------------------------------------------------------------------------
 
@@ -142,17 +122,9 @@ class Client:
         Raises: LocalProtocolError: a value is out of bounds (NaN, a quaternion not of length 1, a text too long).
             PeerLost: the service has been gone for seconds.
         """
-        self._check_open()
         now_us = self._clock.now_us()
         control = self._core.control(camera, action, events, now_us, teleport=teleport)
-        if self._socket.send(encode_checked(control)) is SendResult.SENT:
-            self._unsent_since_us = None
-        elif self._unsent_since_us is None:
-            self._unsent_since_us = now_us
-        elif now_us - self._unsent_since_us >= _PATIENCE_US:
-            text = f"the service has taken no message for {_PATIENCE_US / 1e6:g} s: it stopped, or the network is down"
-            raise PeerLost(text)
-        self._core.sent(control)
+        self._connection.send(control, now_us)
         return control.seq
 
     def poll(self) -> Frame | None:
@@ -161,15 +133,14 @@ class Client:
         Raises: SessionClosed, SessionBusy: the session is over, or could not be resumed. RemoteProtocolError: the
             server refused a scene, or ended the session for a mistake.
         """
-        self._check_open()
-        self._drain()
+        self._connection.read()
         return self._core.take_newest(self._clock.now_us())
 
     def receive(self, timeout_s: float = 1.0) -> Frame:
         """The newest frame that was not returned yet; waits for one. Raises: ReceiveTimeout, and what `poll` raises."""
         deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
         while (frame := self.poll()) is None:
-            self._wait(deadline_us, f"no newer frame within {timeout_s:g} s")
+            self._connection.wait(deadline_us, f"no newer frame within {timeout_s:g} s")
         return frame
 
     def step(
@@ -192,14 +163,13 @@ class Client:
             if (frame := self.poll()) is not None and frame.seq >= seq:
                 return frame
             if sent_in == self._core.resumes:
-                self._wait(deadline_us, f"control {seq} was not answered within {timeout_s:g} s")
+                self._connection.wait(deadline_us, f"control {seq} was not answered within {timeout_s:g} s")
 
     # -- now and then ----------------------------------------------------------------------------------------------
 
     def set_scene(self, parts: Iterable[Part], prompt: str | None = None, seed: int | None = None) -> None:
         """Hands over the whole blockout; what was there before is gone. A refusal surfaces in the next `poll`."""
-        self._check_open()
-        self._send(SceneUpdate(prompt=prompt, seed=seed, replace=True, add=tuple(parts)))
+        self._connection.tell(SceneUpdate(prompt=prompt, seed=seed, replace=True, add=tuple(parts)))
 
     def update_scene(
         self,
@@ -212,8 +182,9 @@ class Client:
     ) -> None:
         """Changes the blockout: adds (or replaces by id), moves and removes parts; or the prompt, or the seed of what
         is drawn from the next chunk on."""
-        self._check_open()
-        self._send(SceneUpdate(prompt=prompt, seed=seed, add=tuple(add), move=tuple(move), remove=tuple(remove)))
+        self._connection.tell(
+            SceneUpdate(prompt=prompt, seed=seed, add=tuple(add), move=tuple(move), remove=tuple(remove))
+        )
 
     def reset(
         self,
@@ -228,35 +199,32 @@ class Client:
         pictures: what it continues, (H, W, 3) RGB for an image or (N, H, W, 3) for a clip, oldest first, of any size;
         WELCOME's capabilities say `pictures` where a server takes them. restore: the name of a state that `save` kept.
         """
-        self._check_open()
         if pictures is None:
-            self._send(Reset(seed=seed, prompt=prompt, restore=restore))
+            self._connection.tell(Reset(seed=seed, prompt=prompt, restore=restore))
         else:
-            self._send(reset_with(pictures, seed=seed, prompt=prompt))
+            self._connection.tell(reset_with(pictures, seed=seed, prompt=prompt))
 
     def save(self, name: str, timeout_s: float = 5.0) -> int:
         """Keeps the session's state in one file on the server, as it is after its newest chunk; waits for it.
 
         Returns: the file's bytes. Raises: RemoteProtocolError: the server does not keep states, or could not.
         """
-        self._check_open()
         self._core.saved = None
-        self._send(Save(name=name))
+        self._connection.tell(Save(name=name))
         deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
         while self._core.saved is None:
-            self._wait(deadline_us, f"no SAVED within {timeout_s:g} s")
-            self._drain()
+            self._connection.wait(deadline_us, f"no SAVED within {timeout_s:g} s")
+            self._connection.read()
         return self._core.saved.size_bytes
 
     def stats(self, timeout_s: float = 1.0) -> Stats:
         """The server's ledger of this session; waits for it. Frames that arrive meanwhile are kept for `poll`."""
-        self._check_open()
         self._core.stats = None
-        self._send(StatsRequest())
+        self._connection.tell(StatsRequest())
         deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
         while self._core.stats is None:
-            self._wait(deadline_us, f"no STATS within {timeout_s:g} s")
-            self._drain()
+            self._connection.wait(deadline_us, f"no STATS within {timeout_s:g} s")
+            self._connection.read()
         return self._core.stats
 
     @property
@@ -295,9 +263,7 @@ class Client:
 
     def close(self) -> None:
         """Says BYE and closes. May be called twice."""
-        if not self._closed:
-            self._socket.send(encode(Bye(reason="closed by the game")))
-            self._close_socket(linger_ms=_BYE_MS)
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -306,67 +272,6 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    # -- helpers ---------------------------------------------------------------------------------------------------
-
-    def _handshake(self, address: str, timeout_s: float) -> Welcome:
-        deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
-        text = f"no answer from {address} within {timeout_s:g} s: is the service (helios-bridge serve) running there"
-        text += ", and does it know these keys?" if self._encrypted else "? If it asks for keys, pass curve=FOLDER."
-        hello = encode(self._core.hello())
-        while self._socket.send(hello) is not SendResult.SENT:
-            if self._clock.now_us() >= deadline_us:
-                raise ConnectTimeout(text)
-            self._clock.sleep_until_us(min(deadline_us, self._clock.now_us() + _RETRY_US))
-        while True:
-            self._drain()
-            if self._core.welcome is not None:
-                return self._core.welcome
-            left_us = deadline_us - self._clock.now_us()
-            if left_us <= 0:
-                raise ConnectTimeout(text)
-            self._socket.wait(left_us)
-
-    def _send(self, message: Message) -> None:
-        self._socket.send_or_lose(encode_checked(message))
-        self._core.told(message)
-
-    def _drain(self) -> None:
-        """Reads everything that waits, so that old frames never queue up in front of new ones."""
-        while (parts := self._socket.receive()) is not None:
-            try:
-                decoded = decode(parts)
-            except RemoteProtocolError as exc:
-                log.warning("client.ignored code=%s text=%s", exc.code.value, exc.text)
-                continue
-            try:
-                replies = self._core.receive(decoded, self._clock.now_us())
-            except (SessionError, RemoteProtocolError) as exc:
-                if isinstance(exc, SessionError) or exc.fatal:
-                    self._close_socket()
-                raise
-            for reply in replies:
-                if isinstance(reply, Pong | Hello):  # one that is lost is asked for again, or `send` finds out
-                    self._socket.send(encode(reply))
-                else:
-                    self._socket.send_or_lose(encode(reply))
-
-    def _wait(self, deadline_us: int, text: str) -> None:
-        left_us = deadline_us - self._clock.now_us()
-        if left_us <= 0:
-            raise ReceiveTimeout(text)
-        due_us = self._core.playout.next_us
-        self._socket.wait(left_us if due_us is None else min(left_us, max(0, due_us - self._clock.now_us())))
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SessionClosed("this client is closed")
-
-    def _close_socket(self, *, linger_ms: int = 0) -> None:
-        if not self._closed:
-            self._closed = True
-            self._socket.close(linger_ms=linger_ms)
-            self._core.close_ring()
 
 
 def _formats_for(address: str) -> tuple[str, ...]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.client_pictures import decode_pixels
+from bridge.client_values import Answer, Camera, Counts, Frame
 from bridge.codec import Decoded
-from bridge.errors import ConfigError, ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
+from bridge.errors import ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
 from bridge.messages import (
     Busy,
     Bye,
@@ -27,13 +28,9 @@ from bridge.messages import (
     Hello,
     Message,
     Ping,
-    PixelFormat,
     Pong,
-    Quat,
     Saved,
-    Source,
     Stats,
-    Vec3,
     Welcome,
 )
 from bridge.playout import MOST_WAITING, ClockSync, Playout, PlayoutConfig
@@ -45,71 +42,6 @@ _MAX_PENDING: Final = 1024
 # The server gave us up after a silence (a loading screen, a debugger), or the connection broke and zmq made a new one
 # that the server does not know. Its world is kept for a while: HELLO with the token takes it up again.
 _RESUMABLE: Final = (ErrorCode.SESSION_EXPIRED, ErrorCode.UNEXPECTED_MESSAGE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Camera:
-    """Where the game looks from, in the client's axes and units. rotation: camera-to-world unit quaternion xyzw."""
-
-    position: Vec3
-    rotation: Quat = (0.0, 0.0, 0.0, 1.0)
-    vertical_fov_deg: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What one FRAME said, without its pixels. latency_ms: from sending the control to reading its answer."""
-
-    header: FrameHeader
-    latency_ms: float
-
-    @property
-    def seq(self) -> int:
-        return self.header.seq
-
-    @property
-    def source(self) -> Source:
-        return self.header.source
-
-    @property
-    def age_ms(self) -> float:
-        """What a player feels: from sending the newest control that shaped the pixels to reading them, on one clock.
-
-        A server that does not tell the control (protocol 1.0): its own figure plus the time on the wire.
-        """
-        if self.header.control_t_us >= 0:
-            return (self.header.t_us - self.header.control_t_us) / 1e3 + self.latency_ms
-        return self.header.control_age_us / 1e3 + max(0.0, self.latency_ms - self.header.server_us / 1e3)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame(Answer):
-    """An answer to be shown. pixels: (H, W, 3) uint8 RGB, row 0 at the top, read-only, valid as long as it is kept."""
-
-    pixels: NDArray[np.uint8]
-
-
-@dataclass(slots=True, kw_only=True)
-class Counts:
-    """Every control sent is answered by a FRAME or (so far) unanswered; every answer has a source, and is in budget or
-    late. A FRAME counts when it arrives, whether a newer one keeps it from being returned or not.
-
-    refused: the unanswered controls that the server answered with an ERROR.
-    """
-
-    controls: int = 0
-    refused: int = 0
-    in_budget: int = 0
-    late: int = 0
-    by_source: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
-
-    @property
-    def answered(self) -> int:
-        return sum(self.by_source.values())
-
-    @property
-    def unanswered(self) -> int:
-        return self.controls - self.answered
 
 
 class ClientCore:
@@ -305,20 +237,3 @@ class ClientCore:
         self.errors.append(error)
         log.warning("client.refused code=%s seq=%d text=%s", error.code.value, error.seq, error.text)
         return []
-
-
-def decode_pixels(header: FrameHeader, data: bytes) -> NDArray[np.uint8]:
-    """A FRAME's pixels part as (H, W, 3) uint8 RGB, read-only."""
-    shape = (header.height, header.width, 3)
-    if header.pixel_format is PixelFormat.RGB8:
-        return np.frombuffer(data, dtype=np.uint8).reshape(shape)  # (H, W, 3)
-    try:
-        import cv2  # a game on the same machine takes rgb8 and never needs it
-    except ImportError as exc:
-        raise ConfigError("JPEG frames need OpenCV: pip install opencv-python-headless, or ask for rgb8") from exc
-    bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None or bgr.shape != shape:
-        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"FRAME: the pixels are not a JPEG of {shape[1]} x {shape[0]}")
-    rgb: NDArray[np.uint8] = np.ascontiguousarray(bgr[:, :, ::-1])
-    rgb.flags.writeable = False
-    return rgb

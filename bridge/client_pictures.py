@@ -1,14 +1,35 @@
-"""A game's image or clip as the RESET that hands it over: pixels as they are, or as JPEG where they are too many."""
+"""A client's pixels: a FRAME's as an array, and a game's image or clip as the RESET that hands it over.
+
+Pixels travel as they are or as JPEG; only the latter needs OpenCV.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.errors import ConfigError
-from bridge.messages import MAX_PICTURES_BYTES, PixelFormat, Reset
+from bridge.errors import ConfigError, ErrorCode, RemoteProtocolError
+from bridge.messages import FrameHeader, PixelFormat, Reset
+from bridge.messages.fields import MAX_PICTURES_BYTES
 
 _QUALITY = 92  # the model sees it through an encoder that blurs far more
+
+
+def decode_pixels(header: FrameHeader, data: bytes) -> NDArray[np.uint8]:
+    """A FRAME's pixels part as (H, W, 3) uint8 RGB, read-only."""
+    shape = (header.height, header.width, 3)
+    if header.pixel_format is PixelFormat.RGB8:
+        return np.frombuffer(data, dtype=np.uint8).reshape(shape)  # (H, W, 3)
+    try:
+        import cv2  # a game on the same machine takes rgb8 and never needs it
+    except ImportError as exc:
+        raise ConfigError("JPEG frames need OpenCV: pip install opencv-python-headless, or ask for rgb8") from exc
+    bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None or bgr.shape != shape:
+        raise RemoteProtocolError(ErrorCode.BAD_FRAMING, f"FRAME: the pixels are not a JPEG of {shape[1]} x {shape[0]}")
+    rgb: NDArray[np.uint8] = np.ascontiguousarray(bgr[:, :, ::-1])
+    rgb.flags.writeable = False
+    return rgb
 
 
 def reset_with(pictures: NDArray[np.uint8], *, seed: int | None, prompt: str | None) -> Reset:

@@ -2,7 +2,8 @@
 
 Hostile bytes meet limits before they meet code: part count and sizes first, then msgpack with its own maxima, then
 depth and text lengths, then msgspec's types and bounds, then what types cannot say (meaning.py).
-Whatever is wrong leaves here as RemoteProtocolError with a code. Which message is allowed when is session.py's matter.
+Whatever is wrong leaves here as RemoteProtocolError with a code. Which message is allowed when is session_states.py's
+matter.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ import msgspec
 from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from bridge.meaning import check_meaning
 from bridge.messages import (
-    MAX_FRAME_SIDE_PX,
-    MAX_PICTURES_BYTES,
-    MAX_TEXT_BYTES,
     PROTOCOL_MAGIC,
     STRUCT_OF_TYPE,
     TYPE_OF_STRUCT,
@@ -30,6 +28,7 @@ from bridge.messages import (
     MessageType,
     PixelFormat,
 )
+from bridge.messages.fields import MAX_FRAME_SIDE_PX, MAX_PICTURES_BYTES, MAX_TEXT_BYTES
 from bridge.unpack import check_shape, unpack
 
 Buffer: TypeAlias = bytes | bytearray | memoryview

@@ -10,12 +10,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from bridge.asked import Asked, Delivered
 from bridge.budget import CostEstimator
 from bridge.engine import EngineInfo
 from bridge.errors import ConfigError
 from bridge.ladder import Ladder, LadderConfig
 from bridge.margin import Cause, Margin, MarginConfig
-from bridge.player import Asked, Delivered, Player
+from bridge.player import Player
 from bridge.replan import Allowance, ReplanConfig
 from bridge.scheduler import Pace, Playhead, Scheduler, SchedulerConfig, Start
 

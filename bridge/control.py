@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from bridge import pose as rotations
 from bridge.engine import ControlWindow
-from bridge.messages import MAX_TEXT_BYTES, SceneUpdate
+from bridge.messages import SceneUpdate
+from bridge.messages.fields import MAX_TEXT_BYTES
 from bridge.pose import Pose
 from bridge.prediction import MotionLimits, PredictionConfig, extrapolated
 

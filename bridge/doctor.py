@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.client import Client
-from bridge.client_core import Camera
+from bridge.client_values import Camera
 from bridge.clock import MonotonicClock
 from bridge.config import ModelForm, ServeConfig
 from bridge.errors import BridgeError

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import ConfigError
-from bridge.messages import MAX_MESH_VERTICES, MAX_NAME_CHARS, Colour, Part, Quat, Shape, Vec3
+from bridge.messages import Part, Shape
+from bridge.messages.fields import MAX_MESH_VERTICES, MAX_NAME_CHARS, Colour, Quat, Vec3
 
 _TRIANGLES_A_PART: Final = MAX_MESH_VERTICES // 3  # however few vertices they share, they fit
 _BLENDER_COPY: Final = re.compile(r"\.\d{3}$")

@@ -1,7 +1,7 @@
 """One engine process, and the two threads that move words between it and the server.
 
 Threads, because writing to a stopped process's pipe blocks, and reading a state of megabytes takes its time. What the
-words mean and when a process is replaced is `supervisor.py`'s business.
+words mean is `supervisor.py`'s business, when a process is replaced `engine_process.py`'s.
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from bridge.config import ServeConfig
 from bridge.errors import RemoteProtocolError
 from bridge.messages import Busy, Bye, Hello, Message
-from bridge.outputs import Closed, Lost, Output, Send, ServerOffer
-from bridge.session import Session, SessionState
+from bridge.offer import ServerOffer
+from bridge.outputs import Closed, Lost, Output, Send
+from bridge.session import Session
+from bridge.session_states import SessionState
 
 _RETRY_CROWDED_US = 5_000_000  # costs are known over a minute; sooner the answer would be the same
 

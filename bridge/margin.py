@@ -10,6 +10,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+import msgspec
+
+from bridge.messages import Stats
 from bridge.metrics import RollingWindow
 
 
@@ -79,3 +82,14 @@ class Punctuality:
         self.underruns[cause] += 1
         self.gap_us -= slack_us
         return True
+
+    def fill(self, stats: Stats, now_us: int) -> Stats:
+        """`stats` with these figures; zeros where nothing was seen."""
+        (earliness_us,) = self.earliness_us.percentiles(now_us, (0.5,)) or (0.0,)
+        return msgspec.structs.replace(
+            stats,
+            underruns={cause.value: count for cause, count in self.underruns.items()},
+            gap_us=self.gap_us,
+            needless_starts=self.needless,
+            earliness_us_p50=int(earliness_us),
+        )

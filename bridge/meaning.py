@@ -15,21 +15,8 @@ import msgspec
 import numpy as np
 
 from bridge.errors import ErrorCode, RemoteProtocolError
-from bridge.messages import (
-    MAX_POSITION_M,
-    MAX_UNITS_PER_METRE,
-    Control,
-    FrameHeader,
-    Message,
-    Part,
-    PartMove,
-    PixelFormat,
-    Quat,
-    Reset,
-    Save,
-    SceneUpdate,
-    Shape,
-)
+from bridge.messages import Control, FrameHeader, Message, Part, PartMove, PixelFormat, Reset, Save, SceneUpdate, Shape
+from bridge.messages.fields import MAX_POSITION_M, MAX_UNITS_PER_METRE, Quat
 
 QUATERNION_TOLERANCE: Final = 1e-2
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")

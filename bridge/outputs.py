@@ -1,4 +1,4 @@
-"""What a session tells the server to do, and what the server tells a session it can offer: plain values.
+"""What a session tells the server to do: plain values.
 
 Shared by session.py (which makes `Output`s), lobby.py (which addresses them) and the server (which acts on them).
 """
@@ -8,25 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from bridge.codec import Buffer
-from bridge.messages import Control, Hello, Message, PixelFormat, Reset, SceneUpdate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOffer:
-    """What this server can do; it becomes WELCOME."""
-
-    server: str
-    model: str
-    runner: str
-    camera_method: str
-    default_map: str
-    frame_width: int
-    frame_height: int
-    fps: float
-    frames_per_chunk: tuple[int, ...]
-    capabilities: tuple[str, ...] = ()
-    pixel_formats: tuple[PixelFormat, ...] = (PixelFormat.RGB8, PixelFormat.JPEG)
+from bridge.messages import Control, Hello, Message, Reset, SceneUpdate
+from bridge.pose import Pose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +38,16 @@ class ControlAccepted:
     control: Control
     received_us: int
     deadline_us: int
+
+    @property
+    def pose(self) -> Pose:
+        """Of its camera."""
+        control = self.control
+        return Pose(
+            position=np.array(control.position, np.float64),
+            rotation=np.array(control.rotation, np.float64),
+            vertical_fov_deg=control.vertical_fov_deg,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from typing import TypeAlias
 import numpy as np
 
 from bridge.blockout import Blockout
-from bridge.messages import Quat, SceneUpdate, Vec3
+from bridge.messages import SceneUpdate
+from bridge.messages.fields import Quat, Vec3
 from bridge.pose import conjugate, multiply, normalise, rotated
 from bridge.reproject import Moved
 

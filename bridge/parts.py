@@ -6,7 +6,8 @@ Values in our axes, for session.py. What the parts are is blockout.py's matter.
 from __future__ import annotations
 
 from bridge.errors import ErrorCode, RemoteProtocolError
-from bridge.messages import MAX_PARTS, MAX_POSITION_M, MAX_SESSION_MESH_BYTES, SceneUpdate, Vec3
+from bridge.messages import SceneUpdate
+from bridge.messages.fields import MAX_PARTS, MAX_POSITION_M, MAX_SESSION_MESH_BYTES, Vec3
 
 
 class PartsAccount:

@@ -1,75 +1,38 @@
 """One session between its controls and its chunks: what the player did, what there is to show, what to answer.
 
-Joins the timeline, the frame store, the pacing decision and the painter; knows no socket and no engine process. The
-server owns one of these a session, on its thread.
+Joins the timeline, the frame store and the answers (answering.py); knows no socket and no engine process. The server
+owns one of these a session, on its thread.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import msgspec
-import numpy as np
 
+from bridge.answering import Answerer
+from bridge.asked import Asked, Delivered
 from bridge.blockout import Blockout
 from bridge.clock import Clock
 from bridge.codec import Buffer
 from bridge.config import ServeConfig
 from bridge.control import ClientClock, ControlTimeline, TimedControl
-from bridge.engine import ControlWindow, EngineInfo, Plan
+from bridge.engine import EngineInfo
 from bridge.engine_events import ChunkGrowing, ChunkMade
-from bridge.frames import FrameRef, FrameStore, StoredChunk
+from bridge.frames import FrameStore
 from bridge.margin import Cause, Punctuality
-from bridge.messages import Control, Event, FrameHeader, PixelFormat, SceneUpdate, Stats
+from bridge.messages import Event, FrameHeader, PixelFormat, SceneUpdate, Stats
 from bridge.metrics import SessionMetrics
 from bridge.outputs import ControlAccepted
-from bridge.pacing import PacingConfig, decide
-from bridge.painting import Painter
-from bridge.part_motion import PartMotion, Places
-from bridge.pose import Pose, angle_between_deg, slerp
-from bridge.prediction import MotionLimits, PredictionErrors
+from bridge.pacing import PacingConfig
+from bridge.part_motion import PartMotion
+from bridge.prediction import MotionLimits
 from bridge.replan import ReplanConfig, cut_point, has_left
-from bridge.reproject import FrameWarper, Warper
+from bridge.reproject import FrameWarper
 from bridge.scheduler import Start
 
 MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends five to twenty a chunk
 IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no new chunks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A chunk under way: what was asked, when, and why then.
-
-    keep: how many frames of the chunk before it stay, None for all. follows_us: when the frames that are there run out,
-    None when there are none. cause: what a gap before it would be blamed on. control_t_us: the client's time stamp of
-    the newest control that shapes it. places: where the parts that ever moved stand for it.
-    """
-
-    number: int
-    epoch: int
-    asked_us: int
-    start: Start
-    window: ControlWindow
-    keep: int | None
-    follows_us: int | None
-    cause: Cause
-    control_t_us: int
-    places: Places
-
-    @property
-    def plan(self) -> Plan:
-        return self.start.plan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """A chunk that arrived. useful: it can be shown; else its slot is the caller's. lead_us: from asking for it to the
-    moment from which it can be shown without running dry. underrun: the frames before it had run out by then; None when
-    nothing was shown before it."""
-
-    useful: bool
-    lead_us: int
-    underrun: bool | None = None
 
 
 class Player:
@@ -98,18 +61,12 @@ class Player:
         self.blockout = Blockout(seed=config.seed, prompt=config.prompt)
         self.timeline = ControlTimeline(limits=limits)
         self.punctuality = Punctuality()
-        self.prediction = PredictionErrors()
         self.asked: Asked | None = None
         self.not_before_us = 0
         self.store = FrameStore()
-        self._config = config
-        self._info = info
-        self._clock = clock
         self._pacing = pacing or PacingConfig()
         self._steered = info.camera_method != "none"
-        self._aspect = info.frame_width / info.frame_height
         self._replan = replan or ReplanConfig()
-        self._painter = Painter(info, clock, warper or Warper(info.frame_width, info.frame_height))
         self._client_clock = ClientClock()
         self._chunks_asked = 0
         self._chunks_made = 0
@@ -121,11 +78,13 @@ class Player:
         self._before_asking = (False, False, "")
         self._can_cut = False
         self._motion = PartMotion()
-        self._shown: tuple[int, int] | None = None
         self._made = 0  # how many frames of the chunk asked for are there
         self._lead_us = 0  # that it needs by those
         self._told = ("", "")
         self._metrics = SessionMetrics()
+        self._answerer = Answerer(
+            info, clock, self._pacing, warper=warper, store=self.store, motion=self._motion, metrics=self._metrics
+        )
 
     # -- what the player does --------------------------------------------------------------------------------------
 
@@ -140,7 +99,7 @@ class Player:
             TimedControl(
                 time_us=self._client_clock.server_time_us(arrival_us=accepted.received_us, client_us=control.t_us),
                 arrival_us=accepted.received_us,
-                pose=_pose_of(control),
+                pose=accepted.pose,
                 action=control.action,
                 cut=control.teleport,
             ),
@@ -149,7 +108,7 @@ class Player:
         self._metrics.client_lateness_us.add(accepted.received_us, control.lateness_us)
         if not cut:
             return []
-        self._painter.forget()
+        self._answerer.forget()
         return self.store.clear()
 
     def change_scene(self, update: SceneUpdate) -> None:
@@ -226,31 +185,15 @@ class Player:
         if self._made and self.store.newest is not None:
             parts = self.store.newest.parts
         self._came(asked, growing.made, now_us)
-        self.store.add(
-            StoredChunk(
-                number=asked.number,
-                start_us=asked.start.display_us,
-                fps=1e6 / asked.start.frame_us,
-                frames=growing.frames,
-                depth=growing.depth,
-                window=asked.window,
-                actions=growing.actions,
-                plan=asked.plan,
-                stage_ms={},
-                slot=growing.slot,
-                made=growing.made,
-                control_t_us=asked.control_t_us,
-                parts=parts,
-                places=asked.places,
-            )
-        )
+        self.store.add(asked.stored(growing, made=growing.made, parts=parts))
 
     def deliver(self, made: ChunkMade, now_us: int) -> Delivered:
         """Takes the chunk asked for."""
         asked, self.asked = self.asked, None
         if asked is None:
             return Delivered(useful=False, lead_us=0)
-        self._came(asked, len(made.frames) - made.missing, now_us)  # the decoder keeps up with those still to come
+        there = len(made.frames) - made.missing
+        self._came(asked, there, now_us)  # the decoder keeps up with those still to come
         lead_us, self._made = self._lead_us, 0
         if asked.epoch != self.timeline.epoch:
             return Delivered(useful=False, lead_us=lead_us)
@@ -259,26 +202,8 @@ class Player:
         self._metrics.chunk_ms.add(now_us, (now_us - asked.asked_us) / 1e3)
         self._metrics.rung = asked.plan.rung
         self._metrics.chunk_frames = asked.plan.frames
-        self.store.add(
-            StoredChunk(
-                number=asked.number,
-                start_us=asked.start.display_us,
-                fps=1e6 / asked.start.frame_us,
-                frames=made.frames,
-                depth=made.depth,
-                window=asked.window,
-                actions=made.actions,
-                plan=asked.plan,
-                stage_ms=made.stage_ms,
-                slot=made.slot,
-                made=len(made.frames) - made.missing,
-                delivered=True,
-                cuts=made.cuts,
-                control_t_us=asked.control_t_us,
-                parts=made.parts,
-                places=asked.places,
-            )
-        )
+        chunk = asked.stored(made, made=there, parts=made.parts)
+        self.store.add(replace(chunk, stage_ms=made.stage_ms, delivered=True, cuts=made.cuts))
         if asked.follows_us is None:
             return Delivered(useful=True, lead_us=lead_us)
         underrun = self.punctuality.settle(
@@ -320,7 +245,7 @@ class Player:
     @property
     def _error(self) -> tuple[float, float]:
         """Degrees and metres that making frames anew would mend."""
-        return self.prediction.newest if self._steered else (0.0, 0.0)
+        return self._answerer.prediction.newest if self._steered else (0.0, 0.0)
 
     def lose(self) -> None:
         """The engine process ended: the chunk asked for will never come, through no fault of what it asked, and will be
@@ -358,7 +283,7 @@ class Player:
         self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
         self._made = 0
         self.timeline.drop_scenes()
-        self._painter.forget()
+        self._answerer.forget()
         return self.store.clear()
 
     def _drop_growing(self) -> None:
@@ -371,101 +296,14 @@ class Player:
         self, accepted: ControlAccepted, pixel_format: PixelFormat, jpeg_quality: int = 85
     ) -> tuple[FrameHeader, Buffer]:
         """The answer to a control, to be sent at once, with the pose it shows in our axes."""
-        control, now_us = accepted.control, self._clock.now_us()
-        camera = _pose_of(control)
-        due = frame = self.store.newest_due(now_us)
-        if due is not None and angle_between_deg(due.pose.rotation, camera.rotation) > self._pacing.far_deg:
-            frame = self.store.nearest(camera.rotation)
-        decision = decide(
-            now_us,
-            frame=frame,
-            newest_shown=self._shown,
-            camera=camera,
-            aspect=self._aspect,
-            config=self._pacing,
-        )
-        stage_ms: dict[str, float] = {}
-        if decision.frame is None:
-            picture = self._painter.hold(camera, pixel_format, jpeg_quality)
-        else:
-            moved = self._motion.since(decision.frame.chunk.places)
-            picture = self._painter.draw(decision.frame, decision.source, camera, moved, pixel_format, jpeg_quality)
-            stage_ms = dict(decision.frame.chunk.stage_ms)
-            if decision.frame is due and (self._shown is None or due.key > self._shown):
-                self._shown = decision.frame.key
-                self._metrics.generated.add(now_us)
-                self._measure_prediction(decision.frame, camera, now_us)
-        end_us = self._clock.now_us()
-        stage_ms["answer"] = (end_us - now_us) / 1e3
-        server_us = max(0, end_us - accepted.received_us)
-        control_age_us = max(0, end_us - picture.newest_control_t_us)
-        self._metrics.control_age_us.add(end_us, control_age_us)
-        self._metrics.server_us.add(end_us, server_us)
-        header = FrameHeader(
-            seq=control.seq,
-            t_us=control.t_us,
-            source=decision.source,
-            chunk=picture.chunk,
-            index=picture.index,
-            position=tuple(picture.pose.position.tolist()),
-            rotation=tuple(picture.pose.rotation.tolist()),
-            vertical_fov_deg=picture.pose.vertical_fov_deg,
-            action=picture.action,
-            steps=picture.steps,
-            rung=picture.rung,
-            control_age_us=control_age_us,
-            server_us=server_us,
-            stage_ms=stage_ms,
-            deadline_met=end_us <= accepted.deadline_us,
-            control_t_us=picture.control_t_us,
-            server_t_us=end_us,
-            width=self._info.frame_width,
-            height=self._info.frame_height,
-            pixel_format=pixel_format,
-        )
-        return header, picture.pixels
+        return self._answerer.answer(accepted, pixel_format, jpeg_quality)
 
     def fill_stats(self, ledger: Stats, now_us: int) -> Stats:
         """The ledger with this session's rates and times."""
-        late = self.punctuality
-        (earliness_us,) = late.earliness_us.percentiles(now_us, (0.5,)) or (0.0,)
-        angle_deg = self.prediction.angle_deg.percentiles(now_us, (0.5, 0.95)) or (0.0, 0.0)
-        distance_m = self.prediction.distance_m.percentiles(now_us, (0.5, 0.95)) or (0.0, 0.0)
-        ledger = msgspec.structs.replace(
-            ledger,
-            chunks=self._chunks_made,
-            replans=self._replans,
-            underruns={cause.value: count for cause, count in late.underruns.items()},
-            gap_us=late.gap_us,
-            needless_starts=late.needless,
-            earliness_us_p50=int(earliness_us),
-            prediction_deg_p50=angle_deg[0],
-            prediction_deg_p95=angle_deg[1],
-            prediction_m_p50=distance_m[0],
-            prediction_m_p95=distance_m[1],
-        )
-        return self._metrics.fill(ledger, now_us)
-
-    def _measure_prediction(self, frame: FrameRef, camera: Pose, now_us: int) -> None:
-        """How far the player is from where the chunk was made for: between the frame's camera and the next one's."""
-        pose, window = frame.pose, frame.chunk.window
-        share = min(max((now_us - frame.due_us) / max(1, frame.until_us - frame.due_us), 0.0), 1.0)
-        position, angle_deg = pose.position, angle_between_deg(pose.rotation, camera.rotation)
-        if frame.index + 1 < len(window.positions):
-            after = window.rotations[frame.index + 1]
-            position = position + share * (window.positions[frame.index + 1] - position)
-            between = slerp(pose.rotation, after, np.asarray(share))
-            angle_deg = angle_between_deg(between, camera.rotation)
-        distance_m = float(np.linalg.norm(position - camera.position))
-        self.prediction.add(now_us, angle_deg=angle_deg, distance_m=distance_m)
-
-
-def _pose_of(control: Control) -> Pose:
-    return Pose(
-        position=np.array(control.position, np.float64),
-        rotation=np.array(control.rotation, np.float64),
-        vertical_fov_deg=control.vertical_fov_deg,
-    )
+        stats = msgspec.structs.replace(ledger, chunks=self._chunks_made, replans=self._replans)
+        stats = self.punctuality.fill(stats, now_us)
+        stats = self._answerer.prediction.fill(stats, now_us)
+        return self._metrics.fill(stats, now_us)
 
 
 def _event_text(event: Event) -> str:

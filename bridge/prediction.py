@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge import pose as rotations
+from bridge.messages import Stats
 from bridge.metrics import RollingWindow
 
 Array = NDArray[np.float64]
@@ -110,3 +112,15 @@ class PredictionErrors:
         self.newest = (angle_deg, distance_m)
         self.angle_deg.add(now_us, angle_deg)
         self.distance_m.add(now_us, distance_m)
+
+    def fill(self, stats: Stats, now_us: int) -> Stats:
+        """`stats` with these errors' percentiles; zeros where none was measured."""
+        angle_deg = self.angle_deg.percentiles(now_us, (0.5, 0.95)) or (0.0, 0.0)
+        distance_m = self.distance_m.percentiles(now_us, (0.5, 0.95)) or (0.0, 0.0)
+        return msgspec.structs.replace(
+            stats,
+            prediction_deg_p50=angle_deg[0],
+            prediction_deg_p95=angle_deg[1],
+            prediction_m_p50=distance_m[0],
+            prediction_m_p95=distance_m[1],
+        )

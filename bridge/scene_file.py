@@ -15,14 +15,8 @@ from typing import Final
 
 from bridge.codec import MAX_BODY_BYTES, decode, encode_checked
 from bridge.errors import ConfigError, RemoteProtocolError
-from bridge.messages import (
-    MAX_PARTS,
-    MAX_SESSION_MESH_BYTES,
-    PROTOCOL_MAGIC,
-    MessageType,
-    Part,
-    SceneUpdate,
-)
+from bridge.messages import PROTOCOL_MAGIC, MessageType, Part, SceneUpdate
+from bridge.messages.fields import MAX_PARTS, MAX_SESSION_MESH_BYTES
 
 _FEW_BYTES: Final = 512  # of a part without its mesh, its names at their longest
 _BODY_BYTES: Final = MAX_BODY_BYTES[MessageType.SCENE] - 4096

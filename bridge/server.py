@@ -1,7 +1,8 @@
-"""The service: one thread that wires sockets, sessions, players, the scheduler and the engine process together.
+"""The service: one thread that wires the socket, sessions, players and the engine together.
 
-Decisions are made elsewhere (`session.py` what a message means, `scheduler.py` when to make frames, `pacing.py` what to
-answer); here is only who calls whom, in which order. Nothing here blocks: a control is answered from what there is.
+Decisions are made elsewhere (`session.py` what a message means, `pacing.py` what to answer, `engine_room.py` what the
+engine is asked for); here is only who calls whom, in which order. Nothing here blocks: a control is answered from what
+there is.
 """
 
 from __future__ import annotations
@@ -18,24 +19,15 @@ from bridge.codec import Buffer, decode, encode
 from bridge.conductor import Conductor, ConductorConfig
 from bridge.config import ServeConfig
 from bridge.curve import load_server_keys
-from bridge.engine import EngineInfo, Pictures
-from bridge.engine_events import (
-    ChunkFailed,
-    ChunkGrowing,
-    ChunkMade,
-    EngineDown,
-    EngineEvent,
-    EngineGivenUp,
-    EngineUp,
-    WorldOpened,
-    WorldRefused,
-    WorldSaved,
-)
+from bridge.engine import EngineInfo
+from bridge.engine_events import EngineGivenUp, EngineUp
+from bridge.engine_room import EngineRoom, Notice
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.intake import Admission, Intake
 from bridge.link import EngineConfig
 from bridge.lobby import Addressed, Lobby
-from bridge.messages import FrameHeader, Hello, MessageType, Reset, Saved
+from bridge.messages import FrameHeader, Hello, MessageType
+from bridge.offer import offer_of
 from bridge.outputs import (
     Closed,
     ControlAccepted,
@@ -45,28 +37,22 @@ from bridge.outputs import (
     SaveAsked,
     SceneAccepted,
     Send,
-    ServerOffer,
     StatsAsked,
 )
 from bridge.player import Player
 from bridge.prediction import MotionLimits
 from bridge.replan import ReplanConfig
 from bridge.rings import Rings
-from bridge.scheduler import Start
-from bridge.session import Session, SessionState
-from bridge.statefile import name_of, path_of
-from bridge.supervisor import EngineSupervisor, WantedStep
+from bridge.session import Session
+from bridge.session_states import SessionState
+from bridge.supervisor import EngineSupervisor
 from bridge.transport import Poller, RouterSocket, SendResult
 
-SERVER_NAME = "helios-bridge"
-CAPABILITIES = ("reproject", "scene", "stats", "resume")
-MAY_OFFER = ("pictures", "save")  # with an engine that begins with pictures, with a folder for states
 _TURN_US = 10_000  # of small messages; then the engine and the clock get a look, however busy the socket is
 _BIG_WAITS_US = 1_000_000  # at most, while small messages leave no gap
 _CHUNKS_A_SESSION = 3
 _LONGEST_WAIT_US = 1_000_000
 _BYE_MS = 100  # how long stopping waits for BYE to leave; on a live connection it is well under one
-_RETRY_FAILED_CHUNK_US = 500_000
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +76,6 @@ class Server:
         self._rings = Rings()
         self._big_due_us = 0
         self._players: dict[str, Player] = {}
-        self._start: Start | None = None
         self._unanswered: dict[str, tuple[Session, list[ControlAccepted]]] = {}  # controls taken in, by session id
 
     def stop(self) -> None:
@@ -138,19 +123,7 @@ class Server:
 
     def _begin(self, info: EngineInfo) -> None:
         self._info = info
-        offer = ServerOffer(
-            server=SERVER_NAME,
-            model=info.model,
-            runner=info.runner,
-            camera_method=info.camera_method,
-            default_map=info.default_map,
-            frame_width=info.frame_width,
-            frame_height=info.frame_height,
-            fps=self._config.fps,
-            frames_per_chunk=info.frames_per_chunk,
-            capabilities=_capabilities(info, self._config),
-        )
-        self._conductor = Conductor(
+        conductor = Conductor(
             ConductorConfig(
                 fps=self._config.fps,
                 quality=self._config.quality,
@@ -159,23 +132,28 @@ class Server:
             info,
             self._clock.now_us(),
         )
-        self._lobby = Lobby(offer=offer, config=self._config, refusal=self._conductor.refusal)
+        self._room = EngineRoom(self._supervisor, conductor, self._players, self._config.states)
+        self._lobby = Lobby(offer=offer_of(info, self._config), config=self._config, refusal=conductor.refusal)
         self._poller = Poller()
         self._poller.watch(self._router)
         self._poller.watch(self._supervisor.fileno())
 
     def _turn(self) -> None:
         """Waits for something to happen, and deals with it."""
-        starts_us = self._start.at_us if self._start is not None else None
         intake_us = self._clock.now_us() if self._intake else None
         self._poller.wait(
-            self._wait_us(starts_us, intake_us, self._lobby.next_tick_us, self._supervisor.next_timeout_us)
+            self._wait_us(self._room.starts_us, intake_us, self._lobby.next_tick_us, self._supervisor.next_timeout_us)
         )
         self._take_messages()
         for event in self._supervisor.poll():
-            self._on_engine(event)
+            if isinstance(event, EngineGivenUp):
+                self._send_all(self._lobby.close(f"the engine failed: {event.error}"[:512]))
+                raise event.error
+            for notice in self._room.on_event(event, self._clock.now_us()):
+                self._notify(notice)
         self._send_all(self._lobby.tick(self._clock.now_us()))
-        self._make_frames()
+        active = (session.session_id for session in self._lobby if session.state is SessionState.ACTIVE)
+        self._room.make_frames(self._clock.now_us(), active)
 
     def _take_messages(self) -> None:
         """Handles the small messages that wait, as many as fit in a turn, and one big one when they are done.
@@ -259,36 +237,39 @@ class Server:
             return
         match output:
             case ControlAccepted():
-                self._on_control(player, output)
+                self._room.push(player, output)
                 self._unanswered.setdefault(session.session_id, (session, []))[1].append(output)
             case SceneAccepted(update=update):
-                player.change_scene(update)
-                if player.world is None:
-                    self._open_world(player)
+                self._room.change_scene(player, update)
             case ResetAccepted(reset=reset):
-                player.blockout.apply_reset(reset)
-                self._close_world(player)
-                self._open_world(player, reset)
+                self._room.reset(player, reset)
             case SaveAsked(name=name):
-                self._on_save(session, player, name)
+                if not self._room.save(player, name):
+                    self._report(session, "there is nothing to save yet", in_reply_to=MessageType.SAVE.name)
             case StatsAsked():
-                stats = player.fill_stats(session.ledger, self._clock.now_us())
-                stats = msgspec.structs.replace(
-                    stats,
-                    sessions=len(self._lobby),
-                    engine_restarts=self._supervisor.restarts,
-                    margin_us=self._conductor.margin.us,
-                    wasted_us=self._conductor.wasted_us(session.session_id),
-                )
+                stats = self._room.fill_stats(session.session_id, session.ledger, self._clock.now_us())
+                stats = msgspec.structs.replace(stats, sessions=len(self._lobby))
                 self._send(self._lobby.peer_of(session), session, Send(message=stats))
             case Lost(reason=reason):
                 _log.info("session.lost session=%s reason=%s", session.session_id[:8], reason)
             case Closed(reason=reason):
                 _log.info("session.closed session=%s reason=%s", session.session_id[:8], reason)
-                self._close_world(player)
-                self._conductor.forget(session.session_id)
+                self._room.leave(session.session_id)
                 self._rings.forget(session.session_id)
-                del self._players[session.session_id]
+
+    def _notify(self, notice: Notice) -> None:
+        """Tells a client of what became of its world, while it can be reached."""
+        for session in self._lobby:
+            if session.session_id != notice.session_id or session.state is not SessionState.ACTIVE:
+                continue
+            if notice.saved is not None:
+                self._send(self._lobby.peer_of(session), session, Send(message=notice.saved))
+            else:
+                self._report(session, notice.text[:512], in_reply_to=notice.in_reply_to)
+
+    def _report(self, session: Session, text: str, *, in_reply_to: str) -> None:
+        outputs = session.report(ErrorCode.ENGINE_FAILED, text, in_reply_to=in_reply_to)
+        self._send_all(self._lobby.settle(session, outputs))
 
     def _answer(self, session: Session) -> None:
         """Answers the controls of a session that were taken in, as far as they still wait and there is credit."""
@@ -307,148 +288,6 @@ class Server:
         for session, _ in tuple(self._unanswered.values()):
             self._answer(session)
 
-    def _on_control(self, player: Player, accepted: ControlAccepted) -> None:
-        self._release(player.push(accepted))
-        if player.world is None and not player.refused:
-            self._open_world(player)
-        elif player.world is not None and (told := player.newly_told()) is not None:
-            self._supervisor.hear(player.world, *told)
-
-    # -- the engine ------------------------------------------------------------------------------------------------
-
-    def _open_world(self, player: Player, reset: Reset | None = None) -> None:
-        """reset: what the client asked to begin with, if it did."""
-        pictures, restore = None, None
-        if reset is not None and reset.pictures:
-            size = (reset.picture_width, reset.picture_height)
-            pictures = Pictures(data=reset.pictures, pixel_format=reset.picture_format, width=size[0], height=size[1])
-        if reset is not None and reset.restore:
-            assert self._config.states is not None, "the session checks what is offered"
-            restore = path_of(self._config.states, reset.restore)
-        player.refused = False
-        player.begun_with = "" if pictures is None and restore is None else MessageType.RESET.name
-        player.world = self._supervisor.open(player.blockout.start(pictures=pictures, restore=restore))
-
-    def _on_save(self, session: Session, player: Player, name: str) -> None:
-        assert self._config.states is not None, "the session checks what is offered"
-        if player.world is None:
-            self._tell(session, ErrorCode.ENGINE_FAILED, "there is nothing to save yet", in_reply_to="SAVE")
-            return
-        self._supervisor.save(player.world, path_of(self._config.states, name))
-
-    def _on_saved(self, saved: WorldSaved) -> None:
-        for session in self._lobby:
-            player = self._players.get(session.session_id)
-            if player is None or player.world != saved.world or session.state is not SessionState.ACTIVE:
-                continue
-            if saved.text:
-                self._tell(session, ErrorCode.ENGINE_FAILED, saved.text[:512], in_reply_to="SAVE")
-                continue
-            told = Saved(name=name_of(saved.path), size_bytes=saved.size_bytes)
-            self._send(self._lobby.peer_of(session), session, Send(message=told))
-
-    def _tell(self, session: Session, code: ErrorCode, text: str, *, in_reply_to: str) -> None:
-        outputs = session.report(code, text, in_reply_to=in_reply_to)
-        self._send_all(self._lobby.settle(session, outputs))
-
-    def _close_world(self, player: Player) -> None:
-        if player.world is not None:
-            self._supervisor.forget(player.world)
-        self._release(player.restart())
-
-    def _release(self, slots: Iterable[int]) -> None:
-        for slot in slots:
-            self._supervisor.release(slot)
-
-    def _make_frames(self) -> None:
-        """Starts the next chunk when its time has come; else remembers when that will be."""
-        self._start = None
-        if not self._supervisor.idle:
-            return
-        now_us = self._clock.now_us()
-        playing = {
-            session.session_id: player
-            for session in self._lobby
-            if session.state is SessionState.ACTIVE
-            and (player := self._players[session.session_id]).wants_frames(now_us)
-        }
-        start = self._conductor.next_start(now_us, playing)
-        if start is None or start.at_us > now_us:
-            self._start = start
-            return
-        for each in self._players.values():
-            self._release(each.store.evict(now_us))
-        begun = [(playing[one.session], one) for one in (start, *start.beside)]
-        asked = [player.ask(now_us, one, cause=self._conductor.cause(one)) for player, one in begun]
-        wanted = [
-            WantedStep(world=_world_of(player), window=chunk.window, plan=chunk.plan, keep=chunk.keep)
-            for (player, _), chunk in zip(begun, asked, strict=True)
-        ]
-        count = self._supervisor.step_together(wanted)
-        for chunk in asked[:count]:
-            self._conductor.begun(now_us, chunk)
-        for player, _ in begun[count:]:
-            # No slot is free: clients hold none, so the next eviction frees one. Or it shall be tried alone, soon.
-            player.not_begun()
-
-    def _on_engine(self, event: EngineEvent) -> None:
-        now_us = self._clock.now_us()
-        match event:
-            case EngineUp():
-                self._conductor.replaced(now_us)
-            case EngineDown():
-                for player in self._players.values():
-                    player.lose()
-            case EngineGivenUp(error=error):
-                self._send_all(self._lobby.close(f"the engine failed: {error}"[:512]))
-                raise error
-            case ChunkGrowing(world=world):
-                if (growing := self._player_of(world)) is not None:
-                    growing.grow(event, now_us)
-            case ChunkMade(world=world):
-                self._on_chunk(self._player_of(world), event, now_us)
-            case WorldOpened(world=world):
-                if (found := self._player_of(world)) is not None:
-                    found.opened = True
-            case WorldSaved():
-                self._on_saved(event)
-            case WorldRefused(world=world, text=text) | ChunkFailed(world=world, text=text):
-                self._on_refused(world, text, now_us, over=isinstance(event, WorldRefused))
-
-    def _on_chunk(self, player: Player | None, made: ChunkMade, now_us: int) -> None:
-        asked = None if player is None else player.asked
-        if player is None or asked is None:
-            self._supervisor.release(made.slot)
-            return
-        delivered = player.deliver(made, now_us)
-        self._conductor.made(now_us, asked, delivered)
-        if not delivered.useful:
-            self._supervisor.release(made.slot)
-
-    def _on_refused(self, world: int, text: str, now_us: int, *, over: bool) -> None:
-        """Tells that client alone. Its world waits for another SCENE or RESET when it is `over`, else it goes on."""
-        for session in self._lobby:
-            player = self._players.get(session.session_id)
-            if player is None or player.world != world:
-                continue
-            asked = player.asked
-            scene = bool(asked.window.scene_updates) if asked is not None else player.blockout.has_parts
-            blamed = player.begun_with if over and asked is None else ""
-            if over:
-                self._release(player.restart())
-                player.refused = True
-            else:
-                player.fail(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
-            self._tell(session, ErrorCode.ENGINE_FAILED, text[:512], in_reply_to=blamed or ("SCENE" if scene else ""))
-
-    def _player_of(self, world: int) -> Player | None:
-        return next((player for player in self._players.values() if player.world == world), None)
-
-
-def _world_of(player: Player) -> int:
-    assert player.world is not None, "who wants frames has a world"
-    return player.world
-
 
 def _limits_of(hello: Hello) -> MotionLimits:
     """What the client declared of its camera, ours where it declared nothing."""
@@ -457,9 +296,3 @@ def _limits_of(hello: Hello) -> MotionLimits:
         speed_m_per_s=hello.max_speed / hello.units_per_metre or ours.speed_m_per_s,
         turn_rate_deg_per_s=hello.max_turn_deg_per_s or ours.turn_rate_deg_per_s,
     )
-
-
-def _capabilities(info: EngineInfo, config: ServeConfig) -> tuple[str, ...]:
-    """What WELCOME says that this server can do."""
-    offered = (info.takes_pictures, config.states is not None)
-    return CAPABILITIES + tuple(name for name, has in zip(MAY_OFFER, offered, strict=True) if has)

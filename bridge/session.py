@@ -1,17 +1,13 @@
 """One client's session on the server, as a state machine without I/O.
 
 Messages and instants come in, what to do comes out (`Output`s); sockets, clocks and engines are elsewhere. This is also
-the border between axes: outside it everything is in the client's axes and units, inside it in ours. Credit and counting
-are delivery.py's, the sum of the parts parts.py's; which routing id belongs to which session is lobby.py's.
-
-    AWAITING_HELLO --HELLO--> ACTIVE --silence, unreachable--> LOST --HELLO with the token--> ACTIVE
-    any --BYE, fatal error, resume window over--> CLOSED
+the border between axes: outside it everything is in the client's axes and units, inside it in ours. Which message is
+allowed when is session_states.py's, credit and counting are delivery.py's, the sum of the parts parts.py's; which
+routing id belongs to which session is lobby.py's.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
 from typing import Final
 
 from bridge.axes import client_from_ours, ours_from_client
@@ -30,7 +26,6 @@ from bridge.messages import (
     FrameHeader,
     Hello,
     Message,
-    MessageType,
     Ping,
     PixelFormat,
     Pong,
@@ -38,8 +33,8 @@ from bridge.messages import (
     Save,
     SceneUpdate,
     Stats,
-    Welcome,
 )
+from bridge.offer import ServerOffer
 from bridge.outputs import (
     Closed,
     ControlAccepted,
@@ -50,43 +45,12 @@ from bridge.outputs import (
     SaveAsked,
     SceneAccepted,
     Send,
-    ServerOffer,
     StatsAsked,
 )
 from bridge.parts import PartsAccount, check_reach
+from bridge.session_states import SessionState, state_after
 
 MAX_STRIKES: Final = 64  # refused messages in a row that end a session
-
-
-class SessionState(enum.Enum):
-    AWAITING_HELLO = "awaiting_hello"
-    ACTIVE = "active"
-    LOST = "lost"
-    CLOSED = "closed"
-
-
-# Whatever a row does not name is UNEXPECTED_MESSAGE in that state.
-TRANSITIONS: Final[Mapping[SessionState, Mapping[MessageType, SessionState]]] = {
-    SessionState.AWAITING_HELLO: {
-        MessageType.HELLO: SessionState.ACTIVE,
-        MessageType.BYE: SessionState.CLOSED,
-    },
-    SessionState.ACTIVE: {
-        MessageType.CONTROL: SessionState.ACTIVE,
-        MessageType.SCENE: SessionState.ACTIVE,
-        MessageType.RESET: SessionState.ACTIVE,
-        MessageType.STATS_REQUEST: SessionState.ACTIVE,
-        MessageType.SAVE: SessionState.ACTIVE,
-        MessageType.PING: SessionState.ACTIVE,
-        MessageType.PONG: SessionState.ACTIVE,
-        MessageType.BYE: SessionState.CLOSED,
-    },
-    SessionState.LOST: {
-        MessageType.HELLO: SessionState.ACTIVE,
-        MessageType.BYE: SessionState.CLOSED,
-    },
-    SessionState.CLOSED: {},
-}
 
 
 class Session:
@@ -124,9 +88,7 @@ class Session:
         kind = TYPE_OF_STRUCT[type(message)]
         self._heard_us = now_us
         try:
-            if kind not in TRANSITIONS[self.state]:
-                raise _unexpected(kind, self.state)
-            after = TRANSITIONS[self.state][kind]
+            after = state_after(self.state, kind)
             outputs = self._handle(message, now_us)
         except RemoteProtocolError as exc:
             return self._refuse(exc, kind.name, message.seq if isinstance(message, Control) else -1)
@@ -240,7 +202,7 @@ class Session:
             case Reset():
                 return self._on_reset(message)
             case Save():
-                self._check_offered("save", "SAVE", "start it with --states FOLDER")
+                self._offer.check("save", "SAVE", "start it with --states FOLDER")
                 return [SaveAsked(name=message.name)]
             case Ping():
                 return [Send(message=Pong(t_us=message.t_us))]
@@ -270,25 +232,12 @@ class Session:
         self._delivery.credit = min(hello.credit, self._config.max_credit)
         self._budget_us = hello.budget_us
         self._pinged_us = now_us
-        offer = self._offer
-        welcome = Welcome(
-            version_major=VERSION_MAJOR,
-            version_minor=VERSION_MINOR,
-            server=offer.server,
+        welcome = self._offer.welcome(
+            hello,
             session_id=self.session_id,
             resume_token=self.resume_token,
             resumed=resumed,
             last_seq=self._last_seq,
-            capabilities=offer.capabilities,
-            axes=hello.axes,
-            model=offer.model,
-            runner=offer.runner,
-            camera_method=offer.camera_method,
-            default_map=offer.default_map,
-            frame_width=offer.frame_width,
-            frame_height=offer.frame_height,
-            fps=offer.fps,
-            frames_per_chunk=offer.frames_per_chunk,
             heartbeat_us=self._config.heartbeat_us,
             credit=self._delivery.credit,
             pixel_format=self._pixel_format,
@@ -321,16 +270,10 @@ class Session:
 
     def _on_reset(self, reset: Reset) -> list[Output]:
         if reset.pictures:
-            self._check_offered("pictures", "pictures", "its model begins with text alone")
+            self._offer.check("pictures", "pictures", "its model begins with text alone")
         if reset.restore:
-            self._check_offered("save", "restore", "start it with --states FOLDER")
+            self._offer.check("save", "restore", "start it with --states FOLDER")
         return [ResetAccepted(reset=reset)]
-
-    def _check_offered(self, capability: str, what: str, remedy: str) -> None:
-        """Raises: RemoteProtocolError: this server cannot do it."""
-        if capability not in self._offer.capabilities:
-            text = f"{what}: this server lacks the capability {capability!r}; {remedy}"
-            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, text)
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
@@ -352,9 +295,3 @@ class Session:
         self.state = SessionState.CLOSED
         self._delivery.drop_all()
         return [Closed(reason=reason)]
-
-
-def _unexpected(kind: MessageType, state: SessionState) -> RemoteProtocolError:
-    expected = ", ".join(allowed.name for allowed in TRANSITIONS[state]) or "nothing"
-    text = f"{kind.name} while {state.value}: expected {expected}"
-    return RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, text)

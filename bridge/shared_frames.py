@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.codec import Buffer
-from bridge.messages import MAX_CREDIT, MAX_FRAME_SIDE_PX
+from bridge.messages.fields import MAX_CREDIT, MAX_FRAME_SIDE_PX
 
 MAGIC: Final = b"HLBRING1"
 HEAD_BYTES: Final = 64

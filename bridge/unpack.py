@@ -11,7 +11,8 @@ from typing import Any, Final, cast
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 
 from bridge.errors import ErrorCode, RemoteProtocolError
-from bridge.messages import MAX_PARTS, MAX_TEXT_BYTES, MessageType
+from bridge.messages import MessageType
+from bridge.messages.fields import MAX_PARTS, MAX_TEXT_BYTES
 
 MAX_DEPTH: Final = 8  # the deepest message, SCENE, needs 4
 _MAX_ARRAY: Final = 16 * MAX_PARTS

@@ -1,6 +1,6 @@
 """The engine process: obeys its supervisor's commands (`engine_words.py`); what a step is stands in `stepping.py`.
 
-The process ends when its pipe does, so it outlives no server. Restarting it is `supervisor.py`'s business.
+The process ends when its pipe does, so it outlives no server. Restarting it is `engine_process.py`'s business.
 """
 
 from __future__ import annotations

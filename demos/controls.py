@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pygame
 
-from bridge.messages import MAX_TEXT_BYTES
+from bridge.messages.fields import MAX_TEXT_BYTES
 from demos.wishes import READY_TEXTS
 from demos.world import Intent, WalkConfig
 

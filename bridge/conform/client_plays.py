@@ -13,7 +13,8 @@ from bridge.conform.client_stage import ClientStage
 from bridge.conform.hostile import replies
 from bridge.conform.outcome import Declined, Failed, require
 from bridge.errors import ErrorCode
-from bridge.messages import MAX_INT, VERSION_MAJOR, PixelFormat, Source
+from bridge.messages import VERSION_MAJOR, PixelFormat, Source
+from bridge.messages.fields import MAX_INT
 from bridge.shared_frames import create_ring
 
 _WATCH_US: Final = 700_000

@@ -6,7 +6,6 @@ message; scripts look at the rest.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ import msgspec
 from bridge.clock import Clock
 from bridge.codec import Buffer, decode, encode
 from bridge.conform.answers import PIXELS, sound_header, sound_welcome
+from bridge.conform.client_process import ClientProcess
 from bridge.conform.client_rules import ControlRules
 from bridge.conform.outcome import Failed, require
 from bridge.errors import ErrorCode, RemoteProtocolError
@@ -35,9 +35,7 @@ from bridge.messages import (
 )
 from bridge.transport import Poller, RouterSocket, SendResult
 
-ADDRESS_WORD: Final = "{address}"
 _FULL_US: Final = 1_000  # until another try to hand a message over
-_LEAVES_US: Final = 3_000_000  # how long a client that was told BYE may take to end its process
 
 
 class ClientStage:
@@ -57,24 +55,18 @@ class ClientStage:
         self.credit = 2
         self.answering = True
         self._clock = clock
-        self._command = command
         self._peer: bytes | None = None
         self._rules = ControlRules()
         self._welcomed = False
         self._violation = ""
         self._open(bind)
-        self._process = None if not command else subprocess.Popen(self._filled_in(), stdin=subprocess.DEVNULL)
+        self._process = ClientProcess(command, self.address)
 
     def _open(self, bind: str) -> None:
         self._socket = RouterSocket(bind)
         self.address = self._socket.address
         self._poller = Poller()
         self._poller.watch(self._socket)
-
-    def _filled_in(self) -> list[str]:
-        if any(ADDRESS_WORD in word for word in self._command):
-            return [word.replace(ADDRESS_WORD, self.address) for word in self._command]
-        return [*self._command, self.address]
 
     # -- what the script says --------------------------------------------------------------------------------------
 
@@ -203,24 +195,18 @@ class ClientStage:
     @property
     def running(self) -> bool:
         """False when the client's process, started here, has ended."""
-        return self._process is None or self._process.poll() is None
+        return self._process.running
 
     @property
     def crashed(self) -> str:
         """How the client's process ended by a fault of its own; empty when it did not."""
-        status = self._process.poll() if self._process is not None else None
-        return f"its process was ended by signal {-status}" if status is not None and status < 0 else ""
+        return self._process.crashed
 
     def close(self) -> None:
         """Ends the session, and the client's process where it was started here."""
         if self._peer is not None:
             self.send(Bye(reason="the script is over"))
-        if self._process is not None:
-            try:
-                self._process.wait(_LEAVES_US / 1e6)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        self._process.end()
         self._socket.close(linger_ms=100)
 
     # -- helpers ---------------------------------------------------------------------------------------------------
@@ -270,7 +256,10 @@ class ClientStage:
             self._peer = peer
             self.hellos.append(message)
             return
-        require(not self._command or bool(self.hellos), f"the first message was {_name(message)}, expected HELLO")
+        require(
+            not self._process.started_here or bool(self.hellos),
+            f"the first message was {_name(message)}, expected HELLO",
+        )
         if not isinstance(message, Bye | Pong):
             text = f"{_name(message)} while awaiting_hello: expected HELLO, BYE"
             refusal = ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text=text, fatal=True)

@@ -9,16 +9,8 @@ from bridge.conform.hostile import bodies, controls, framings
 from bridge.conform.outcome import require
 from bridge.conform.server_stage import SOUND_CONTROL, Connect, Connection
 from bridge.errors import ErrorCode
-from bridge.messages import (
-    MAX_INT,
-    PROTOCOL_MAGIC,
-    VERSION_MAJOR,
-    Control,
-    ErrorMessage,
-    FrameHeader,
-    MessageType,
-    Welcome,
-)
+from bridge.messages import PROTOCOL_MAGIC, VERSION_MAJOR, Control, ErrorMessage, FrameHeader, MessageType, Welcome
+from bridge.messages.fields import MAX_INT
 from bridge.session import MAX_STRIKES
 
 _CONTROL: Final = bytes([MessageType.CONTROL])

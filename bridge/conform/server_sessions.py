@@ -8,7 +8,6 @@ from bridge.conform.outcome import Declined, require
 from bridge.conform.server_stage import SOUND_CONTROL, TICK_US, Connect
 from bridge.errors import ErrorCode
 from bridge.messages import (
-    MAX_INT,
     VERSION_MAJOR,
     Axes,
     Busy,
@@ -22,6 +21,7 @@ from bridge.messages import (
     SceneUpdate,
     Welcome,
 )
+from bridge.messages.fields import MAX_INT
 
 _BUSY_AT_MOST: Final = 16
 

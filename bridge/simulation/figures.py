@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bridge.messages import Source
 from bridge.metrics import percentile
-from bridge.simulation.loop import Answered, Outcome
+from bridge.simulation.outcome import Answered, Outcome
 from bridge.simulation.traces import Trace
 
 Json = dict[str, object]

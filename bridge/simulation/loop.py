@@ -9,24 +9,26 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.asked import Asked
 from bridge.clock import FakeClock
 from bridge.conductor import Conductor, ConductorConfig
 from bridge.config import ServeConfig
-from bridge.delivery import Account
 from bridge.engine import EngineInfo, Plan, Rung
 from bridge.engine_events import ChunkGrowing, ChunkMade
-from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source, Stats
-from bridge.outputs import ControlAccepted, Send, ServerOffer
-from bridge.player import Asked, Player
+from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source
+from bridge.offer import ServerOffer
+from bridge.outputs import ControlAccepted, Send
+from bridge.player import Player
 from bridge.pose import Pose
 from bridge.reproject import Moved
 from bridge.session import Session
+from bridge.simulation.outcome import Answered, Outcome
 from bridge.simulation.traces import EngineModel, Sent, Trace
 
 CLIENT_CLOCK_US = 5_000_000_000  # what the client's clock is ahead of the server's
@@ -40,38 +42,6 @@ RUNGS = (
     Rung(name="small", steps=(1, 1, 1), cost_share=0.25),
 )
 """What the simulated engine can fall back on: shares of the full cost, as measured parts of a large model suggest."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """One FRAME as its client got it, times on the server's clock.
-
-    control_us: when the newest control that shaped the pixels was sent, None before the first. camera_us: when the
-    control was sent whose camera the picture shows.
-    """
-
-    seq: int
-    sent_us: int
-    arrived_us: int
-    source: Source
-    control_us: int | None
-    camera_us: int
-    rung: str
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a trace. totals_held: after every event, the ledger's accounts summed up to its controls."""
-
-    answers: list[Answered] = field(default_factory=list)
-    ledger: Stats = field(default_factory=Stats)
-    accounts: Mapping[Account, int] = field(default_factory=dict)
-    totals_held: bool = True
-    busy_us: int = 0
-    wasted_us: int = 0
-    rungs: list[tuple[int, int]] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    together: list[int] = field(default_factory=list)  # of how many sessions each chunk was made at once
 
 
 class NoPixels:

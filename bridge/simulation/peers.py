@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bridge.messages import Source
-from bridge.simulation.loop import Answered
+from bridge.simulation.outcome import Answered
 from bridge.simulation.traces import EngineModel, Trace
 
 

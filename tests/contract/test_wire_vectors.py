@@ -20,7 +20,7 @@ from bridge import codec
 from bridge.codec import decode, encode
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import STRUCT_OF_TYPE, TYPE_OF_STRUCT, MessageType
-from bridge.session import TRANSITIONS, SessionState
+from bridge.session_states import TRANSITIONS, SessionState
 
 FOLDER = pathlib.Path(__file__).parent / "vectors"
 ABOUT: dict[str, dict[str, Any]] = {

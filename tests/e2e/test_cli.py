@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bridge.client import Client
-from bridge.client_core import Camera
+from bridge.client_values import Camera
 from bridge.local import LISTENING
 
 COMMAND = [sys.executable, "-m", "bridge"]

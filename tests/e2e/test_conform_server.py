@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from bridge import axes, codec, delivery, lobby, messages, session, shared_frames
+from bridge import axes, codec, delivery, lobby, messages, offer, session, shared_frames
 from bridge.cli import main
 from bridge.conform.server_scripts import SCRIPTS
 
@@ -82,7 +82,7 @@ FAULTS: dict[str, tuple[str, str, Patch]] = {
     "keeps states unasked": (
         "save",
         "expected ERROR unsupported",
-        resetting(session.Session, "_check_offered", lambda *_: None),
+        resetting(offer.ServerOffer, "check", lambda *_: None),
     ),
     "does not count refusals": ("stats", "expected 21", resetting(delivery.Delivery, "refuse", lambda _: None)),
 }

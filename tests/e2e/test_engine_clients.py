@@ -24,8 +24,10 @@ from bridge.config import ServeConfig
 from bridge.errors import RemoteProtocolError
 from bridge.lobby import Addressed, Lobby
 from bridge.local import LISTENING
-from bridge.messages import Control, FrameHeader, Part, Ping, PixelFormat, Pong, SceneUpdate, Shape, Source
-from bridge.outputs import Closed, ControlAccepted, SceneAccepted, Send, ServerOffer
+from bridge.messages import Control, FrameHeader, Part, Ping, Pong, SceneUpdate, Shape
+from bridge.offer import ServerOffer
+from bridge.outputs import Closed, ControlAccepted, SceneAccepted, Send
+from bridge.stand_in import stand_in_header
 from bridge.transport import Poller, RouterSocket
 from demos.engines.clients import BY_NAME, CLIENTS, EngineClient, environment
 
@@ -110,12 +112,7 @@ class Recorder(threading.Thread):
 
 
 def _header(control: Control) -> FrameHeader:
-    return FrameHeader(
-        seq=control.seq, t_us=control.t_us, source=Source.GENERATED, chunk=0, index=0, position=control.position,
-        rotation=control.rotation, vertical_fov_deg=control.vertical_fov_deg, action=control.action, steps=(1, 1, 1),
-        rung="full", control_age_us=0, server_us=0, stage_ms={"none": 0.5}, deadline_met=True, width=WIDTH,
-        height=HEIGHT, pixel_format=PixelFormat.RGB8,
-    )  # fmt: skip
+    return stand_in_header(control, width=WIDTH, height=HEIGHT, control_age_us=0, server_us=0, stage_ms={"none": 0.5})
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Writes messages.d.ts, the protocol's messages as TypeScript types, from bridge/messages.py.
+"""Writes messages.d.ts, the protocol's messages as TypeScript types, from bridge/messages/.
 
     python -m demos.engines.javascript.make_types
 

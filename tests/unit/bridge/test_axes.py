@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.axes import client_from_ours, ours_from_client
-from bridge.messages import Axes, Part, PartMove, Quat, SceneUpdate, Shape, Vec3
+from bridge.messages import Axes, Part, PartMove, SceneUpdate, Shape
+from bridge.messages.fields import Quat, Vec3
 
 S = math.sqrt(0.5)
 SYSTEMS = [(axes, 100.0 if axes is Axes.UNREAL else 1.0) for axes in Axes]

@@ -2,9 +2,7 @@ import contextlib
 import math
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ import bridge
 from bridge import Camera, Client, ErrorCode, Part, Shape
 from bridge.client import _formats_for
 from bridge.clock import MonotonicClock
-from bridge.codec import decode, encode
+from bridge.codec import decode
 from bridge.config import ServeConfig
 from bridge.errors import (
     BridgeError,
@@ -26,120 +24,11 @@ from bridge.errors import (
     SessionBusy,
     SessionClosed,
 )
-from bridge.lobby import Addressed, Lobby
-from bridge.messages import Busy, FrameHeader, PixelFormat, SceneUpdate, Source
-from bridge.outputs import ControlAccepted, SceneAccepted, Send, ServerOffer, StatsAsked
-from bridge.transport import Buffer, DealerSocket, Poller, RouterSocket, SendResult
-
-WIDTH, HEIGHT = 4, 2
-OFFER = ServerOffer(
-    server="tiny",
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=WIDTH,
-    frame_height=HEIGHT,
-    fps=24.0,
-    frames_per_chunk=(9,),
-    pixel_formats=(PixelFormat.RGB8,),
-)
-
-
-class TinyServer:
-    """A ROUTER that answers every control at once with a frame filled with its seq, while `answer` is set."""
-
-    def __init__(self, config: ServeConfig, address: str = "tcp://127.0.0.1:*", lobby: Lobby | None = None) -> None:
-        self.lobby = lobby or Lobby(offer=OFFER, config=config)
-        self.answer = True
-        self.scenes: list[SceneAccepted] = []
-        self.errors: list[BaseException] = []
-        self._clock = MonotonicClock()
-        self._socket = RouterSocket(address)
-        self.address = self._socket.address
-        self._jobs: list[Callable[[], list[Addressed]]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def later(self, job: Callable[[], list[Addressed]]) -> None:
-        """Runs `job` in the server's thread and acts on what it returns."""
-        self._jobs.append(job)
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        poller = Poller()
-        poller.watch(self._socket)
-        try:
-            while not self._stop.is_set():
-                poller.wait(1000)
-                while self._jobs:
-                    self._act(self._jobs.pop(0)())
-                while (received := self._socket.receive()) is not None:
-                    peer, parts = received
-                    try:
-                        outputs = self.lobby.receive(peer, decode(parts).message, self._clock.now_us())
-                    except RemoteProtocolError as error:
-                        outputs = self.lobby.refuse(peer, error, self._clock.now_us())
-                    self._act(outputs)
-                self._act(self.lobby.tick(self._clock.now_us()))
-        except BaseException as error:
-            self.errors.append(error)
-        self._socket.close()
-
-    def _act(self, outputs: list[Addressed]) -> None:
-        for one in outputs:
-            match one.output:
-                case Send(message=message, pixels=pixels):
-                    self._socket.send(one.peer, encode(message, pixels))
-                case ControlAccepted() as accepted if self.answer:
-                    assert one.session is not None
-                    header, pixels = frame_for(accepted)
-                    answers = one.session.answer(header, pixels)
-                    self._act(self.lobby.settle(one.session, answers))
-                case SceneAccepted() as scene:
-                    self.scenes.append(scene)
-                case StatsAsked():
-                    assert one.session is not None
-                    self._socket.send(one.peer, encode(one.session.ledger))
-
-
-def frame_for(accepted: ControlAccepted) -> tuple[FrameHeader, bytes]:
-    control = accepted.control
-    header = FrameHeader(
-        seq=control.seq,
-        t_us=control.t_us,
-        source=Source.GENERATED,
-        chunk=0,
-        index=0,
-        position=control.position,
-        rotation=control.rotation,
-        vertical_fov_deg=control.vertical_fov_deg,
-        action=control.action,
-        steps=(1, 1, 1),
-        rung="full",
-        control_age_us=0,
-        server_us=0,
-        stage_ms={},
-        deadline_met=True,
-        width=WIDTH,
-        height=HEIGHT,
-        pixel_format=PixelFormat.RGB8,
-    )
-    return header, bytes([control.seq % 256]) * (WIDTH * HEIGHT * 3)
-
-
-@contextmanager
-def serving(**changed: int) -> Iterator[TinyServer]:
-    server = TinyServer(ServeConfig(**changed))  # type: ignore[arg-type]  # settings by name
-    try:
-        yield server
-    finally:
-        server.stop()
-    assert server.errors == []
+from bridge.lobby import Addressed
+from bridge.messages import Busy, SceneUpdate
+from bridge.outputs import Send
+from bridge.transport import Buffer, DealerSocket, SendResult
+from tests.tiny_server import HEIGHT, WIDTH, TinyServer, serving
 
 
 @pytest.fixture

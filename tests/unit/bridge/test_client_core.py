@@ -1,99 +1,16 @@
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from bridge.client_core import Camera, ClientCore
-from bridge.codec import Decoded
+from bridge.client_core import ClientCore
+from bridge.client_values import Camera
 from bridge.errors import ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
-from bridge.messages import (
-    Axes,
-    Busy,
-    Bye,
-    ErrorMessage,
-    Event,
-    FrameHeader,
-    Hello,
-    Message,
-    Ping,
-    PixelFormat,
-    Pong,
-    Reset,
-    SceneUpdate,
-    Source,
-    Stats,
-    Welcome,
-)
+from bridge.messages import Busy, Bye, ErrorMessage, Event, Ping, Pong, Reset, SceneUpdate, Source, Stats
 from bridge.playout import PlayoutConfig
-from bridge.shared_frames import FrameRingWriter, RingShape, open_ring
-
-HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
-WELCOME = Welcome(
-    version_major=1,
-    version_minor=0,
-    server="test",
-    session_id="id",
-    resume_token="secret",
-    resumed=False,
-    last_seq=-1,
-    capabilities=(),
-    axes=Axes.OPENGL,
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=2,
-    frame_height=1,
-    fps=24.0,
-    frames_per_chunk=(9,),
-    heartbeat_us=1_000_000,
-    credit=2,
-    pixel_format=PixelFormat.RGB8,
-)
-CAMERA = Camera(position=(1.0, 2.0, 3.0))
-
-
-def take(core: ClientCore, message: Message, now_us: int = 0, pixels: bytes | None = None) -> list[Message]:
-    return core.receive(Decoded(message=message, pixels=pixels), now_us)
-
-
-def answer(core: ClientCore, seq: int, now_us: int, **changed: Any) -> None:
-    header = FrameHeader(
-        seq=seq,
-        t_us=0,
-        source=Source.GENERATED,
-        chunk=0,
-        index=0,
-        position=(0.0, 0.0, 0.0),
-        rotation=(0.0, 0.0, 0.0, 1.0),
-        vertical_fov_deg=60.0,
-        action="",
-        steps=(1, 1, 1),
-        rung="full",
-        control_age_us=20_000,
-        server_us=1_000,
-        stage_ms={},
-        deadline_met=True,
-        width=2,
-        height=1,
-        pixel_format=PixelFormat.RGB8,
-    )
-    take(core, msgspec.structs.replace(header, **changed), now_us, bytes([seq % 256, 1, 2, 3, 4, 5]))
-
-
-def send(core: ClientCore, now_us: int) -> int:
-    control = core.control(CAMERA, "", (), now_us, teleport=False)
-    core.sent(control)
-    return control.seq
-
-
-def opened(playout: PlayoutConfig | None = None) -> ClientCore:
-    core = ClientCore(HELLO, playout=playout)
-    take(core, WELCOME)
-    return core
+from tests.client_talk import CAMERA, answer, opened, send, take
+from tests.sound_messages import HELLO, WELCOME
 
 
 def test_controls_count_up_and_take_numbers_of_any_kind() -> None:
@@ -154,16 +71,6 @@ def test_answers_that_nobody_asks_for_do_not_pile_up() -> None:
         answer(core, send(core, tick), tick)
     told = core.take_answers()
     assert (len(told), told[-1].seq) == (1024, 1_099)
-
-
-def test_pixels_cannot_be_written() -> None:
-    core = opened()
-    send(core, 0)
-    answer(core, 0, 1)
-    frame = core.take_newest(0)
-    assert frame is not None
-    with pytest.raises(ValueError, match="read-only"):
-        frame.pixels[0, 0, 0] = 1
 
 
 def test_the_age_that_a_player_feels_is_measured_on_the_clients_clock_alone() -> None:
@@ -298,88 +205,9 @@ def test_before_welcome_nothing_is_resumed() -> None:
         take(ClientCore(HELLO), ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text="", fatal=True))
 
 
-def test_jpeg_pixels_are_decoded_as_rgb() -> None:
-    cv2 = pytest.importorskip("cv2")
-    bgr = np.full((16, 16, 3), (200, 30, 10), dtype=np.uint8)
-    core = opened()
-    send(core, 0)
-    header = {"width": 16, "height": 16, "pixel_format": PixelFormat.JPEG}
-    core_header = msgspec.structs.replace(_frame_header(), **header)
-    take(core, core_header, 0, cv2.imencode(".jpg", bgr)[1].tobytes())
-    frame = core.take_newest(0)
-    assert frame is not None
-    assert np.abs(frame.pixels.astype(int) - (10, 30, 200)).max() < 6
-    broken = msgspec.structs.replace(core_header, seq=1)
-    with pytest.raises(RemoteProtocolError, match="not a JPEG"):
-        take(core, broken, 0, b"\xff\xd8broken")
-
-
-def _frame_header() -> FrameHeader:
-    core = opened()
-    send(core, 0)
-    answer(core, 0, 0)
-    frame = core.take_newest(0)
-    assert frame is not None
-    return frame.header
-
-
 def test_lateness_is_never_nan() -> None:
     core = opened()
     answer(core, 5, 3)  # an answer to a control that is not remembered any more
     frame = core.take_newest(0)
     assert frame is not None
     assert math.isfinite(frame.latency_ms)
-
-
-@pytest.fixture
-def ring() -> Iterator[FrameRingWriter]:
-    writer = FrameRingWriter(RingShape(slots=2, width=2, height=1))
-    yield writer
-    writer.close()
-
-
-def opened_with(ring: FrameRingWriter) -> ClientCore:
-    core = ClientCore(HELLO, open_ring)
-    take(core, msgspec.structs.replace(WELCOME, ring=ring.name))
-    return core
-
-
-def in_ring(core: ClientCore, seq: int, written: tuple[int, int]) -> None:
-    answer(core, seq, 0, ring_slot=written[0], ring_sequence=written[1])
-
-
-def test_pixels_come_from_the_ring_where_it_is_open(ring: FrameRingWriter) -> None:
-    core = opened_with(ring)
-    assert core.control(CAMERA, "", (), 0, teleport=False).shared_frames is True
-    seq = send(core, 0)
-    in_ring(core, seq, ring.write(b"abcdef"))
-    frame = core.take_newest(0)
-    assert frame is not None
-    assert frame.pixels.tobytes() == b"abcdef"
-
-
-def test_a_frame_gone_from_the_ring_is_named_but_not_shown_and_the_next_come_inline(ring: FrameRingWriter) -> None:
-    core = opened_with(ring)
-    seq = send(core, 0)
-    gone = ring.write(b"abcdef")
-    for _ in range(2):
-        ring.write(b"uvwxyz")
-    in_ring(core, seq, gone)
-    assert core.take_newest(0) is None
-    after = core.control(CAMERA, "", (), 1, teleport=False)
-    assert (after.frame_received_seq, after.shared_frames) == (seq, False)
-    assert core.counts.answered == 1
-
-
-def test_a_frame_in_a_ring_that_is_not_open_is_ignored() -> None:
-    core = opened()
-    seq = send(core, 0)
-    in_ring(core, seq, (0, 2))
-    assert core.take_newest(0) is None
-    assert core.control(CAMERA, "", (), 1, teleport=False).frame_received_seq == -1
-
-
-def test_a_ring_that_cannot_be_opened_is_not_claimed() -> None:
-    core = ClientCore(HELLO, open_ring)
-    take(core, msgspec.structs.replace(WELCOME, ring="hlb_0000000000000000"))
-    assert core.control(CAMERA, "", (), 0, teleport=False).shared_frames is False

@@ -6,7 +6,6 @@ import struct
 from typing import Any
 
 import msgpack
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,20 +13,9 @@ from hypothesis import strategies as st
 from bridge import codec
 from bridge.codec import MAX_BODY_BYTES, MAX_SCENE_BYTES, decode, encode, encode_checked
 from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from bridge.messages import (
-    MAX_PARTS,
-    MAX_TEXT_BYTES,
-    Bye,
-    Control,
-    FrameHeader,
-    MessageType,
-    Part,
-    Ping,
-    PixelFormat,
-    SceneUpdate,
-    Shape,
-    Source,
-)
+from bridge.messages import Bye, Control, MessageType, Part, Ping, PixelFormat, SceneUpdate, Shape
+from bridge.messages.fields import MAX_PARTS, MAX_TEXT_BYTES
+from tests.sound_messages import frame_header
 
 CONTROL: dict[str, Any] = {
     "seq": 9,
@@ -65,39 +53,15 @@ def scene(*parts: dict[str, Any]) -> list[codec.Buffer]:
     return parts_of(MessageType.SCENE, {"replace": True, "add": list(parts)})
 
 
-def header(**changed: Any) -> FrameHeader:
-    base = FrameHeader(
-        seq=1,
-        t_us=2,
-        source=Source.HELD,
-        chunk=-1,
-        index=0,
-        position=(0.0, 0.0, 0.0),
-        rotation=(0.0, 0.0, 0.0, 1.0),
-        vertical_fov_deg=60.0,
-        action="",
-        steps=(),
-        rung="",
-        control_age_us=0,
-        server_us=0,
-        stage_ms={},
-        deadline_met=True,
-        width=2,
-        height=1,
-        pixel_format=PixelFormat.RGB8,
-    )
-    return msgspec.structs.replace(base, **changed)
-
-
 def test_frame_carries_its_pixels_as_the_last_part() -> None:
-    parts = encode(header(), b"abcdef")
+    parts = encode(frame_header(1), b"abcdef")
     assert [bytes(part) for part in parts[:2]] == [b"HLB1", b"\x04"]
     decoded = decode(parts)
-    assert decoded.message == header()
+    assert decoded.message == frame_header(1)
     assert decoded.pixels == b"abcdef"
 
 
-@pytest.mark.parametrize("parts", [(header(), None), (Ping(t_us=1), b"")])
+@pytest.mark.parametrize("parts", [(frame_header(1), None), (Ping(t_us=1), b"")])
 def test_pixels_belong_to_frames_only(parts: tuple[Any, Any]) -> None:
     with pytest.raises(LocalProtocolError, match="pixels belong to FRAME"):
         encode(*parts)
@@ -276,7 +240,7 @@ def test_a_blockout_of_a_million_parts_is_refused() -> None:
     ("changed", "pixels"), [({}, b"12345"), ({"width": 3}, b"123456"), ({"pixel_format": PixelFormat.JPEG}, b"GIF89a")]
 )
 def test_pixels_must_fit_their_header(changed: dict[str, Any], pixels: bytes) -> None:
-    assert refusal(encode(header(**changed), pixels)).code is ErrorCode.BAD_FRAMING
+    assert refusal(encode(frame_header(1, **changed), pixels)).code is ErrorCode.BAD_FRAMING
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bridge.asked import Delivered
 from bridge.clock import FakeClock
 from bridge.conductor import REPROJECT, Conductor, ConductorConfig
 from bridge.config import ServeConfig
@@ -14,7 +15,7 @@ from bridge.errors import ConfigError
 from bridge.margin import Cause
 from bridge.messages import Control, Event
 from bridge.outputs import ControlAccepted
-from bridge.player import Delivered, Player
+from bridge.player import Player
 from bridge.scheduler import Start
 
 MS = 1000

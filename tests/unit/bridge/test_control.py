@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bridge.control import ClientClock, ControlTimeline, TimedControl
-from bridge.messages import MAX_TEXT_BYTES, SceneUpdate
+from bridge.messages import SceneUpdate
+from bridge.messages.fields import MAX_TEXT_BYTES
 from bridge.pose import Pose, angle_between_deg, quaternion_from_rotation_vector
 from bridge.prediction import MotionLimits, PredictionConfig
 

@@ -4,33 +4,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bridge.delivery import Account, Delivery
-from bridge.messages import FrameHeader, PixelFormat, Source
+from bridge.messages import FrameHeader, Source
+from tests.sound_messages import frame_header
 
 BUDGET_US = 16_667
 
 
 def frame(seq: int, *, source: Source = Source.GENERATED, met: bool = True, sent_us: int = 0) -> FrameHeader:
-    return FrameHeader(
-        seq=seq,
-        t_us=0,
-        source=source,
-        chunk=0,
-        index=0,
-        position=(0.0, 0.0, 0.0),
-        rotation=(0.0, 0.0, 0.0, 1.0),
-        vertical_fov_deg=60.0,
-        action="",
-        steps=(1, 1, 1),
-        rung="full",
-        control_age_us=5000,
-        server_us=1000,
-        stage_ms={},
-        deadline_met=met,
-        server_t_us=sent_us,
-        width=1,
-        height=1,
-        pixel_format=PixelFormat.RGB8,
-    )
+    return frame_header(seq, source=source, deadline_met=met, server_t_us=sent_us)
 
 
 def with_credit(credit: int) -> Delivery:

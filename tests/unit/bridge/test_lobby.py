@@ -7,21 +7,11 @@ from bridge.config import ServeConfig
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.lobby import Addressed, Lobby
 from bridge.messages import Busy, Bye, Control, ErrorMessage, Hello, Message, Ping, Pong, Welcome
-from bridge.outputs import Closed, ControlAccepted, Lost, Opened, Send, ServerOffer
-from bridge.session import Session, SessionState
+from bridge.outputs import Closed, ControlAccepted, Lost, Opened, Send
+from bridge.session import Session
+from bridge.session_states import SessionState
+from tests.sound_messages import HELLO, OFFER
 
-OFFER = ServerOffer(
-    server="test",
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=2,
-    frame_height=1,
-    fps=24.0,
-    frames_per_chunk=(9,),
-)
-HELLO = Hello(version_major=1, version_minor=0, client="test")
 CONTROL = Control(seq=0, t_us=0, position=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0)
 
 

@@ -4,13 +4,8 @@ import msgspec
 import pytest
 
 from bridge import messages
-from bridge.messages import (
-    MAX_INT,
-    STRUCT_OF_TYPE,
-    TYPE_OF_STRUCT,
-    Control,
-    MessageType,
-)
+from bridge.messages import STRUCT_OF_TYPE, TYPE_OF_STRUCT, Control, MessageType, fields
+from bridge.messages.fields import MAX_INT
 
 CONTROL = {"seq": 1, "t_us": 2, "position": [0, 1.5, 2], "rotation": [0, 0, 0, 1], "vertical_fov_deg": 60}
 
@@ -98,4 +93,4 @@ def test_limits_agree_with_the_types() -> None:
     info = msgspec.inspect.type_info(messages.SceneUpdate)
     assert isinstance(info, msgspec.inspect.StructType)
     bound = {f.name: f.type.max_length for f in info.fields if isinstance(f.type, msgspec.inspect.VarTupleType)}
-    assert bound == dict.fromkeys(("add", "move", "remove"), messages.MAX_PARTS)
+    assert bound == dict.fromkeys(("add", "move", "remove"), fields.MAX_PARTS)

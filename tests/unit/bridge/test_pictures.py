@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bridge.client_pictures import reset_with
 from bridge.engine import Pictures
 from bridge.errors import ConfigError, EngineError
-from bridge.messages import MAX_PICTURES_BYTES, PixelFormat
+from bridge.messages import PixelFormat
+from bridge.messages.fields import MAX_PICTURES_BYTES
 from bridge.pictures import frames_from_pictures, jpeg_size
 
 WIDTH, HEIGHT = 48, 32

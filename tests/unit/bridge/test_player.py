@@ -1,115 +1,23 @@
-"""One session's answers on a fake clock: no socket, no engine process."""
+"""One session's chunks on a fake clock: asked for, shown while they grow, cut, lost."""
 
 from __future__ import annotations
 
 import dataclasses
-from itertools import pairwise
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 from bridge.blockout import Blockout
-from bridge.clock import FakeClock
-from bridge.config import ServeConfig
-from bridge.engine import EngineInfo, Plan
 from bridge.engine_events import ChunkGrowing, ChunkMade
-from bridge.messages import (
-    Control,
-    Event,
-    FrameHeader,
-    Part,
-    PartMove,
-    PixelFormat,
-    SceneUpdate,
-    Shape,
-    Source,
-    Stats,
-)
-from bridge.outputs import ControlAccepted
-from bridge.player import MOST_SCENES, Asked, Player
-from bridge.pose import quaternion_from_rotation_vector
-from bridge.scheduler import Start
-
-INFO = EngineInfo(
-    model="t", runner="t", frame_width=32, frame_height=24, frames_per_chunk=(3,), depth_width=8, depth_height=6,
-    camera_method="channels", default_map="t",
-)  # fmt: skip
-PLAN = Plan(frames=3, steps=(1, 2, 3), rung="full")
-MS = 1000
-
-
-class Game:
-    """A player, a clock, and what a server would do with them."""
-
-    def __init__(self, info: EngineInfo = INFO) -> None:
-        self.clock = FakeClock(1_000_000)
-        self.player = Player(config=ServeConfig(fps=25.0), info=info, clock=self.clock)
-        self.seq = -1
-
-    def control(self, *, x: float = 0.0, rotation: tuple[float, ...] = (0, 0, 0, 1), **more: Any) -> ControlAccepted:
-        self.seq += 1
-        now_us = self.clock.now_us()
-        control = Control(
-            seq=self.seq, t_us=now_us, position=(x, 0, 0), rotation=rotation, vertical_fov_deg=60.0, **more
-        )  # type: ignore[arg-type]
-        return ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS)
-
-    def tick(self, **control: Any) -> FrameHeader:
-        accepted = self.control(**control)
-        self.player.push(accepted)
-        header, pixels = self.player.answer(accepted, PixelFormat.RGB8)
-        assert len(pixels) == 32 * 24 * 3
-        self.pixels = np.frombuffer(pixels, np.uint8).reshape(24, 32, 3)
-        return header
-
-    def chunk(self, *, value: int = 50, slot: int = 0, depth: bool = True) -> bool:
-        """A chunk made in no time, due from now on."""
-        asked = self.ask()
-        made = ChunkMade(
-            world=0, slot=slot, frames=np.full((3, 24, 32, 3), value, np.uint8),
-            depth=np.full((3, 6, 8), 4.0, np.float32) if depth else None, actions=asked.window.actions,
-            stage_ms={"denoise": 5.0}, cuts=(1, 2),
-        )  # fmt: skip
-        return self.player.deliver(made, self.clock.now_us()).useful
-
-    def ask(self, *, at_us: int | None = None, cut_us: int | None = None) -> Asked:
-        """For a chunk whose first frame is due at `at_us`, else now."""
-        now_us = self.clock.now_us()
-        display_us = now_us if at_us is None else at_us
-        start = Start(session="a", at_us=now_us, display_us=display_us, frame_us=40 * MS, plan=PLAN, cut_us=cut_us)
-        return self.player.ask(now_us, start)
+from bridge.messages import Event, Part, PartMove, PixelFormat, SceneUpdate, Shape, Source, Stats
+from bridge.player import MOST_SCENES
+from tests.player_game import INFO, MS, Game
 
 
 @pytest.fixture
 def game() -> Game:
     return Game()
-
-
-def test_before_the_first_frame_the_answer_is_grey_and_claims_nothing(game: Game) -> None:
-    header = game.tick(action="walk")
-    assert (header.source, header.chunk, header.action, header.steps) == (Source.HELD, -1, "", ())
-    assert np.all(game.pixels == 128)
-
-
-def test_a_frame_is_generated_once_in_its_slot_and_bent_afterwards(game: Game) -> None:
-    game.tick(action="walk")
-    assert game.chunk(value=50)
-    sources = []
-    for _ in range(6):
-        header = game.tick(action="walk")
-        sources.append((header.source, header.chunk, header.index))
-        game.clock.advance_us(20 * MS)
-    generated, bent = Source.GENERATED, Source.REPROJECTED
-    assert sources == [(s, 0, i) for i in range(3) for s in (generated, bent)]
-    assert (header.action, header.steps, header.rung) == ("walk", (1, 2, 3), "full")
-    assert header.stage_ms["denoise"] == 5.0
-    header = game.tick()
-    assert (header.source, header.index) == (bent, 2)
-    stats = game.player.fill_stats(Stats(), game.clock.now_us())
-    assert stats.chunks == 1
-    assert stats.generated_fps == pytest.approx(2 / 0.12)
 
 
 def grow(game: Game, made: int, *, value: int = 60) -> None:
@@ -212,17 +120,6 @@ def test_what_was_growing_goes_with_its_engine_or_its_place(game: Game) -> None:
     assert game.tick(x=100.0).source is Source.HELD
 
 
-def test_a_bent_frame_shows_the_newest_camera_as_far_as_depth_is_known(game: Game) -> None:
-    game.tick()
-    game.chunk(depth=True)
-    assert game.tick(x=0.3).position == (0.3, 0.0, 0.0)
-    other = Game()
-    other.tick()
-    other.chunk(depth=False)
-    header = other.tick(x=0.3)
-    assert (header.source, header.position) == (Source.REPROJECTED, (0.0, 0.0, 0.0))
-
-
 def test_after_a_teleport_older_chunks_and_the_one_under_way_are_useless(game: Game) -> None:
     game.tick()
     game.chunk(value=50, slot=4)
@@ -305,35 +202,6 @@ def test_scenes_that_no_chunk_takes_are_bounded_and_sum_up_to_the_same(game: Gam
     assert replayed.whole().prompt == "night"
 
 
-def test_an_answer_that_takes_too_long_says_so(game: Game) -> None:
-    accepted = game.control()
-    game.player.push(accepted)
-    game.clock.advance_us(17 * MS)
-    header, _ = game.player.answer(accepted, PixelFormat.RGB8)
-    assert not header.deadline_met
-    assert header.server_us == 17 * MS
-
-
-def test_a_held_picture_follows_the_client_to_another_format(game: Game) -> None:
-    game.tick()
-    accepted = game.control()
-    game.player.push(accepted)
-    header, pixels = game.player.answer(accepted, PixelFormat.JPEG)
-    assert header.pixel_format is PixelFormat.JPEG
-    assert bytes(pixels[:2]) == b"\xff\xd8"
-
-
-def test_headers_tell_whose_control_shaped_the_pixels_and_the_servers_clock(game: Game) -> None:
-    assert (game.tick().control_t_us, game.tick().server_t_us) == (-1, 1_000_000)
-    game.clock.advance_us(20 * MS)
-    game.tick()
-    shaped_us = game.clock.now_us()
-    game.chunk()
-    game.clock.advance_us(30 * MS)
-    header = game.tick()
-    assert (header.control_t_us, header.control_age_us) == (shaped_us, 30 * MS)
-
-
 def test_a_gap_is_counted_with_its_cause_and_its_length(game: Game) -> None:
     game.tick()
     game.chunk()  # until 120 ms
@@ -350,17 +218,6 @@ def test_a_gap_is_counted_with_its_cause_and_its_length(game: Game) -> None:
     game.tick()
     game.chunk()
     assert game.player.fill_stats(Stats(), game.clock.now_us()).underruns["paused"] == 1
-
-
-def test_prediction_is_measured_against_where_the_player_really_is(game: Game) -> None:
-    game.tick()
-    game.chunk()
-    game.clock.advance_us(20 * MS)
-    game.tick(x=0.3, rotation=tuple(quaternion_from_rotation_vector(np.array([0.0, np.radians(8.0), 0.0]))))
-    stats = game.player.fill_stats(Stats(), game.clock.now_us())
-    assert (stats.prediction_deg_p50, stats.prediction_m_p50) == (pytest.approx(8.0), pytest.approx(0.3))
-    assert game.player.is_off
-    assert game.player.is_stale
 
 
 def test_where_the_camera_reaches_no_pixel_only_news_make_a_chunk_wrong() -> None:
@@ -435,39 +292,3 @@ def test_a_chunk_that_the_engine_could_not_begin_leaves_no_trace(game: Game) -> 
     game.player.not_begun()
     game.player.not_begun()  # nothing is asked for
     assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 0
-
-
-def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:
-    game.tick()
-    asked = game.ask()
-    turned = quaternion_from_rotation_vector(np.radians([[0.0, 0.0, 0.0], [0.0, 30.0, 0.0], [0.0, 60.0, 0.0]]))
-    object.__setattr__(asked.window, "rotations", turned)
-    made = ChunkMade(
-        world=0, slot=1, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
-    )
-    game.player.deliver(made, game.clock.now_us())
-    header = game.tick(rotation=tuple(turned[2]))
-    assert (header.source, header.index) == (Source.REPROJECTED, 2)
-    assert game.tick(rotation=tuple(turned[0])).source is Source.GENERATED  # its time has not passed with the other
-
-
-@pytest.mark.parametrize("tick_hz", [60, 90, 120])
-def test_every_tick_gets_its_own_view_however_much_faster_than_the_model_it_is(game: Game, tick_hz: int) -> None:
-    game.tick()
-    asked = game.ask()
-    frames = np.random.default_rng(0).integers(0, 256, (3, 24, 32, 3), np.uint8)
-    made = ChunkMade(
-        world=0, slot=1, frames=frames, depth=np.full((3, 6, 8), 4.0, np.float32), actions=asked.window.actions,
-        stage_ms={},
-    )  # fmt: skip
-    game.player.deliver(made, game.clock.now_us())
-    seen = []
-    for tick in range(tick_hz // 10):
-        rotation = quaternion_from_rotation_vector(np.radians([0.0, 1.0 + 0.8 * tick, 0.0]))
-        header = game.tick(x=0.01 * tick, rotation=tuple(rotation))
-        assert header.source is Source.REPROJECTED
-        assert header.position == (0.01 * tick, 0.0, 0.0)
-        assert header.rotation == pytest.approx(tuple(rotation))
-        seen.append(game.pixels)
-        game.clock.advance_us(1_000_000 // tick_hz)
-    assert all(not np.array_equal(one, other) for one, other in pairwise(seen))

@@ -1,13 +1,9 @@
-"""unity_plugin_protocol.md against the code: its tables are the code's, its example decodes, its client plays."""
+"""unity_plugin_protocol.md against the code: its tables are the code's, its example decodes."""
 
 from __future__ import annotations
 
 import enum
-import pathlib
 import re
-import socket
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -15,44 +11,18 @@ import pytest
 
 from bridge import codec, meaning, messages, session, shared_frames, unpack
 from bridge.axes import client_from_ours
-from bridge.codec import MAX_BODY_BYTES, decode, encode
+from bridge.codec import MAX_BODY_BYTES
 from bridge.config import ServeConfig
 from bridge.conform import client_scripts, server_scripts
 from bridge.errors import ErrorCode
-from bridge.lobby import Addressed, Lobby
-from bridge.messages import (
-    MAX_INT,
-    STRUCT_OF_TYPE,
-    Axes,
-    Control,
-    FrameHeader,
-    MessageType,
-    PixelFormat,
-    Source,
-)
-from bridge.outputs import ControlAccepted, Send, ServerOffer
-from bridge.server import CAPABILITIES, MAY_OFFER
-from bridge.session import TRANSITIONS, SessionState
-from bridge.transport import Poller, RouterSocket
-from demos.engines.plain_python.__main__ import plain_client
+from bridge.messages import STRUCT_OF_TYPE, Axes, MessageType, PixelFormat, Source, fields
+from bridge.messages.fields import MAX_INT
+from bridge.offer import CAPABILITIES, MAY_OFFER
+from bridge.session_states import TRANSITIONS, SessionState
 from model.blockout import MATERIALS
+from tests.protocol_text import ROOT, TEXT, code_block, rows, section
 
-ROOT = pathlib.Path(__file__).parents[3]
-TEXT = (ROOT / "unity_plugin_protocol.md").read_text(encoding="utf-8")
 NESTED = {"Event": messages.Event, "Part": messages.Part, "PartMove": messages.PartMove}
-
-
-def section(title: str) -> str:
-    """The text under the heading that ends with `title`, up to the next heading."""
-    match = re.search(rf"^#+ [^\n]*{re.escape(title)}\n(.*?)(?=^#+ |\Z)", TEXT, re.M | re.S)
-    assert match is not None, f"no heading {title}"
-    return match[1]
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of a section's first table, without its head."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
 def number(value: float) -> str:
@@ -163,21 +133,21 @@ def test_limits_are_the_codes() -> None:
     table = {row[0]: row[1] for row in rows(section("Limits"))}
     config = ServeConfig()
     assert table == {
-        "bytes of a text": f"{messages.MAX_TEXT_BYTES}",
-        "characters of a name": f"{messages.MAX_NAME_CHARS}",
+        "bytes of a text": f"{fields.MAX_TEXT_BYTES}",
+        "characters of a name": f"{fields.MAX_NAME_CHARS}",
         "depth of lists and maps": f"{unpack.MAX_DEPTH}",
         "bytes of a SCENE body": f"{codec.MAX_SCENE_BYTES}",
         "bytes of a FRAME's pixels": f"{codec.MAX_PIXELS_BYTES}",
-        "pictures of a RESET": f"{messages.MAX_PICTURES}",
-        "bytes of a RESET's pictures, together": f"{messages.MAX_PICTURES_BYTES}",
-        "parts of a session": f"{messages.MAX_PARTS}",
-        "vertices of a mesh": f"{messages.MAX_MESH_VERTICES}",
-        "triangles of a mesh": f"{messages.MAX_MESH_TRIANGLES}",
-        "bytes of a session's meshes": f"{messages.MAX_SESSION_MESH_BYTES}",
-        "events of a control": f"{messages.MAX_EVENTS}",
-        "metres from the origin": f"{messages.MAX_POSITION_M:g}",
+        "pictures of a RESET": f"{fields.MAX_PICTURES}",
+        "bytes of a RESET's pictures, together": f"{fields.MAX_PICTURES_BYTES}",
+        "parts of a session": f"{fields.MAX_PARTS}",
+        "vertices of a mesh": f"{fields.MAX_MESH_VERTICES}",
+        "triangles of a mesh": f"{fields.MAX_MESH_TRIANGLES}",
+        "bytes of a session's meshes": f"{fields.MAX_SESSION_MESH_BYTES}",
+        "events of a control": f"{fields.MAX_EVENTS}",
+        "metres from the origin": f"{fields.MAX_POSITION_M:g}",
         "error of a quaternion's length": f"{meaning.QUATERNION_TOLERANCE:g}",
-        "frames under way": f"{messages.MAX_CREDIT}",
+        "frames under way": f"{fields.MAX_CREDIT}",
         "refused messages in a row": f"{session.MAX_STRIKES}",
         "heartbeat_us": f"{config.heartbeat_us}",
         "missed heartbeats": f"{config.missed_heartbeats}",
@@ -195,120 +165,10 @@ def test_version_and_magic_are_the_codes() -> None:
     assert f"`{messages.PROTOCOL_MAGIC.decode()}`" in section("Framing")
 
 
-def code_block(title: str, language: str) -> str:
-    match = re.search(rf"```{language}\n(.*?)```", section(title), re.S)
-    assert match is not None
-    return match[1]
-
-
 def test_the_worked_example_is_the_vector() -> None:
     data = bytes.fromhex("".join(line.split("#")[0] for line in code_block("A worked example", "text").splitlines()))
     assert data == (ROOT / "tests/contract/vectors/control_full.bin").read_bytes()
     assert len(data) > 0
-
-
-OFFER = ServerOffer(
-    server="test",
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=4,
-    frame_height=2,
-    fps=24.0,
-    frames_per_chunk=(9,),
-)
-
-
-class Answerer(threading.Thread):
-    """Answers every control at once with a grey frame, pings after each, and stops on request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.socket = RouterSocket("tcp://127.0.0.1:*")
-        self.lobby = Lobby(offer=OFFER, config=ServeConfig())
-        self.stopping = threading.Event()
-        self.controls: list[Control] = []
-        self.pongs = 0
-
-    def run(self) -> None:
-        poller = Poller()
-        poller.watch(self.socket)
-        while not self.stopping.is_set():
-            poller.wait(1000)
-            while (received := self.socket.receive()) is not None:
-                peer, parts = received
-                message = decode(parts).message
-                self.pongs += isinstance(message, messages.Pong)
-                self.act(self.lobby.receive(peer, message, 0))
-        self.socket.close()
-
-    def act(self, outputs: list[Addressed]) -> None:
-        for one in outputs:
-            if isinstance(one.output, Send):
-                self.socket.send(one.peer, encode(one.output.message, one.output.pixels))
-            elif isinstance(one.output, ControlAccepted) and one.session is not None:
-                self.controls.append(one.output.control)
-                self.socket.send(one.peer, encode(messages.Ping(t_us=1)))
-                answers = one.session.answer(grey_frame(one.output.control), bytes(24))
-                self.act(self.lobby.settle(one.session, answers))
-
-
-@pytest.fixture
-def server() -> Iterator[Answerer]:
-    answerer = Answerer()
-    answerer.start()
-    yield answerer
-    answerer.stopping.set()
-    answerer.join()
-
-
-def grey_frame(control: Control) -> FrameHeader:
-    return FrameHeader(
-        seq=control.seq,
-        t_us=control.t_us,
-        source=Source.GENERATED,
-        chunk=0,
-        index=0,
-        position=control.position,
-        rotation=control.rotation,
-        vertical_fov_deg=control.vertical_fov_deg,
-        action=control.action,
-        steps=(1, 1, 1),
-        rung="full",
-        control_age_us=0,
-        server_us=0,
-        stage_ms={},
-        deadline_met=True,
-        width=4,
-        height=2,
-        pixel_format=PixelFormat.RGB8,
-    )
-
-
-def test_the_plain_client_in_the_document_plays() -> None:
-    scope = plain_client()
-    server = Answerer()
-    server.start()
-    try:
-        frames = scope["play"](server.socket.address, ticks=5)
-    finally:
-        server.stopping.set()
-        server.join()
-    assert [header["seq"] for header, _, _ in frames] == sorted(header["seq"] for header, _, _ in frames)
-    assert frames
-    assert all(len(pixels) == 24 for _, pixels, _ in frames)
-    assert [control.seq for control in server.controls] == [0, 1, 2, 3, 4]
-    assert server.pongs > 0
-
-
-def test_the_plain_client_has_sixty_lines() -> None:
-    code = code_block("A plain client", "python")
-    assert sum(bool(line.strip()) for line in code.splitlines()) <= 60
-
-
-def bytes_in(block: str) -> bytes:
-    return bytes.fromhex("".join(line.split("#")[0] for line in block.splitlines()))
 
 
 def test_the_ring_is_laid_out_as_documented() -> None:
@@ -320,43 +180,6 @@ def test_the_ring_is_laid_out_as_documented() -> None:
     assert any(row == f"{pixels} + slot * stride" for row in table.values())
     assert shape.stride_bytes % 64 == 0
     assert shape.sequence_offset(3) == sequence + 3 * shape.stride_bytes
-
-
-def test_a_client_without_a_library_speaks_by_the_document_alone(server: Answerer) -> None:
-    """The document's own bytes over a plain TCP socket: greeting, READY, then HELLO and WELCOME in frames."""
-    blocks = re.findall(r"```text\n(.*?)```", section("Without a ZeroMQ library"), re.S)
-    greeting, ready = map(bytes_in, blocks)
-    host, port = server.socket.address.removeprefix("tcp://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as stream:
-        stream.sendall(greeting)
-        theirs = take(stream, 64)
-        assert (theirs[0], theirs[9], theirs[10] >= 3, theirs[12:17]) == (0xFF, 0x7F, True, b"NULL\0")
-        stream.sendall(ready)
-        flags, command = frame(stream)
-        assert (flags, command[1:6]) == (4, b"READY")
-        hello = encode(messages.Hello(version_major=1, version_minor=0, client="raw"))
-        for at, part in enumerate(hello):
-            stream.sendall(bytes([int(at < len(hello) - 1), len(part)]) + bytes(part))
-        parts, more = [], True
-        while more:
-            flags, part = frame(stream)
-            parts.append(part)
-            more = bool(flags & 1)
-        assert isinstance(decode(parts).message, messages.Welcome)
-
-
-def take(stream: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        data += stream.recv(count - len(data))
-    return data
-
-
-def frame(stream: socket.socket) -> tuple[int, bytes]:
-    """One ZMTP frame by the document's table."""
-    (flags,) = take(stream, 1)
-    length = int.from_bytes(take(stream, 8 if flags & 2 else 1), "big")
-    return flags, take(stream, length)
 
 
 def test_the_axes_table_is_what_the_code_does() -> None:

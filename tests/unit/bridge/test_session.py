@@ -1,5 +1,4 @@
 import dataclasses
-import struct
 from typing import Any
 
 import msgspec
@@ -8,17 +7,12 @@ import pytest
 from bridge.config import ServeConfig
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
-    MAX_PARTS,
-    MAX_SESSION_MESH_BYTES,
-    STRUCT_OF_TYPE,
     Axes,
     Bye,
     Control,
     ErrorMessage,
     FrameHeader,
-    Hello,
     Message,
-    MessageType,
     Part,
     PartMove,
     Ping,
@@ -26,7 +20,6 @@ from bridge.messages import (
     Pong,
     Reset,
     Save,
-    Saved,
     SceneUpdate,
     Shape,
     Source,
@@ -43,25 +36,14 @@ from bridge.outputs import (
     SaveAsked,
     SceneAccepted,
     Send,
-    ServerOffer,
     StatsAsked,
 )
-from bridge.session import MAX_STRIKES, TRANSITIONS, Session, SessionState
+from bridge.session import MAX_STRIKES, Session
+from bridge.session_states import SessionState
+from tests import sound_messages
+from tests.sound_messages import HELLO, frame_header
 
-OFFER = ServerOffer(
-    server="test",
-    model="synthetic",
-    runner="none",
-    camera_method="none",
-    default_map="courtyard",
-    frame_width=2,
-    frame_height=1,
-    fps=24.0,
-    frames_per_chunk=(9,),
-    capabilities=("pictures", "save"),
-    pixel_formats=(PixelFormat.RGB8,),
-)
-HELLO = Hello(version_major=1, version_minor=0, client="test", budget_us=16_000)
+OFFER = dataclasses.replace(sound_messages.OFFER, capabilities=("pictures", "save"), pixel_formats=(PixelFormat.RGB8,))
 CONFIG = ServeConfig(heartbeat_us=1_000_000, missed_heartbeats=3, resume_window_us=10_000_000, max_credit=4)
 BOX = Part(id=1, shape=Shape.BOX, position=(0.0, 0.0, 0.0))
 
@@ -82,64 +64,7 @@ def control(seq: int, **changed: Any) -> Control:
 
 
 def header(seq: int, **changed: Any) -> FrameHeader:
-    base = FrameHeader(
-        seq=seq,
-        t_us=seq,
-        source=Source.HELD,
-        chunk=-1,
-        index=0,
-        position=(1.0, 2.0, -3.0),
-        rotation=(0.0, 0.0, 0.0, 1.0),
-        vertical_fov_deg=60.0,
-        action="",
-        steps=(),
-        rung="",
-        control_age_us=0,
-        server_us=0,
-        stage_ms={},
-        deadline_met=True,
-        width=2,
-        height=1,
-        pixel_format=PixelFormat.RGB8,
-    )
-    return msgspec.structs.replace(base, **changed)
-
-
-MESSAGES: dict[MessageType, Message] = {
-    MessageType.HELLO: HELLO,
-    MessageType.CONTROL: control(0),
-    MessageType.FRAME: header(0),
-    MessageType.SCENE: SceneUpdate(prompt="x"),
-    MessageType.RESET: Reset(),
-    MessageType.STATS_REQUEST: StatsRequest(),
-    MessageType.STATS: STRUCT_OF_TYPE[MessageType.STATS](),
-    MessageType.ERROR: ErrorMessage(code=ErrorCode.INTERNAL, text=""),
-    MessageType.BUSY: STRUCT_OF_TYPE[MessageType.BUSY](text=""),
-    MessageType.BYE: Bye(),
-    MessageType.PING: Ping(t_us=4),
-    MessageType.PONG: Pong(t_us=4),
-    MessageType.SAVE: Save(name="slot"),
-    MessageType.SAVED: Saved(name="slot", size_bytes=1),
-}
-
-
-def welcome_message() -> Message:
-    sent = new_session().receive(HELLO, 0)[0]
-    assert isinstance(sent, Send)
-    return sent.message
-
-
-MESSAGES[MessageType.WELCOME] = welcome_message()
-
-
-def in_state(state: SessionState) -> Session:
-    session = new_session() if state is SessionState.AWAITING_HELLO else active_session()
-    if state is SessionState.LOST:
-        session.lose("test", 0)
-    if state is SessionState.CLOSED:
-        session.close("test")
-    assert session.state is state
-    return session
+    return frame_header(seq, **{"source": Source.HELD, "position": (1.0, 2.0, -3.0), **changed})
 
 
 def the_error(outputs: list[Output]) -> ErrorMessage:
@@ -147,46 +72,6 @@ def the_error(outputs: list[Output]) -> ErrorMessage:
     assert isinstance(first, Send)
     assert isinstance(first.message, ErrorMessage)
     return first.message
-
-
-# This is the document's state table, written out; TRANSITIONS must agree with it.
-ALLOWED = {
-    SessionState.AWAITING_HELLO: {"HELLO": "active", "BYE": "closed"},
-    SessionState.ACTIVE: {
-        "CONTROL": "active",
-        "SCENE": "active",
-        "RESET": "active",
-        "STATS_REQUEST": "active",
-        "SAVE": "active",
-        "PING": "active",
-        "PONG": "active",
-        "BYE": "closed",
-    },
-    SessionState.LOST: {"HELLO": "active", "BYE": "closed"},
-    SessionState.CLOSED: {},
-}
-
-
-@pytest.mark.parametrize("state", SessionState)
-@pytest.mark.parametrize("kind", MessageType)
-def test_every_message_in_every_state(state: SessionState, kind: MessageType) -> None:
-    session = in_state(state)
-    outputs = session.receive(MESSAGES[kind], 1)
-    if kind.name in ALLOWED[state]:
-        assert session.state.value == ALLOWED[state][kind.name]
-        assert not any(isinstance(o, Send) and isinstance(o.message, ErrorMessage) for o in outputs)
-    elif state is SessionState.CLOSED:
-        assert outputs == []
-    else:
-        error = the_error(outputs)
-        assert error.code is ErrorCode.UNEXPECTED_MESSAGE
-        assert error.in_reply_to == kind.name
-        assert error.fatal is (state is not SessionState.ACTIVE)
-        assert session.state is (SessionState.ACTIVE if state is SessionState.ACTIVE else SessionState.CLOSED)
-
-
-def test_the_table_names_all_states() -> None:
-    assert set(TRANSITIONS) == set(SessionState)
 
 
 def test_hello_is_answered_by_welcome() -> None:
@@ -310,49 +195,6 @@ def test_many_refusals_in_a_row_end_the_session_but_a_good_message_forgives() ->
     outputs = session.refuse(bad, 0)
     assert (the_error(outputs).code, the_error(outputs).fatal) == (ErrorCode.TOO_MANY_ERRORS, True)
     assert isinstance(outputs[1], Closed)
-
-
-def test_the_default_map_cannot_be_edited() -> None:
-    session = active_session()
-    assert the_error(session.receive(SceneUpdate(add=(BOX,)), 0)).code is ErrorCode.UNKNOWN_PART
-    assert session.receive(SceneUpdate(prompt="night"), 0) == [SceneAccepted(update=SceneUpdate(prompt="night"))]
-    assert isinstance(session.receive(SceneUpdate(replace=True, add=(BOX,)), 0)[0], SceneAccepted)
-    assert isinstance(session.receive(SceneUpdate(add=(msgspec.structs.replace(BOX, id=2),)), 0)[0], SceneAccepted)
-
-
-def test_moving_a_part_that_was_never_added_is_refused_and_changes_nothing() -> None:
-    session = active_session()
-    session.receive(SceneUpdate(replace=True, add=(BOX,)), 0)
-    move = PartMove(id=2, position=(0.0, 0.0, 0.0))
-    update = SceneUpdate(add=(msgspec.structs.replace(BOX, id=3),), move=(move,))
-    assert the_error(session.receive(update, 0)).code is ErrorCode.UNKNOWN_PART
-    on_three = SceneUpdate(move=(PartMove(id=3, position=(0.0, 0.0, 0.0)),))
-    assert the_error(session.receive(on_three, 0)).code is ErrorCode.UNKNOWN_PART
-
-
-def test_parts_are_counted_over_the_session() -> None:
-    session = active_session()
-    many = tuple(msgspec.structs.replace(BOX, id=i) for i in range(MAX_PARTS))
-    assert isinstance(session.receive(SceneUpdate(replace=True, add=many), 0)[0], SceneAccepted)
-    one_more = SceneUpdate(add=(msgspec.structs.replace(BOX, id=MAX_PARTS),))
-    assert the_error(session.receive(one_more, 0)).code is ErrorCode.TOO_MANY_PARTS
-    assert isinstance(session.receive(msgspec.structs.replace(one_more, remove=(0,)), 0)[0], SceneAccepted)
-
-
-def test_mesh_bytes_are_counted_over_the_session() -> None:
-    session = active_session()
-    vertices = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
-    triangles = struct.pack("<3I", 0, 1, 2) * 100_000
-    mesh = Part(id=0, shape=Shape.MESH, position=(0.0, 0.0, 0.0), vertices=vertices, triangles=triangles)
-    fits = MAX_SESSION_MESH_BYTES // (len(vertices) + len(triangles))
-    session.receive(SceneUpdate(replace=True), 0)
-    codes = []
-    for key in range(fits + 1):
-        first = session.receive(SceneUpdate(add=(msgspec.structs.replace(mesh, id=key),)), 0)[0]
-        codes.append(
-            first.message.code if isinstance(first, Send) and isinstance(first.message, ErrorMessage) else None
-        )
-    assert codes == [None] * fits + [ErrorCode.TOO_LARGE]
 
 
 def test_reset_and_stats_pass_through_and_ping_is_answered() -> None:

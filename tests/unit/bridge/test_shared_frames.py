@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bridge.codec import MAX_PIXELS_BYTES
-from bridge.messages import MAX_FRAME_SIDE_PX
+from bridge.messages.fields import MAX_FRAME_SIDE_PX
 from bridge.shared_frames import FrameRingReader, FrameRingWriter, RingShape, create_ring, open_ring
 
 SHAPE = RingShape(slots=4, width=5, height=3)

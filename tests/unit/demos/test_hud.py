@@ -14,6 +14,7 @@ from bridge.clock import FakeClock
 from bridge.messages import Hello
 from demos.hud import Hud, shortened
 from demos.session import BridgeSession, Sample
+from tests.sound_messages import WELCOME
 
 
 class Nobody:
@@ -44,14 +45,6 @@ def picture_of(hud: Hud, session: BridgeSession, now_us: int) -> np.ndarray:
     target = pygame.Surface((400, 420))
     hud.draw(target, session, WELCOME, now_us)
     return pygame.surfarray.array3d(target)
-
-
-WELCOME = bridge.Welcome(
-    version_major=1, version_minor=0, server="s", session_id="", resume_token="", resumed=False, last_seq=-1,
-    capabilities=(), axes=bridge.Axes.OPENGL, model="demo", runner="onnxruntime", camera_method="channels",
-    default_map="garden", frame_width=320, frame_height=192, fps=24.0, frames_per_chunk=(8,), heartbeat_us=1,
-    credit=2, pixel_format=bridge.messages.PixelFormat.RGB8,
-)  # fmt: skip
 
 
 def test_the_panel_is_drawn_before_the_first_answer_and_changes_with_answers(hud: Hud) -> None:

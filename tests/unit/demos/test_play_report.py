@@ -13,18 +13,11 @@ import pytest
 import bridge
 from bridge.config import ServeConfig
 from bridge.errors import ConfigError
-from bridge.messages import PixelFormat
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, VideoFile, contact_sheet, write_png, write_video
 from demos.report import PSNR_CAP_DB, build_report, psnr_db, summary, usable_cores, write_report
 from demos.session import Figures
-
-WELCOME = bridge.Welcome(
-    version_major=1, version_minor=0, server="s", session_id="", resume_token="", resumed=False, last_seq=-1,
-    capabilities=(), axes=bridge.Axes.OPENGL, model="demo", runner="onnxruntime", camera_method="channels",
-    default_map="garden", frame_width=320, frame_height=192, fps=24.0, frames_per_chunk=(8,), heartbeat_us=1,
-    credit=2, pixel_format=PixelFormat.RGB8,
-)  # fmt: skip
+from tests.sound_messages import WELCOME
 
 LEDGER = bridge.Stats(
     controls=10, accounts={"generated": 9, "late": 1}, delivery=0.9, underruns={"overrun": 2, "paused": 0}, gap_us=1500,

@@ -12,12 +12,13 @@ import bridge
 from bridge.client_core import ClientCore
 from bridge.clock import FakeClock
 from bridge.codec import Decoded
-from bridge.messages import Hello, PixelFormat
+from bridge.messages import Hello
 from demos.headless import Take, fly
 from demos.session import SETTLE_S, Applied, BridgeSession, Ticker
 from demos.tour import tour
 from demos.world import World
 from model.demo.conditions import Conditions
+from tests.sound_messages import frame_header
 
 CAMERA = bridge.Camera(position=(0.0, 1.6, 0.0))
 TICK_US = 16_667
@@ -35,11 +36,9 @@ class Answer:
 
 
 def _header(seq: int, answer: Answer) -> bridge.FrameHeader:
-    return bridge.FrameHeader(
-        seq=seq, t_us=0, source=answer.source, chunk=answer.key[0], index=answer.key[1], position=(0.0, 1.6, 0.0),
-        rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0, action=answer.action, steps=(1, 1, 1), rung="full",
-        control_age_us=100_000, server_us=1_000, stage_ms={}, deadline_met=True, width=4, height=2,
-        pixel_format=PixelFormat.RGB8,
+    return frame_header(
+        seq, source=answer.source, chunk=answer.key[0], index=answer.key[1], action=answer.action,
+        control_age_us=100_000, width=4, height=2,
     )  # fmt: skip
 
 

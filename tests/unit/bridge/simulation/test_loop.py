@@ -16,7 +16,8 @@ from bridge.messages import Source
 from bridge.replan import ReplanConfig
 from bridge.simulation import peers, traces
 from bridge.simulation.figures import figures, own_figures
-from bridge.simulation.loop import Outcome, Simulation
+from bridge.simulation.loop import Simulation
+from bridge.simulation.outcome import Outcome
 from bridge.simulation.traces import EngineModel, Trace
 
 SECONDS = 12.0
