@@ -3,8 +3,9 @@
     python -m benchmarks.camera --train-lora 500 --report out/camera.json    # without a LoRA: two minutes
 
 At places along tours of maps that nobody trained on, the true past enters the history, one chunk is painted, and its
-frames are compared with the reference renderer's. Conditioning and the decoder's guide are zero throughout, so that
-what a method gains is the method's: the baseline knows nothing of the camera. The network as it comes was trained for
+frames are compared with the reference renderer's, and its latents with the truth's. Conditioning is zero but in the row
+`channels`; the decoder is guided alike in every row, as it cannot do without: a row's gain is what its latents gain.
+The latents' own error owes nothing to the decoder. The network as it comes was trained for
 none of the methods, and never without its channels; with a LoRA (`benchmarks.camera_lora`) it has been without them,
 as Helios-14B is. The rows with it are compared with its own baseline: the same weights, told nothing. Needs the torch
 extra.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from model.camera_methods.layout import coarse_shading, first_stage
 from model.camera_methods.method import CameraMethod
 from model.camera_methods.steering import CAST_STEP_PX, Hints, Steering
 from model.camera_methods.warp import View, depth_of, warped
-from model.conditioning import RAY_CHANNELS, RAYS_PER_LATENT_PX, condition
+from model.conditioning import condition
 from model.demo.checkpoint import load_checkpoint, load_graphs
 from model.demo.data import FPS
 from model.demo.evaluation.tours import Tour, draw_tour
@@ -74,6 +75,14 @@ class Place:
         self.last = View(frame=self.past[-1], camera=before, depth=depth_of(tour.parts, before))
 
 
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """How far a chunk is from the truth: of its frames, and the mean squared error of its latents (normalised)."""
+
+    psnr_db: float
+    latent_error: float
+
+
 class Painter:
     """The demo model on torch, with room for a view in its history."""
 
@@ -91,29 +100,22 @@ class Painter:
         )  # fmt: skip
         runner = TorchRunner(graphs)
         self.encode = encoder_of(self.spec, runner)
-        grid = (self.spec.latent_height * RAYS_PER_LATENT_PX, self.spec.latent_width * RAYS_PER_LATENT_PX)
-        self._blind_guide = {"frame_rays": np.zeros((1, 4, _LATENTS, RAY_CHANNELS, *grid), np.float32)}
         self._rollout = Rollout(self.spec, runner, clock=lambda: 0.0)
 
-    def paint(self, place: Place, hints: Hints, *, channels: bool, seed: int) -> NDArray[np.uint8]:
+    def paint(self, place: Place, hints: Hints, *, channels: bool, seed: int) -> Painted:
         spec = self.spec
-        state = self._begun(place, seed)
+        seen = condition(place.parts, place.cameras)
         request = ChunkRequest(
             texts=("",) * _LATENTS, steps=spec.stage_steps, view=hints.view, first_stage=hints.first_stage,
-            guide=self._blind_guide, conditioning=np.zeros(
+            guide={"frame_rays": seen.frame_rays}, outlines=seen.outlines, conditioning=np.zeros(
                 (1, spec.conditioning_channels, _LATENTS, spec.latent_height, spec.latent_width), np.float32
             ),
         )  # fmt: skip
         if channels:
-            seen = condition(place.parts, place.cameras)
-            request = replace(
-                request,
-                conditioning=None,
-                features={"rays": seen.rays, "flow": seen.flow},
-                guide={"frame_rays": seen.frame_rays},
-                outlines=seen.outlines,
-            )
-        return self._rollout.chunk(state, request)[0].frames
+            request = replace(request, conditioning=None, features={"rays": seen.rays, "flow": seen.flow})
+        made = self._rollout.chunk(self._begun(place, seed), request)[0]
+        error = float(np.square(made.latents - self.encode(place.truth)).mean())
+        return Painted(psnr_db(made.frames, place.truth), error)
 
     def _begun(self, place: Place, seed: int) -> RolloutState:
         state = self._rollout.open(seed)
@@ -144,15 +146,14 @@ _BASELINE, _LORA = "none", " + LoRA"
 _WITH_LORA = ("none", "warp-history", "warp-history, no blockout", "layout, warp over shading")
 
 
-def measure(painter: Painter, places: list[Place], names: Sequence[str] | None = None) -> dict[str, list[float]]:
-    """PSNR in dB of each place's chunk, by row, of all rows or those named."""
-    found: dict[str, list[float]] = {}
+def measure(painter: Painter, places: list[Place], names: Sequence[str] | None = None) -> dict[str, list[Painted]]:
+    """Each place's chunk, by row, of all rows or those named."""
+    found: dict[str, list[Painted]] = {}
     for seed, place in enumerate(places):
         for name, make in _rows(painter).items():
             if names is None or name in names:
                 hints = Hints() if make is None else make(place)
-                frames = painter.paint(place, hints, channels=make is None, seed=seed)
-                found.setdefault(name, []).append(psnr_db(frames, place.truth))
+                found.setdefault(name, []).append(painter.paint(place, hints, channels=make is None, seed=seed))
     return found
 
 
@@ -189,18 +190,32 @@ def places_of(count: int, *, maps: Sequence[str], past: int) -> list[Place]:
     return found
 
 
-def summary(found: dict[str, list[float]]) -> dict[str, dict[str, float | int]]:
-    """By row: mean PSNR and its gain over the baseline of the same weights, place by place."""
+def summary(
+    found: dict[str, list[float]], errors: dict[str, list[float]] | None = None
+) -> dict[str, dict[str, float | int]]:
+    """By row: mean PSNR and its gain over the baseline of the same weights, place by place; where there are latents,
+    their mean error, the mean of its ratio to the baseline's, and at how many places it is less."""
     rows: dict[str, dict[str, float | int]] = {}
     for name, dbs in found.items():
-        baseline = found[_BASELINE + _LORA if name.endswith(_LORA) else _BASELINE]
+        baseline = found[_baseline_of(name)]
         gains = np.array(dbs) - np.array(baseline)
         rows[name] = {
             "n": len(dbs), "mean_db": float(np.mean(dbs)), "gain_db": float(gains.mean()),
             "gain_sd_db": float(gains.std(ddof=min(1, len(gains) - 1))), "least_gain_db": float(gains.min()),
             "won": int((gains > 0).sum()),
         }  # fmt: skip
+        if errors is not None and name in errors:
+            ratios = np.array(errors[name]) / np.array(errors[_baseline_of(name)])
+            rows[name] |= {
+                "latent_error": float(np.mean(errors[name])), "error_ratio": float(ratios.mean()),
+                "error_ratio_sd": float(ratios.std(ddof=min(1, len(ratios) - 1))),
+                "less_error": int((ratios < 1).sum()),
+            }  # fmt: skip
     return rows
+
+
+def _baseline_of(name: str) -> str:
+    return _BASELINE + _LORA if name.endswith(_LORA) else _BASELINE
 
 
 def main() -> int:
@@ -222,19 +237,32 @@ def main() -> int:
     past = painter.spec.history_latents * painter.spec.temporal_stride
     maps = options.map or [DEFAULT_MAP]
     places = places_of(options.places, maps=maps, past=past)
-    found = shown_again(places) | measure(painter, places)
+    painted = measure(painter, places)
     if lora is not None:
-        with_lora = measure(Painter(lora), places, _WITH_LORA)
-        found |= {name + _LORA: dbs for name, dbs in with_lora.items()}
-    rows = summary(found)
+        painted |= {name + _LORA: made for name, made in measure(Painter(lora), places, _WITH_LORA).items()}
+    found = shown_again(places) | {name: [one.psnr_db for one in made] for name, made in painted.items()}
+    errors = {name: [one.latent_error for one in made] for name, made in painted.items()}
+    rows = summary(found, errors)
     print(f"PSNR against the reference renderer, {len(places)} places of {', '.join(maps)}, one chunk each")
-    print(f"{'camera':<34}{'mean dB':>9}{'gain':>8}{'sd':>7}{'least':>8}{'won':>9}")
+    print(f"{'camera':<34}{'mean dB':>9}{'gain':>8}{'sd':>7}{'least':>8}{'won':>9}{'error':>8}{'ratio':>7}{'less':>9}")
     for name, row in rows.items():
         gains = f"{row['gain_db']:>+8.2f}{row['gain_sd_db']:>7.2f}{row['least_gain_db']:>+8.2f}"
-        print(f"{name:<34}{row['mean_db']:>9.2f}{gains}{row['won']:>6}/{row['n']}")
+        told = (
+            f"{row['latent_error']:>8.3f}{row['error_ratio']:>7.3f}{row['less_error']:>6}/{row['n']}"
+            if name in errors
+            else ""
+        )
+        print(f"{name:<34}{row['mean_db']:>9.2f}{gains}{row['won']:>6}/{row['n']}{told}")
     if options.report:
         options.report.parent.mkdir(parents=True, exist_ok=True)
-        document = {"commit": commit(), "places": options.places, "maps": maps, "rows": rows, "db": found}
+        document = {
+            "commit": commit(),
+            "places": options.places,
+            "maps": maps,
+            "rows": rows,
+            "db": found,
+            "latent_errors": errors,
+        }
         options.report.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return 0
 

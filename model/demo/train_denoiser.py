@@ -34,8 +34,9 @@ HISTORY_KEPT = 0.55  # the share of steps with history
 BLIND_SHARE = 0.08  # of steps that see history alone: who never painted from it cannot follow a view that stands in it
 ACTION_WEIGHT = 5.0  # how much more a latent pixel counts that shows nothing but what action texts change
 _ACTED = [MATERIALS.index(name) for name in ("lamp", "door", "fountain")]
-LAMPLIT_SHARE, LAMPLIT_GLOW = 0.3, 0.06
-"""How often a sample is one of lamps by night, and the mean glow of one: dark latents err by little, and look wrong."""
+RARE_SHARE, LAMPLIT_GLOW, THING_COVERAGE = 0.5, 0.06, 0.004
+"""How often a sample is of a clip that shows what few do: lamps by night, doors or fountains. How much light, and which
+part of the picture, makes a clip one of them."""
 CHUNK_LATENTS, CHUNK_SHARES = (1, 2, 3, 5, 8), (0.38, 0.22, 0.25, 0.1, 0.05)
 """Lengths of chunks and how often each is trained: short ones are what a game plays, long ones must work as well."""
 _BATCH_LATENTS = 3  # a batch holds as many latent frames as its size times this, in as many samples as that gives
@@ -63,7 +64,7 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
     mean = torch.from_numpy(data.mean).view(1, 16, 1, 1, 1).to(device)
     std = torch.from_numpy(data.std).view(1, 16, 1, 1, 1).to(device)
 
-    lamplit = [_lamplit(folder) for folder in data.folders]
+    rare = [_rare(folder) for folder in data.folders]
 
     def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
         assert isinstance(model, DemoDenoiser)
@@ -71,14 +72,14 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
         folder = data.folders[which]
         if rng.random() < 0.02:
             folder.refresh()
-            lamplit[which] = _lamplit(folder)
+            rare[which] = _rare(folder)
         stage = int(rng.choice(STAGES, p=data.stages[which]))
         new = int(rng.choice(CHUNK_LATENTS, p=CHUNK_SHARES))
         blind, own_stage_before = rng.random() < BLIND_SHARE, rng.random() < 0.3
         keep_history = rng.random() < HISTORY_KEPT or blind
         rng = own_share(rng)
         count = max(1, data.batch[which] * (_BATCH_LATENTS + HISTORY // 4) // (new + HISTORY // 4))
-        samples = [_draw(folder, lamplit[which], rng, new) for _ in range(count)]
+        samples = [_draw(folder, rare[which], rng, new) for _ in range(count)]
         latents, rays, flows, conditions, present = (
             torch.from_numpy(np.stack([s[i] for s in samples])).to(device).float() for i in range(5)
         )
@@ -173,13 +174,15 @@ def raise_stage(before: Tensor, stage: int, rng: np.random.Generator) -> Tensor:
 
 
 def _draw(
-    folder: PreparedFolder, lamplit: Sequence[str], rng: np.random.Generator, new: int
+    folder: PreparedFolder, rare: Sequence[Sequence[str]], rng: np.random.Generator, new: int
 ) -> list[NDArray[np.floating]]:
     """latents, rays, flow and conditions of HISTORY + new latent frames, and which history frames are present.
 
     Missing frames are zeros. The new frames show one set of conditions, as a chunk does.
     """
-    names = lamplit if lamplit and rng.random() < LAMPLIT_SHARE else folder.encoded
+    names: Sequence[str] = folder.encoded
+    if rare and rng.random() < RARE_SHARE:
+        names = rare[int(rng.integers(len(rare)))]
     name = names[int(rng.integers(len(names)))]
     clip, latents = folder.read(name), folder.read_latents(name)
     count = latents.shape[1]
@@ -196,17 +199,21 @@ def _draw(
     return [*parts, clip.weights[at], valid[:HISTORY].astype(np.float32)]
 
 
-def _lamplit(folder: PreparedFolder) -> list[str]:
-    """The clips whose pictures lamps light by night."""
+def _rare(folder: PreparedFolder) -> list[list[str]]:
+    """The clips that lamps light by night, those that show a door, those that show a fountain; where there are any."""
     night, lamps = (column_of(slot, value) for slot, value in (("time", "night"), ("lamps", "on")))
-    found = []
+    lamplit: list[str] = []
+    things: dict[str, list[str]] = {"door": [], "fountain": []}
     for name in folder.encoded:
         clip = folder.read(name)
-        if (clip.weights[:, night] * clip.weights[:, lamps] > 0.5).any():
-            glow = clip.rays[GLOW_CHANNEL, 0].astype(np.float32)
-            if float(glow.mean()) > LAMPLIT_GLOW:
+        lit = bool((clip.weights[:, night] * clip.weights[:, lamps] > 0.5).any())
+        if lit and float(clip.rays[GLOW_CHANNEL, 0].astype(np.float32).mean()) > LAMPLIT_GLOW:
+            lamplit.append(name)
+        for thing, found in things.items():
+            seen = clip.rays[MATERIAL_CHANNELS.start + MATERIALS.index(thing), ::2].astype(np.float32)
+            if float(seen.mean()) > THING_COVERAGE:
                 found.append(name)
-    return found
+    return [names for names in (lamplit, *things.values()) if names]
 
 
 def shrunk(x: Tensor, factor: int) -> Tensor:

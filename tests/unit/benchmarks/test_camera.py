@@ -49,9 +49,13 @@ def test_a_gain_is_over_the_baseline_of_the_same_weights() -> None:
     from benchmarks.camera import summary
 
     rows = summary(
-        {"none": [10.0, 12.0], "warp": [11.0, 15.0], "none + LoRA": [20.0, 20.0], "warp + LoRA": [19.0, 25.0]}
+        {"none": [10.0, 12.0], "warp": [11.0, 15.0], "none + LoRA": [20.0, 20.0], "warp + LoRA": [19.0, 25.0]},
+        {"none": [1.0, 2.0], "none + LoRA": [0.4, 0.4], "warp + LoRA": [0.2, 0.6]},
     )
     assert rows["warp"] == pytest.approx(
         {"n": 2, "mean_db": 13.0, "gain_db": 2.0, "gain_sd_db": 2**0.5, "least_gain_db": 1.0, "won": 2}
     )
     assert (rows["warp + LoRA"]["gain_db"], rows["warp + LoRA"]["won"]) == (2.0, 1)
+    assert (rows["warp + LoRA"]["latent_error"], rows["warp + LoRA"]["less_error"]) == (pytest.approx(0.4), 1)
+    assert rows["warp + LoRA"]["error_ratio"] == pytest.approx(1.0)
+    assert rows["none"]["error_ratio"] == 1.0
