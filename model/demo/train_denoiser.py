@@ -64,7 +64,7 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
     mean = torch.from_numpy(data.mean).view(1, 16, 1, 1, 1).to(device)
     std = torch.from_numpy(data.std).view(1, 16, 1, 1, 1).to(device)
 
-    rare = [_rare(folder) for folder in data.folders]
+    rare = [rare_clips(folder) for folder in data.folders]
 
     def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
         assert isinstance(model, DemoDenoiser)
@@ -72,7 +72,7 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
         folder = data.folders[which]
         if rng.random() < 0.02:
             folder.refresh()
-            rare[which] = _rare(folder)
+            rare[which] = rare_clips(folder)
         stage = int(rng.choice(STAGES, p=data.stages[which]))
         new = int(rng.choice(CHUNK_LATENTS, p=CHUNK_SHARES))
         blind, own_stage_before = rng.random() < BLIND_SHARE, rng.random() < 0.3
@@ -199,7 +199,7 @@ def _draw(
     return [*parts, clip.weights[at], valid[:HISTORY].astype(np.float32)]
 
 
-def _rare(folder: PreparedFolder) -> list[list[str]]:
+def rare_clips(folder: PreparedFolder) -> list[list[str]]:
     """The clips that lamps light by night, those that show a door, those that show a fountain; where there are any."""
     night, lamps = (column_of(slot, value) for slot, value in (("time", "night"), ("lamps", "on")))
     lamplit: list[str] = []
