@@ -190,9 +190,7 @@ def places_of(count: int, *, maps: Sequence[str], past: int) -> list[Place]:
     return found
 
 
-def summary(
-    found: dict[str, list[float]], errors: dict[str, list[float]] | None = None
-) -> dict[str, dict[str, float | int]]:
+def summary(found: dict[str, list[float]], errors: dict[str, list[float]]) -> dict[str, dict[str, float | int]]:
     """By row: mean PSNR and its gain over the baseline of the same weights, place by place; where there are latents,
     their mean error, the mean of its ratio to the baseline's, and at how many places it is less."""
     rows: dict[str, dict[str, float | int]] = {}
@@ -204,7 +202,7 @@ def summary(
             "gain_sd_db": float(gains.std(ddof=min(1, len(gains) - 1))), "least_gain_db": float(gains.min()),
             "won": int((gains > 0).sum()),
         }  # fmt: skip
-        if errors is not None and name in errors:
+        if name in errors:
             ratios = np.array(errors[name]) / np.array(errors[_baseline_of(name)])
             rows[name] |= {
                 "latent_error": float(np.mean(errors[name])), "error_ratio": float(ratios.mean()),

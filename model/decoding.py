@@ -95,6 +95,7 @@ class Decoding:
     ) -> None:
         self._spec, self._runner, self._pieces = spec, runner, pieces
         self._outlines = outlines
+        self._made: dict[int, Frames] = {}
         self.memory_names = tuple(memory)
         self._before: Arrays = memory
         self._pending: list[Pending] = []
@@ -142,6 +143,12 @@ class Decoding:
         return {name: outputs[_NEXT + name] for name in self.memory_names}
 
     def _frames(self, index: int) -> Frames:
+        """Of one latent frame; outlines are painted once, however often somebody asks."""
+        if index not in self._made:
+            self._made[index] = self._make(index)
+        return self._made[index]
+
+    def _make(self, index: int) -> Frames:
         while len(self._pending) <= index:
             self._start_next()
         piece = self._pieces[index]
