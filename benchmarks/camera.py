@@ -86,10 +86,10 @@ class Painted:
 class Painter:
     """The demo model on torch, with room for a view in its history."""
 
-    def __init__(self, adapter: Path | None = None) -> None:
+    def __init__(self, folder: Path | None, adapter: Path | None = None) -> None:
         torch.set_num_threads(1)
-        self.spec, graphs = load_graphs()
-        _, model = load_checkpoint()
+        self.spec, graphs = load_graphs(folder)
+        _, model = load_checkpoint(folder)
         if adapter is not None:
             apply_adapter(model.denoiser.transformer, adapter)
         graphs[Graph.DENOISER] = view_denoiser_graph(model.denoiser.transformer, self.spec)
@@ -218,6 +218,7 @@ def _baseline_of(name: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="of the demo model (default: the shipped one)")
     parser.add_argument("--places", type=int, default=8, help="on each map (default: %(default)s)")
     parser.add_argument("--map", action="append", default=[], help=f"may be given again (default: {DEFAULT_MAP})")
     parser.add_argument("--train-lora", type=int, default=0, metavar="STEPS", help="train one, and measure with it too")
@@ -225,19 +226,20 @@ def main() -> int:
     parser.add_argument("--lora", type=Path, help="one trained before, or where it goes (out/camera_lora.safetensors)")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
-    painter = Painter()
+    painter = Painter(options.model)
     lora: Path | None = options.lora
     if options.train_lora:
         lora = lora or Path("out/camera_lora.safetensors")
         samples = samples_of(options.clips, painter.spec, painter.encode, new=_LATENTS, say=_say)
-        spec, model = load_checkpoint()
+        spec, model = load_checkpoint(options.model)
         train_lora(model, spec, samples, lora, steps=options.train_lora, say=_say)
     past = painter.spec.history_latents * painter.spec.temporal_stride
     maps = options.map or [DEFAULT_MAP]
     places = places_of(options.places, maps=maps, past=past)
     painted = measure(painter, places)
     if lora is not None:
-        painted |= {name + _LORA: made for name, made in measure(Painter(lora), places, _WITH_LORA).items()}
+        adapted = measure(Painter(options.model, lora), places, _WITH_LORA)
+        painted |= {name + _LORA: made for name, made in adapted.items()}
     found = shown_again(places) | {name: [one.psnr_db for one in made] for name, made in painted.items()}
     errors = {name: [one.latent_error for one in made] for name, made in painted.items()}
     rows = summary(found, errors)

@@ -7,7 +7,8 @@ quarter of the cost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from model.blockout import PackedParts
 from model.camera import Camera, quaternion_from_yaw_pitch
 from model.demo.blockouts import BlockoutGenerator
-from model.demo.conditions import SLOTS, STATE_SIZE
+from model.demo.conditions import SLOTS, STATE_SIZE, column_of
 from model.demo.renderer import render
 from model.raycast import cast
 
@@ -29,7 +30,8 @@ _PART_FIELDS = ("shape", "centre", "half", "local_from_world", "material", "colo
 class Clip:
     """frames (N, h, w, 3) uint8; positions (N, 3), rotations (N, 4) float64; weights (N, STATE_SIZE) float32.
 
-    window: the part of the 192x320 picture that `frames` shows. N is a multiple of FRAMES_PER_LATENT.
+    window: the part of the 192x320 picture that `frames` shows. N is a multiple of FRAMES_PER_LATENT. start_s: the
+    world's time at the first frame.
     """
 
     frames: NDArray[np.uint8]
@@ -39,6 +41,12 @@ class Clip:
     vertical_fov_deg: float
     window: tuple[int, int, int, int]
     parts: PackedParts
+    start_s: float
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        times: NDArray[np.float64] = self.start_s + np.arange(len(self.frames)) / FPS
+        return times
 
     def camera(self, frame: int) -> Camera:
         return Camera(
@@ -49,7 +57,8 @@ class Clip:
     def save(self, path: Path) -> None:
         arrays = {f"part_{name}": getattr(self.parts, name) for name in _PART_FIELDS}
         arrays |= {name: getattr(self, name) for name in ("frames", "positions", "rotations", "weights")}
-        arrays |= {"fov": np.array(self.vertical_fov_deg), "window": np.array(self.window)}
+        arrays |= {"fov": np.array(self.vertical_fov_deg), "window": np.array(self.window),
+                   "start_s": np.array(self.start_s)}  # fmt: skip
         unfinished = path.with_suffix(".part")
         with unfinished.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -64,6 +73,7 @@ class Clip:
                 weights=file["weights"], vertical_fov_deg=float(file["fov"]),
                 window=(window[0], window[1], window[2], window[3]),
                 parts=PackedParts(**{name: file[f"part_{name}"] for name in _PART_FIELDS}),
+                start_s=float(file["start_s"]),
             )  # fmt: skip
 
 
@@ -87,22 +97,37 @@ def draw_clip(rng: np.random.Generator, *, latents: int, rows: int, cols: int, d
         if all(float(np.median(cast(np, parts, camera, step_px=16).depth)) > 1.2 for camera in cameras):
             break
     weights = draw_conditions(rng, latents).repeat(FRAMES_PER_LATENT, axis=0)
-    window, start_s = (top, left, rows, cols), float(rng.uniform(0, 100))
     walk = Clip(
         frames=np.empty((count, rows, cols, 3), dtype=np.uint8), positions=positions, rotations=rotations,
-        weights=weights, vertical_fov_deg=fov, window=window, parts=parts,
+        weights=weights, vertical_fov_deg=fov, window=(top, left, rows, cols), parts=parts,
+        start_s=float(rng.uniform(0, 100)),
     )  # fmt: skip
-    times_s = start_s + np.arange(count) / FPS
+    film(walk, device)
+    return walk
+
+
+def film(walk: Clip, device: str = "cpu") -> None:
+    """Renders a clip's frames from everything else that it holds."""
     if device == "cpu":
-        for i in range(count):
-            walk.frames[i] = np.round(render(np, parts, walk.camera(i), weights[i], times_s[i]).colour * 255)
+        for i, time_s in enumerate(walk.times_s):
+            walk.frames[i] = np.round(render(np, walk.parts, walk.camera(i), walk.weights[i], time_s).colour * 255)
     else:
         import torch  # rendering on a GPU alone needs it
 
-        cameras = [walk.camera(i) for i in range(count)]
-        seen = render(torch, parts.to_torch(torch, device), cameras, weights, times_s)
+        cameras = [walk.camera(i) for i in range(len(walk.frames))]
+        seen = render(torch, walk.parts.to_torch(torch, device), cameras, walk.weights, walk.times_s)
         walk.frames[:] = (seen.colour * 255).round().byte().cpu().numpy()
-    return walk
+
+
+def switched(clip: Clip, things: Collection[str]) -> Clip:
+    """The same walk with `things` (slots of two values) the other way round in every frame."""
+    weights = clip.weights.copy()
+    for slot in things:
+        first = column_of(slot, SLOTS[slot][0])
+        weights[:, first : first + 2] = clip.weights[:, [first + 1, first]]
+    other = replace(clip, weights=weights, frames=np.empty_like(clip.frames))
+    film(other)
+    return other
 
 
 def draw_walk(

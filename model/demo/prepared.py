@@ -12,8 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from model.autoencoder import TinyAutoencoder
-from model.conditioning import condition
+from model.blockout import MATERIALS
+from model.conditioning import GLOW_CHANNEL, MATERIAL_CHANNELS, condition
+from model.demo.conditions import column_of
 from model.demo.data import FRAMES_PER_LATENT, Clip
+
+LAMPLIT_GLOW, THING_COVERAGE = 0.06, 0.004  # how much light, and which part of the picture, makes a clip show a thing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +39,29 @@ def geometry_of(clip: Clip) -> Geometry:
     )  # fmt: skip
 
 
+def things_seen(geometry: Geometry) -> list[str]:
+    """The slots of the things that a clip shows: lamps that could light the night, doors, fountains."""
+    seen = []
+    night = bool((geometry.weights[:, column_of("time", "night")] > 0.5).any())
+    if night and float(geometry.rays[GLOW_CHANNEL, 0].astype(np.float32).mean()) > LAMPLIT_GLOW:
+        seen.append("lamps")
+    for thing in ("door", "fountain"):
+        covered = geometry.rays[MATERIAL_CHANNELS.start + MATERIALS.index(thing), ::2].astype(np.float32)
+        if float(covered.mean()) > THING_COVERAGE:
+            seen.append(thing)
+    return seen
+
+
 def latents_of(clip: Clip, autoencoder: TinyAutoencoder) -> NDArray[np.float16]:
     """(16, N, h, w), not normalised."""
     with torch.no_grad():
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float()[None] / 255
         latents, _ = autoencoder.encode(frames)
     return latents[0].transpose(0, 1).numpy().astype(np.float16)
+
+
+SWITCHED = "_switched"
+"""How the name of a clip ends that shows another's walk with the things in it the other way round."""
 
 
 class PreparedFolder:
@@ -57,12 +78,18 @@ class PreparedFolder:
     def refresh(self) -> None:
         """Looks again which clips there are: `names` have geometry, `encoded` latents too, `painted` a denoiser's."""
         self.names = self._with("weights")
-        self.encoded = sorted(set(self.names) & set(self._with("latents")))
+        self._encoded = set(self.names) & set(self._with("latents"))
+        self.encoded = sorted(self._encoded)
         self.painted = self._with("painted")
 
     def write(self, name: str, geometry: Geometry) -> None:
         for field in fields(Geometry):  # weights last: its presence says that the clip is complete
             self._save(name, field.name, getattr(geometry, field.name))
+
+    def counterpart(self, name: str) -> str | None:
+        """The clip of the same walk with the things in it the other way round, if there is one with latents."""
+        other = name.removesuffix(SWITCHED) if name.endswith(SWITCHED) else name + SWITCHED
+        return other if other in self._encoded else None
 
     def write_latents(self, name: str, latents: NDArray[np.float16]) -> None:
         self._save(name, "latents", latents)
@@ -98,8 +125,7 @@ class PreparedFolder:
 
 
 def latent_statistics(folder: PreparedFolder, clips: int = 200) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of each latent channel."""
-    values = np.concatenate(
-        [folder.read_latents(n).reshape(16, -1).astype(np.float64) for n in folder.encoded[:clips]], 1
-    )
+    """Mean and standard deviation of each latent channel, over clips as they were drawn."""
+    drawn = [name for name in folder.encoded if not name.endswith(SWITCHED)][:clips]
+    values = np.concatenate([folder.read_latents(name).reshape(16, -1).astype(np.float64) for name in drawn], 1)
     return values.mean(1).astype(np.float32), values.std(1).astype(np.float32)

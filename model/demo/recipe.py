@@ -49,6 +49,7 @@ def stages(config: RecipeConfig) -> list[tuple[str, list[Command]]]:
         ("crops", drawn("data", "--clips", str(config.crops), *device)),
         ("full", drawn("data", "--clips", str(config.full), "--full", *device)),
         ("prepare", drawn("prepare")),
+        ("switch", drawn("switch")),
         ("autoencoder", [_training(config, "autoencoder")]),
         ("encode", drawn("encode")),
         ("text", [_training(config, "text")]),

@@ -5,6 +5,7 @@ The recipe, in order (README, "Train the demo model", gives wall-clock times):
     python -m model.demo.train data        --clips 1000           # crops of random worlds
     python -m model.demo.train data        --clips 240 --full     # whole frames
     python -m model.demo.train prepare                            # what the rays of every clip met
+    python -m model.demo.train switch                             # lamps, doors, fountains the other way round
     torchrun --nproc-per-node 2 -m model.demo.train autoencoder --minutes 40 --threads 1
     python -m model.demo.train encode                             # the latents of every clip
     python -m model.demo.train text        --minutes 4
@@ -23,18 +24,19 @@ import argparse
 import sys
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from model.demo.checkpoint import DemoModel, demo_spec, graphs_of, save_checkpoint
-from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, Clip, render_clips
+from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT, Clip, render_clips, switched
 from model.demo.network import DemoDenoiser
 from model.demo.painted import ClipPainter
-from model.demo.prepared import PreparedFolder, geometry_of, latent_statistics, latents_of
+from model.demo.prepared import SWITCHED, PreparedFolder, geometry_of, latent_statistics, latents_of, things_seen
 from model.demo.train_autoencoder import TrainedAutoencoder, train_autoencoder, train_decoder
-from model.demo.train_denoiser import DenoiserData, train_denoiser
+from model.demo.train_denoiser import BLIND_SHARE, DenoiserData, train_denoiser
 from model.demo.train_text import train_text
 from model.demo.trained_so_far import TrainedSoFar
 from model.demo.training import TrainConfig, join_processes, make_deterministic, stop_on_signals
@@ -69,6 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
             write_checkpoint(run)
         elif options.stage == "paint":
             paint_clips(run, worker=options.worker, workers=options.workers)
+        elif options.stage == "switch":
+            switch_clips(run, worker=options.worker, workers=options.workers)
         else:
             prepare_clips(run, worker=options.worker, workers=options.workers, encode=options.stage == "encode")
     except (FileNotFoundError, CheckpointError) as exc:
@@ -96,7 +100,7 @@ def _train(run: TrainedSoFar, options: argparse.Namespace) -> None:
     elif options.stage == "text":
         train_text(config, options.device)
     else:
-        data = denoiser_data(prepared, full_share=options.full_share)
+        data = denoiser_data(prepared, full_share=options.full_share, blind_share=options.blind_share)
         train_denoiser(data, run.begun("denoiser", DemoDenoiser()), config, options.device, run.denoiser_samples(data))
 
 
@@ -115,6 +119,22 @@ def prepare_clips(run: TrainedSoFar, *, worker: int, workers: int, encode: bool)
                 prepared.write(path.stem, geometry_of(Clip.load(path)))
         prepared.refresh()
         print(f"{len(prepared.names)} {kind} prepared, {len(prepared.encoded)} encoded", flush=True)
+
+
+def switch_clips(run: TrainedSoFar, *, worker: int, workers: int) -> None:
+    """Renders every prepared clip that shows lamps, doors or fountains once more, with those the other way round."""
+    for kind in KINDS:
+        clips, prepared = run.folder / "clips" / kind, PreparedFolder(run.folder / "prepared" / kind)
+        drawn = [name for name in prepared.names if not name.endswith(SWITCHED)]
+        for name in drawn[worker::workers]:
+            geometry = prepared.read(name)
+            things = things_seen(geometry)
+            if things and name + SWITCHED not in prepared.names:
+                other = switched(Clip.load(clips / f"{name}.npz"), things)
+                other.save(clips / f"{name}{SWITCHED}.npz")
+                prepared.write(name + SWITCHED, replace(geometry, weights=other.weights[::FRAMES_PER_LATENT]))
+        prepared.refresh()
+        print(f"{len(prepared.names) - len(drawn)} {kind} switched", flush=True)
 
 
 def paint_clips(run: TrainedSoFar, *, worker: int, workers: int) -> None:
@@ -141,13 +161,15 @@ def write_checkpoint(run: TrainedSoFar) -> None:
     save_checkpoint(model, demo_spec(*latent_statistics(crops)), run.folder / "checkpoint")
 
 
-def denoiser_data(prepared: Sequence[PreparedFolder], *, full_share: float) -> DenoiserData:
+def denoiser_data(
+    prepared: Sequence[PreparedFolder], *, full_share: float, blind_share: float = BLIND_SHARE
+) -> DenoiserData:
     """Crops for the upper two stages (a crop is too small for the lowest), whole frames for all three."""
     crops, full = prepared
     mean, std = latent_statistics(crops)
     return DenoiserData(
         folders=(crops, full), share=(1 - full_share, full_share), stages=((0.0, 0.3, 0.7), (0.5, 0.25, 0.25)),
-        batch=(6, 3), mean=mean, std=std,
+        batch=(6, 3), mean=mean, std=std, blind_share=blind_share,
     )  # fmt: skip
 
 
@@ -156,8 +178,9 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument(
         "stage",
-        choices=["data", "prepare", "autoencoder", "encode", "text", "denoiser", "paint", "decoder", "checkpoint"],
-    )
+        choices=["data", "prepare", "switch", "autoencoder", "encode", "text", "denoiser", "paint", "decoder",
+                 "checkpoint"],
+    )  # fmt: skip
     parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock box of a training stage")
     parser.add_argument("--steps", type=int, help="the run's length in steps, if it ends before the minutes do: then "
                         "equal seeds give equal weights, bit for bit")  # fmt: skip
@@ -175,6 +198,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worker", type=int, default=0, help="data, prepare: which of --workers processes this is")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--full-share", type=float, default=0.25, help="denoiser: share of steps on whole frames")
+    parser.add_argument("--blind-share", type=float, default=BLIND_SHARE,
+                        help="denoiser: share of steps that see their history alone, and no camera")  # fmt: skip
     return parser
 
 

@@ -7,7 +7,7 @@ History is often missing, so that frames stand on the conditioning alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,8 @@ from torch.nn import functional
 from model.blockout import MATERIALS
 from model.conditioning import GLOW_CHANNEL, MATERIAL_CHANNELS, RAYS_PER_LATENT_PX
 from model.demo.checkpoint import HISTORY_SIZES
-from model.demo.conditions import column_of
 from model.demo.network import DemoDenoiser
-from model.demo.prepared import PreparedFolder
+from model.demo.prepared import PreparedFolder, things_seen
 from model.demo.training import LossFunction, SampleSheet, TrainConfig, own_share, train
 
 HISTORY = sum(HISTORY_SIZES)
@@ -32,11 +31,11 @@ ORIGINAL_START_SIGMAS = (0.999, 0.666333, 0.333666)
 GAMMA = 1 / 3
 HISTORY_KEPT = 0.55  # the share of steps with history
 BLIND_SHARE = 0.08  # of steps that see history alone: who never painted from it cannot follow a view that stands in it
-ACTION_WEIGHT = 5.0  # how much more a latent pixel counts that shows nothing but what action texts change
+ACTION_WEIGHT = 8.0  # how much more a latent pixel counts that shows nothing but what action texts change
 _ACTED = [MATERIALS.index(name) for name in ("lamp", "door", "fountain")]
-RARE_SHARE, LAMPLIT_GLOW, THING_COVERAGE = 0.5, 0.06, 0.004
-"""How often a sample is of a clip that shows what few do: lamps by night, doors or fountains. How much light, and which
-part of the picture, makes a clip one of them."""
+RARE_SHARES = {"lamps": 0.15, "door": 0.25, "fountain": 0.1}
+"""How often a sample is of a clip that shows what few do: lamps by night, doors, fountains."""
+SWITCHED_HISTORY = 0.5  # how often, where it can be: things were the other way round until now, as when a text is given
 CHUNK_LATENTS, CHUNK_SHARES = (1, 2, 3, 5, 8), (0.38, 0.22, 0.25, 0.1, 0.05)
 """Lengths of chunks and how often each is trained: short ones are what a game plays, long ones must work as well."""
 _BATCH_LATENTS = 3  # a batch holds as many latent frames as its size times this, in as many samples as that gives
@@ -52,6 +51,7 @@ class DenoiserData:
     batch: tuple[int, ...]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    blind_share: float = BLIND_SHARE
 
 
 def train_denoiser(
@@ -75,11 +75,11 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
             rare[which] = rare_clips(folder)
         stage = int(rng.choice(STAGES, p=data.stages[which]))
         new = int(rng.choice(CHUNK_LATENTS, p=CHUNK_SHARES))
-        blind, own_stage_before = rng.random() < BLIND_SHARE, rng.random() < 0.3
+        blind, own_stage_before = rng.random() < data.blind_share, rng.random() < 0.3
         keep_history = rng.random() < HISTORY_KEPT or blind
         rng = own_share(rng)
         count = max(1, data.batch[which] * (_BATCH_LATENTS + HISTORY // 4) // (new + HISTORY // 4))
-        samples = [_draw(folder, rare[which], rng, new) for _ in range(count)]
+        samples = [draw_sample(folder, rare[which], rng, new) for _ in range(count)]
         latents, rays, flows, conditions, present = (
             torch.from_numpy(np.stack([s[i] for s in samples])).to(device).float() for i in range(5)
         )
@@ -173,47 +173,44 @@ def raise_stage(before: Tensor, stage: int, rng: np.random.Generator) -> Tensor:
     return raised
 
 
-def _draw(
-    folder: PreparedFolder, rare: Sequence[Sequence[str]], rng: np.random.Generator, new: int
+def draw_sample(
+    folder: PreparedFolder, rare: Mapping[str, Sequence[str]], rng: np.random.Generator, new: int
 ) -> list[NDArray[np.floating]]:
     """latents, rays, flow and conditions of HISTORY + new latent frames, and which history frames are present.
 
     Missing frames are zeros. The new frames show one set of conditions, as a chunk does.
     """
-    names: Sequence[str] = folder.encoded
-    if rare and rng.random() < RARE_SHARE:
-        names = rare[int(rng.integers(len(rare)))]
+    shares = {thing: RARE_SHARES[thing] for thing in rare}
+    kind = str(rng.choice(["any", *shares], p=[1 - sum(shares.values()), *shares.values()]))
+    names = rare.get(kind, folder.encoded)
     name = names[int(rng.integers(len(names)))]
-    clip, latents = folder.read(name), folder.read_latents(name)
-    count = latents.shape[1]
+    clip = folder.read(name)
+    count = clip.rays.shape[1]
     starts = [s for s in range(count - new + 1) if (clip.weights[s : s + new] == clip.weights[s]).all()]
     start = int(rng.choice(starts)) if starts else count - 1
     chosen = np.arange(start - HISTORY, start + new)
     valid = (chosen >= 0) & (chosen < count)
     at = np.clip(chosen, 0, count - 1)
-    parts = []
-    for array in (latents, clip.rays, clip.flow):
-        part = np.array(array[:, at], dtype=np.float32)
-        part[:, ~valid] = 0
-        parts.append(part)
-    return [*parts, clip.weights[at], valid[:HISTORY].astype(np.float32)]
+    latents, rays, flow = (
+        np.where(valid[:, None, None], array[:, at], 0).astype(np.float32)
+        for array in (folder.read_latents(name), clip.rays, clip.flow)
+    )
+    conditions = clip.weights[at]
+    before = folder.counterpart(name)
+    if before is not None and rng.random() < SWITCHED_HISTORY:
+        past, conditions = at[:HISTORY], conditions.copy()
+        latents[:, :HISTORY] = np.where(valid[:HISTORY, None, None], folder.read_latents(before)[:, past], 0)
+        conditions[:HISTORY] = folder.read(before).weights[past]
+    return [latents, rays, flow, conditions, valid[:HISTORY].astype(np.float32)]
 
 
-def rare_clips(folder: PreparedFolder) -> list[list[str]]:
-    """The clips that lamps light by night, those that show a door, those that show a fountain; where there are any."""
-    night, lamps = (column_of(slot, value) for slot, value in (("time", "night"), ("lamps", "on")))
-    lamplit: list[str] = []
-    things: dict[str, list[str]] = {"door": [], "fountain": []}
+def rare_clips(folder: PreparedFolder) -> dict[str, list[str]]:
+    """The clips that show what few do, by thing; of things that none shows there is no list."""
+    found: dict[str, list[str]] = {}
     for name in folder.encoded:
-        clip = folder.read(name)
-        lit = bool((clip.weights[:, night] * clip.weights[:, lamps] > 0.5).any())
-        if lit and float(clip.rays[GLOW_CHANNEL, 0].astype(np.float32).mean()) > LAMPLIT_GLOW:
-            lamplit.append(name)
-        for thing, found in things.items():
-            seen = clip.rays[MATERIAL_CHANNELS.start + MATERIALS.index(thing), ::2].astype(np.float32)
-            if float(seen.mean()) > THING_COVERAGE:
-                found.append(name)
-    return [names for names in (lamplit, *things.values()) if names]
+        for thing in things_seen(folder.read(name)):
+            found.setdefault(thing, []).append(name)
+    return found
 
 
 def shrunk(x: Tensor, factor: int) -> Tensor:

@@ -14,18 +14,16 @@ from torch import nn  # noqa: E402 (torch may be absent)
 
 from model.blockout import MATERIALS, Blockout, Part, Shape  # noqa: E402
 from model.camera import Camera  # noqa: E402
-from model.conditioning import GLOW_CHANNEL, MATERIAL_CHANNELS, RAY_CHANNELS, condition  # noqa: E402
-from model.demo.conditions import STATE_SIZE, Conditions, column_of  # noqa: E402
+from model.conditioning import RAY_CHANNELS, condition  # noqa: E402
+from model.demo.conditions import STATE_SIZE, column_of  # noqa: E402
 from model.demo.muon import build_optimizer, orthogonalised  # noqa: E402
 from model.demo.network import DemoDenoiser, TextReader  # noqa: E402
-from model.demo.prepared import Geometry, PreparedFolder  # noqa: E402
 from model.demo.train_autoencoder import resolved  # noqa: E402
 from model.demo.train_denoiser import (  # noqa: E402
     ACTION_WEIGHT,
     action_weights,
     conditioned,
     raise_stage,
-    rare_clips,
 )
 from model.demo.training import TrainConfig, load_ema, train  # noqa: E402
 from model.edges import Edges, resolve  # noqa: E402
@@ -233,27 +231,3 @@ def test_what_the_conditioner_says_of_a_surface_depends_on_what_is_in_force():
     assert (heard[:, :, 0] - heard[:, :, 1]).abs().max() > 0.01
     together = model.conditioner(rays[:, :, 1:], flow[:, :, 1:], model.embedding(conditions[:, 1]))
     torch.testing.assert_close(heard[:, :, 1:], together)
-
-
-def test_clips_of_what_is_seldom_seen_are_found(tmp_path):
-    folder = PreparedFolder(tmp_path / "full")
-
-    def write(name: str, channel: int, covered: float, **in_force: str) -> None:
-        rays = np.zeros((RAY_CHANNELS, 2, 8, 8), np.float16)
-        rays[channel, :, : round(8 * covered)] = 1
-        conditions = np.stack([Conditions(**in_force).vector()] * 2)
-        folder.write(name, Geometry(rays=rays, flow=np.zeros((4, 2, 2, 2), np.float16), weights=conditions))
-        folder.write_latents(name, np.zeros((16, 2, 2, 2), np.float16))
-
-    door, fountain = (MATERIAL_CHANNELS.start + MATERIALS.index(name) for name in ("door", "fountain"))
-    write("clip_1", GLOW_CHANNEL, 0.5, time="night", lamps="on")
-    write("clip_2", GLOW_CHANNEL, 0.5, time="night")
-    write("clip_3", GLOW_CHANNEL, 0.5, lamps="on")
-    write("clip_4", GLOW_CHANNEL, 0.0, time="night", lamps="on")
-    write("clip_5", door, 0.25)
-    write("clip_6", MATERIAL_CHANNELS.start, 1.0)
-    folder.refresh()
-    assert rare_clips(folder) == [["clip_1"], ["clip_5"]]
-    write("clip_7", fountain, 0.25)
-    folder.refresh()
-    assert rare_clips(folder) == [["clip_1"], ["clip_5"], ["clip_7"]]

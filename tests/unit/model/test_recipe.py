@@ -17,8 +17,9 @@ def names_of(commands: list[list[str]]) -> str:
 
 def test_every_stage_comes_after_what_it_reads(tmp_path: Path) -> None:
     order = [name for name, _ in stages(RecipeConfig(folder=tmp_path, minutes=10))]
-    for before, after in [("crops", "prepare"), ("prepare", "autoencoder"), ("autoencoder", "encode"),
-                          ("encode", "denoiser"), ("denoiser", "paint"), ("paint", "decoder"),
+    for before, after in [("crops", "prepare"), ("prepare", "switch"), ("switch", "autoencoder"),
+                          ("autoencoder", "encode"), ("encode", "denoiser"), ("denoiser", "paint"),
+                          ("paint", "decoder"),
                           ("text", "checkpoint")]:  # fmt: skip
         assert order.index(before) < order.index(after)
 
@@ -52,10 +53,10 @@ def test_a_stage_that_failed_is_run_again_and_one_that_is_done_is_not(tmp_path: 
     with pytest.raises(subprocess.CalledProcessError):
         run_recipe(config, breaks_at_text)
     run_recipe(config, breaks_at_text)
-    assert ran == ["data", "data", "prepare", "autoencoder", "encode", "text", "text", "denoiser", "paint",
+    assert ran == ["data", "data", "prepare", "switch", "autoencoder", "encode", "text", "text", "denoiser", "paint",
                    "decoder", "checkpoint"]  # fmt: skip
     run_recipe(config, breaks_at_text)
-    assert len(ran) == 11
+    assert len(ran) == 12
 
 
 def test_one_failure_ends_the_others() -> None:
