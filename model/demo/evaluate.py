@@ -22,7 +22,7 @@ from model.demo.evaluation import report as gather
 from model.demo.evaluation.heldout import heldout_phrases, reader_of, text_figures
 from model.demo.evaluation.painting import Painter
 from model.demo.evaluation.report import Json
-from model.demo.evaluation.runs import EvaluationConfig, Seen, drift, look_at_map, sheet
+from model.demo.evaluation.runs import EvaluationConfig, Seen, drift, look_at_actions, look_at_map, sheet
 from model.maps import map_names
 from model.runners.base import ModuleRunner
 from model.spec import read_spec
@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         painter, seen = Painter(spec, runner, chunk_latents=config.chunk_latents), Seen()
         for name in config.maps:
             _say({name: look_at_map(painter, config, name, seen, folder)})
+            if config.asked_seconds > 0:
+                look_at_actions(painter, config, name, seen)
         report |= tours_report(seen, config, painter.chunk_frames)
         _say({name: report[name] for name in ("conditions", "pictures", "autoencoder_alone_psnr_db", "camera",
                                               "actions", "speed")})  # fmt: skip
@@ -68,7 +70,12 @@ def tours_report(seen: Seen, config: EvaluationConfig, chunk_frames: int) -> Jso
     """All figures of the maps' tours. A machine's speed is told without the chunks that only warm it up."""
     warm = seen.chunk_s[1:] or seen.chunk_s
     return {
-        "tours": {"maps": len(config.maps), "seconds_each": config.seconds, "seed": config.seed},
+        "tours": {
+            "maps": len(config.maps),
+            "seconds_each": config.seconds,
+            "asked_seconds_each": config.asked_seconds,
+            "seed": config.seed,
+        },
         "pictures": gather.picture_figures(seen.frames),
         "maps": gather.by_map(seen.frames),
         "conditions": gather.by_condition(seen.frames),
@@ -87,8 +94,8 @@ def _config(options: argparse.Namespace) -> EvaluationConfig:
     maps = tuple(options.maps or map_names())
     given = {"chunk_latents": options.chunk_latents, "seed": options.seed, "maps": maps}
     if options.quick:
-        return EvaluationConfig(**given, seconds=options.seconds or 5.0, drift_minutes=options.drift_minutes or 0.0,
-                                every=12, pose_every=24, clips=1)  # fmt: skip
+        return EvaluationConfig(**given, seconds=options.seconds or 5.0, asked_seconds=0.0, every=12, pose_every=24,
+                                clips=1, drift_minutes=options.drift_minutes or 0.0)  # fmt: skip
     drift_minutes = 5.0 if options.drift_minutes is None else options.drift_minutes
     return EvaluationConfig(**given, seconds=options.seconds or 24.0, drift_minutes=drift_minutes)
 
@@ -111,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="all figures, as JSON")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="painted frames over their references")
-    parser.add_argument("--quick", action="store_true", help="five seconds a map, no drift")
+    parser.add_argument("--quick", action="store_true", help="five seconds a map, no drift, few texts")
     parser.add_argument("--only", choices=["text"], help="nothing but the held-out phrasings")
     parser.add_argument("--model", default=str(SHIPPED), metavar="DIR", help="spec.json and graphs (default: shipped)")
     parser.add_argument("--runner", default="onnxruntime", choices=sorted(_RUNNERS))

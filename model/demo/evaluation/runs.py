@@ -12,16 +12,19 @@ from model.demo.evaluation.figures import psnr_db
 from model.demo.evaluation.judging import ChangeFigures, FrameFigures, Judge, Pair
 from model.demo.evaluation.painting import Painter
 from model.demo.evaluation.report import Json, picture_figures, rounded
-from model.demo.evaluation.tours import Tour, draw_tour
+from model.demo.evaluation.tours import TEXT_EVERY_S, Tour, draw_tour
 from model.maps import DEFAULT_MAP, load_map
 
 _ENDS_S = 30.0  # drift compares this much of a long tour's beginning and end
+_ASKED_EVERY_S = 1.0
+_NEVER = 1 << 30
 _SHEET_COLUMNS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
-    """How much is looked at. seconds: of the tour of each map. drift_minutes: 0 leaves drift out.
+    """How much is looked at. seconds: of the tour of each map. asked_seconds: of another tour of each map, on which a
+    text is given every second: only whether it shows is looked at. drift_minutes: 0 leaves drift out.
 
     every, pose_every: frames from one that is compared to the next, and from one camera search to the next.
     clips: of each tour that the autoencoder alone is tried on.
@@ -29,6 +32,7 @@ class EvaluationConfig:
 
     maps: tuple[str, ...]
     seconds: float = 24.0
+    asked_seconds: float = 24.0
     drift_minutes: float = 5.0
     every: int = 6
     pose_every: int = 24
@@ -64,6 +68,15 @@ def look_at_map(painter: Painter, config: EvaluationConfig, name: str, seen: See
     return picture_figures(judge.frames)
 
 
+def look_at_actions(painter: Painter, config: EvaluationConfig, name: str, seen: Seen) -> None:
+    """Paints a tour of one map on which something is asked for all the time, and adds to `seen` what came of it."""
+    tour = _tour(painter, config, name, config.asked_seconds, other=True)
+    judge = Judge(tour, every=_NEVER, pose_every=_NEVER)
+    for chunk in painter.paint(tour, seed=config.seed):
+        judge.see(chunk)
+    seen.changes += judge.changes
+
+
 def drift(painter: Painter, config: EvaluationConfig) -> Json:
     """The pictures' figures over a long tour's beginning and end.
 
@@ -74,7 +87,7 @@ def drift(painter: Painter, config: EvaluationConfig) -> Json:
     chunk_frames = painter.chunk_frames
     chunks = len(tour.positions) // chunk_frames
     at_ends = min(round(_ENDS_S * FPS / chunk_frames), chunks // 2)
-    parts = {name: Judge(tour, every=config.every, pose_every=1 << 30) for name in ("first", "last", "last_afresh")}
+    parts = {name: Judge(tour, every=config.every, pose_every=_NEVER) for name in ("first", "last", "last_afresh")}
     before_end = None
     for index, chunk in enumerate(painter.paint(tour, seed=config.seed)):
         if index < at_ends:
@@ -113,10 +126,11 @@ def _said(figures: FrameFigures) -> str:
     return " ".join(["reference:", now.time, now.weather, *things])
 
 
-def _tour(painter: Painter, config: EvaluationConfig, name: str, seconds: float) -> Tour:
+def _tour(painter: Painter, config: EvaluationConfig, name: str, seconds: float, *, other: bool = False) -> Tour:
+    """other: another way through the map, with a text every `_ASKED_EVERY_S`."""
     chunks = max(2, round(seconds * FPS / painter.chunk_frames))
-    return draw_tour(load_map(name), frames=chunks * painter.chunk_frames, seed=config.seed,
-                     multiple=painter.chunk_frames)  # fmt: skip
+    return draw_tour(load_map(name), frames=chunks * painter.chunk_frames, seed=config.seed + other,
+                     multiple=painter.chunk_frames, text_every_s=_ASKED_EVERY_S if other else TEXT_EVERY_S)  # fmt: skip
 
 
 def _autoencoder_alone(tour: Tour, config: EvaluationConfig, folder: Path) -> list[float]:

@@ -23,7 +23,7 @@ EYE_M, VERTICAL_FOV_DEG = 1.6, 65.0
 _CELL_M, _CLEARANCE_M = 0.25, 0.6
 _BODY_M = np.arange(0.4, 1.9, 0.25)  # heights at which a walker must not stand inside anything
 _WALK_M_PER_S, _TURN_RAD_PER_S = 2.2, 1.4
-_TEXT_EVERY_S = 3.0
+TEXT_EVERY_S = 3.0
 _IN_VIEW = 0.004  # share of the picture that a thing fills when it is told to change
 _THINGS = {"lamps": "lamp", "door": "door", "fountain": "fountain"}
 _TEXTS = {
@@ -75,7 +75,7 @@ class Tour:
         return next((change.text for change in reversed(self.changes) if change.frame <= frame), "")
 
 
-def draw_tour(level: Map, *, frames: int, seed: int, multiple: int) -> Tour:
+def draw_tour(level: Map, *, frames: int, seed: int, multiple: int, text_every_s: float = TEXT_EVERY_S) -> Tour:
     """A tour of `frames` frames. multiple: of how many frames a chunk is made; texts are given where chunks begin."""
     rng = np.random.default_rng([seed, *level.name.encode()])
     parts = level.blockout.pack()
@@ -84,7 +84,7 @@ def draw_tour(level: Map, *, frames: int, seed: int, multiple: int) -> Tour:
     rotations = np.array([quaternion_from_yaw_pitch(y, p) for y, p in zip(yaws, pitches, strict=True)])
     return Tour(
         map_name=level.name, parts=parts, positions=positions, rotations=rotations,
-        changes=_changes(rng, parts, positions, rotations, multiple),
+        changes=_changes(rng, parts, positions, rotations, multiple, text_every_s),
     )  # fmt: skip
 
 
@@ -95,10 +95,10 @@ def _camera(position: NDArray[np.float64], rotation: NDArray[np.float64]) -> Cam
 
 def _changes(
     rng: np.random.Generator, parts: PackedParts, positions: NDArray[np.float64], rotations: NDArray[np.float64],
-    multiple: int,
+    multiple: int, text_every_s: float,
 ) -> tuple[Change, ...]:  # fmt: skip
     """Every few seconds a slot changes: a thing if it is in view (the one that changed least), else weather or time."""
-    every = max(1, round(_TEXT_EVERY_S * FPS / multiple)) * multiple
+    every = max(1, round(text_every_s * FPS / multiple)) * multiple
     now, told, changes = Conditions(), dict.fromkeys(SLOTS, 0), []
     wished = dict.fromkeys(_TEXTS, 0)
     for frame in range(every, len(positions) - multiple, every):

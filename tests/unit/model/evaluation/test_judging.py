@@ -9,6 +9,7 @@ from model.demo.data import FPS
 from model.demo.evaluation.judging import Judge, nearest_look
 from model.demo.evaluation.painting import PaintedChunk
 from model.demo.evaluation.report import action_figures, by_condition, camera_figures, picture_figures
+from model.demo.evaluation.runs import EvaluationConfig, Seen, look_at_actions
 from model.demo.evaluation.tours import Tour, draw_tour
 from model.demo.renderer import render
 from model.maps import load_map
@@ -81,3 +82,21 @@ def test_pixels_in_which_two_looks_agree_have_no_say():
 
 def test_what_is_out_of_view_is_not_judged():
     assert nearest_look(look(90), {"off": look(90), "on": look(95)}, "on") is None
+
+
+class TruePainter:
+    chunk_frames = CHUNK
+
+    def paint(self, tour: Tour, *, seed: int):
+        del seed
+        return chunks(tour, range(0, len(tour.positions), CHUNK))
+
+
+def test_on_an_asked_tour_something_is_asked_for_every_second_and_seen_to_come():
+    seen, config = Seen(), EvaluationConfig(maps=("village",), asked_seconds=8.0)
+    look_at_actions(TruePainter(), config, "village", seen)  # type: ignore[arg-type]
+    frames = [change.change.frame for change in seen.changes]
+    assert frames == list(range(24, 8 * 24 - CHUNK, 24))
+    assert {change.change.slot for change in seen.changes} >= {"time", "weather", "door"}
+    assert action_figures(seen.changes)["shown_in"]["chunk_1"] == 1.0
+    assert seen.frames == []
