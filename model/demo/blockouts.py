@@ -15,6 +15,16 @@ from model.camera import quaternion_from_yaw_pitch
 _FLOORS = ("grass", "grass", "grass", "stone", "tiles", "planks", "sand", "brick", "slate")
 _WALLS = ("plaster", "stone", "brick", "planks", "tiles", "metal", "slate")
 _ANY = tuple(m for m in MATERIALS if m not in ("lamp", "door", "fountain"))
+_GROUPS = (
+    "arcade",
+    "grove",
+    "steps",
+    "pool",
+    "pool",
+    "house",
+    "clutter",
+    "clutter",
+)  # by likelihood
 
 
 class BlockoutGenerator:
@@ -35,7 +45,9 @@ class BlockoutGenerator:
         for _ in range(int(rng.integers(0, 3))):
             self._gate()
         for _ in range(int(rng.integers(2, 6))):
-            getattr(self, f"_{rng.choice(['arcade', 'grove', 'steps', 'pool', 'clutter', 'house', 'clutter'])}")()
+            getattr(
+                self, f"_{rng.choice(['arcade', 'grove', 'steps', 'pool', 'clutter', 'house', 'pool', 'clutter'])}"
+            )()
         for _ in range(int(rng.integers(1, 5))):
             self._lamp_post(*self._spot())
         if rng.random() < 0.6:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.blockout import PackedParts
+from model.blockout import MATERIALS, PackedParts
 from model.camera import Camera, quaternion_from_yaw_pitch
 from model.demo.blockouts import BlockoutGenerator
 from model.demo.conditions import SLOTS, STATE_SIZE, column_of
@@ -23,6 +23,8 @@ from model.raycast import cast
 
 FRAME_HEIGHT, FRAME_WIDTH, FPS = 192, 320, 24
 FRAMES_PER_LATENT = 4
+BEFORE_THINGS = 0.4  # how many walks begin before a door, a fountain or a lamp, where there is one
+_BEFORE_M = (1.5, 6.0)
 _PART_FIELDS = ("shape", "centre", "half", "local_from_world", "material", "colour")
 
 
@@ -89,7 +91,8 @@ def draw_clip(rng: np.random.Generator, *, latents: int, rows: int, cols: int, d
     left = 16 * int(rng.integers(0, (FRAME_WIDTH - cols) // 16 + 1))
     fov = 65.0 if rng.random() < 0.7 else float(rng.uniform(50, 85))
     while True:
-        positions, rotations = draw_walk(rng, count, generator.half_extent_m)
+        thing = draw_thing(rng, parts) if rng.random() < BEFORE_THINGS else None
+        positions, rotations = draw_walk(rng, count, generator.half_extent_m, thing)
         cameras = [
             Camera(position=p, rotation=r, vertical_fov_deg=fov, height=FRAME_HEIGHT, width=FRAME_WIDTH)
             for p, r in ((positions[0], rotations[0]), (positions[-1], rotations[-1]))
@@ -130,15 +133,35 @@ def switched(clip: Clip, things: Collection[str]) -> Clip:
     return other
 
 
+def draw_thing(rng: np.random.Generator, parts: PackedParts) -> NDArray[np.float64] | None:
+    """(3,) metres, the middle of a door, fountain or lamp, each kind that there is as likely; None where there is
+    none."""
+    found = [np.flatnonzero(parts.material == MATERIALS.index(name)) for name in ("door", "fountain", "lamp")]
+    kinds = [indices for indices in found if len(indices)]
+    if not kinds:
+        return None
+    chosen = kinds[int(rng.integers(len(kinds)))]
+    middle: NDArray[np.float64] = parts.centre[int(rng.choice(chosen))].astype(np.float64)
+    return middle
+
+
 def draw_walk(
-    rng: np.random.Generator, count: int, half_extent_m: float
+    rng: np.random.Generator, count: int, half_extent_m: float, thing: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A player's walk: (count, 3) positions and (count, 4) rotations; standing, walking, strafing and turning."""
+    """A player's walk: (count, 3) positions and (count, 4) rotations; standing, walking, strafing and turning.
+
+    thing: (3,) metres, what the walk begins a few steps before, with an eye on it.
+    """
     reach = half_extent_m - 0.7
     position = np.array([rng.uniform(-reach, reach), 1.6, rng.uniform(-reach, reach)])
     if rng.random() < 0.3:
         position[1] = rng.uniform(0.6, 4.0)
     yaw, pitch = rng.uniform(0, 2 * np.pi), rng.normal(-0.03, 0.14)
+    if thing is not None:
+        away = rng.uniform(*_BEFORE_M) * np.array([np.sin(yaw), np.cos(yaw)])
+        position[[0, 2]] = np.clip(thing[[0, 2]] + away, -reach, reach)
+        there = thing - position
+        yaw = float(np.arctan2(-there[0], -there[2])) + rng.normal(0, 0.25)
     forward, sideways = rng.uniform(-1.5, 4.0), rng.normal(0, 1.2)
     turn_rate, tilt_rate = rng.normal(0, 1.1), rng.normal(0, 0.25)
     if rng.random() < 0.15:

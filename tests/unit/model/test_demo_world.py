@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.blockout import MATERIALS, Shape
+from model.blockout import MATERIALS, Blockout, Part, Shape
 from model.camera import Camera, project, quaternion_from_yaw_pitch
 from model.conditioning import lamp_glow
+from model.demo import data
 from model.demo.blockouts import BlockoutGenerator
 from model.demo.conditions import SLOTS, Conditions
 from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, Clip, draw_clip, draw_conditions, draw_walk
@@ -79,6 +80,32 @@ def test_the_same_number_draws_the_same_clip(tmp_path):
     np.testing.assert_array_equal(loaded.frames, first.frames)
     np.testing.assert_array_equal(loaded.parts.centre, first.parts.centre)
     assert loaded.window == first.window
+
+
+def test_a_walk_may_begin_before_a_thing_that_an_action_changes():
+    def seen_at_first(before: float, monkeypatch) -> float:
+        monkeypatch.setattr(data, "BEFORE_THINGS", before)
+        monkeypatch.setattr(data, "film", lambda walk, device: None)
+        shown = 0
+        for seed in range(40):
+            clip = draw_clip(np.random.default_rng(seed), latents=1, rows=192, cols=320)
+            material = cast(np, clip.parts, clip.camera(0), step_px=8).material
+            shown += sum((material == MATERIALS.index(name)).mean() > 0.005 for name in ("door", "fountain", "lamp"))
+        return shown / 40
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert seen_at_first(1.0, monkeypatch) > 2 * seen_at_first(0.0, monkeypatch)
+
+
+def test_what_stands_before_a_walk_is_one_of_the_kinds_that_there_are():
+    walls = [Part(id=n, shape=Shape.BOX, position=(n, 0, 0), size=(1, 1, 1), material="brick") for n in range(5)]
+    doors = [Part(id=5 + n, shape=Shape.BOX, position=(9, n, 0), size=(1, 1, 1), material="door") for n in range(9)]
+    jet = Part(id=20, shape=Shape.BOX, position=(-9, 0, 0), size=(1, 1, 1), material="fountain")
+    rng = np.random.default_rng(0)
+    assert data.draw_thing(rng, Blockout().add(walls).pack()) is None
+    drawn = [data.draw_thing(rng, Blockout().add([*walls, *doors, jet]).pack())[0] for _ in range(60)]
+    assert set(drawn) == {9.0, -9.0}
+    assert 15 < drawn.count(-9.0) < 45
 
 
 def test_walks_stay_inside_and_are_unit_rotations():
