@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.engines.helios import rungs_of
+from bridge.engines.rungs import rungs_of
 
 
 def test_a_distilled_model_leaves_out_stages_from_the_last() -> None:
