@@ -240,8 +240,7 @@ class EngineSupervisor:
             events = [WorldOpened(world=word.world)]
         elif known is not None and isinstance(word, Refused):
             self._worlds.remove(word.world)
-            events = [WorldSaved(world=word.world, path=path, size_bytes=0, text=word.text) for path in known.saves]
-            events.append(WorldRefused(world=word.world, text=word.text))
+            events = _refused(word.world, known.saves, word.text)
         self._open_next()
         return events
 
@@ -311,9 +310,15 @@ class EngineSupervisor:
         events: list[EngineEvent] = [EngineDown(reason=reason), *self._lost_saves(self._saving)]
         for world, given_up in self._worlds.blame(self._work.abandon()):
             text = f"the engine process ended {given_up.deaths} times in a row over this session ({reason})"
-            events.append(WorldRefused(world=world, text=text))
+            events += _refused(world, given_up.saves, text)
         return events
 
     def _give_up(self, error: EngineError | ConfigError) -> list[EngineEvent]:
         self._process.give_up()
         return [EngineGivenUp(error=error)]
+
+
+def _refused(world: int, saves: Sequence[Path], text: str) -> list[EngineEvent]:
+    """A world ends; so do the saves that waited for it to begin, which are told of first."""
+    lost = [WorldSaved(world=world, path=path, size_bytes=0, text=text) for path in saves]
+    return [*lost, WorldRefused(world=world, text=text)]
