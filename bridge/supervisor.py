@@ -1,18 +1,19 @@
 """Asks the engine process for what the server wants, without ever making the server wait.
 
-Here lives the newest state of every world, from which a fresh process goes on, and who is to blame when one ends. When
-it is killed and started again is engine_process.py's; what it is at work on, and where, engine_work.py's.
+Here what is asked becomes words to the process, and what it says events. Which worlds there are, and who is to blame
+when a process ends, is engine_worlds.py's; when it is killed and started again engine_process.py's; what it is at work
+on, and where, engine_work.py's.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.clock import Clock
-from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart, State
+from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
 from bridge.engine_events import (
     ChunkFailed,
     ChunkGrowing,
@@ -46,18 +47,11 @@ from bridge.engine_words import (
     Unusable,
 )
 from bridge.engine_work import EngineWork
+from bridge.engine_worlds import EngineWorlds
 from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
 from bridge.link import Ended, EngineConfig
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _World:
-    start: SessionStart
-    state: State | None = None
-    deaths: int = 0
-    saves: list[Path] = field(default_factory=list)  # asked for before it began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +65,11 @@ class WantedStep:
 
 
 class EngineSupervisor:
-    """Owns the engine process and the newest state of every world. All methods are for the server's thread."""
+    """Owns the engine process and its worlds. All methods are for the server's thread."""
 
     def __init__(self, config: EngineConfig, clock: Clock) -> None:
         self._config = config
-        self._worlds: dict[int, _World] = {}
-        self._next_world = 0
+        self._worlds = EngineWorlds(config.world_attempts)
         self._info: EngineInfo | None = None
         self._saving: list[tuple[int, Path]] = []  # sent, not answered
         self._unsaved: list[tuple[int, Path]] = []  # could not be sent
@@ -101,19 +94,17 @@ class EngineSupervisor:
         """True when a step would begin at once; a suspect's (see `step_together`) may have to wait all the same."""
         if not self._process.is_ready or self._work.is_stepping:
             return False
-        return not any(map(self._is_suspect, self._work.worlds))
+        return not any(map(self._worlds.is_suspect, self._work.worlds))
 
     def open(self, start: SessionStart) -> int:
         """Begins a world and names it. WorldOpened or WorldRefused follows."""
-        world = self._next_world
-        self._next_world += 1
-        self._worlds[world] = _World(start=start)
+        world = self._worlds.add(start)
         self._open_next()
         return world
 
     def forget(self, world: int) -> None:
         """Nothing more will be heard of `world` but, perhaps, the failure or chunk of a step already begun."""
-        if self._worlds.pop(world, None) is not None and self._process.is_ready:
+        if self._worlds.remove(world) is not None and self._process.is_ready:
             self._process.send(Forget(world=world))
 
     def step(self, world: int, window: ControlWindow, plan: Plan, *, keep: int | None = None) -> bool:
@@ -131,9 +122,9 @@ class EngineSupervisor:
         """
         if not self.idle or any(each.world not in self._worlds for each in wanted):
             return 0
-        if any(self._is_suspect(each.world) for each in wanted):
+        if any(self._worlds.is_suspect(each.world) for each in wanted):
             wanted = wanted[:1]
-            if self._work.is_growing and self._is_suspect(wanted[0].world):
+            if self._work.is_growing and self._worlds.is_suspect(wanted[0].world):
                 return 0
         slots = self._work.begin_steps([each.world for each in wanted])
         steps = [
@@ -191,11 +182,10 @@ class EngineSupervisor:
         and of worlds that are forgotten in quick succession most are never begun."""
         if not self._process.is_ready or self._work.is_opening:
             return
-        for world, known in self._worlds.items():
-            if known.state is None:
-                self._work.begin_opening(world)
-                self._process.send(Open(world=world, start=known.start))
-                return
+        if (waiting := self._worlds.next_to_begin) is not None:
+            world, start = waiting
+            self._work.begin_opening(world)
+            self._process.send(Open(world=world, start=start))
 
     def _on_word(self, word: Report | Ended) -> list[EngineEvent]:
         match word:
@@ -232,9 +222,8 @@ class EngineSupervisor:
         self._info = info
         self._process.came_up()
         self._process.send(Attach(layout=layout))
-        for world, known in self._worlds.items():
-            if known.state is not None:
-                self._process.send(Adopt(world=world, state=known.state))
+        for world, state in self._worlds.states():
+            self._process.send(Adopt(world=world, state=state))
         self._open_next()
         _log.info("engine.up model=%s runner=%s pid=%s", info.model, info.runner, self._process.pid)
         return [EngineUp(info=info)]
@@ -250,9 +239,8 @@ class EngineSupervisor:
             known.saves.clear()
             events = [WorldOpened(world=word.world)]
         elif known is not None and isinstance(word, Refused):
-            del self._worlds[word.world]
-            events = [WorldSaved(world=word.world, path=path, size_bytes=0, text=word.text) for path in known.saves]
-            events.append(WorldRefused(world=word.world, text=word.text))
+            self._worlds.remove(word.world)
+            events = _refused(word.world, known.saves, word.text)
         self._open_next()
         return events
 
@@ -284,15 +272,9 @@ class EngineSupervisor:
         ]
 
     def _succeeded(self, world: int) -> None:
-        """A chunk of `world` has all its frames: nothing about it ends the process."""
+        """A chunk of `world` has all its frames."""
         self._process.proved()
-        if (known := self._worlds.get(world)) is not None:
-            known.deaths = 0
-
-    def _is_suspect(self, world: int) -> bool:
-        """A process ended over it, perhaps, and it has made no whole chunk since."""
-        known = self._worlds.get(world)
-        return known is not None and known.deaths > 0
+        self._worlds.clear(world)
 
     def _on_made(self, made: Made) -> list[EngineEvent]:
         self._work.landed(made.slot)
@@ -326,17 +308,17 @@ class EngineSupervisor:
         except EngineUnavailable as exc:
             return self._give_up(exc)
         events: list[EngineEvent] = [EngineDown(reason=reason), *self._lost_saves(self._saving)]
-        # Whoever was being worked on may be the reason; after a few times it is, and the others shall live.
-        for world in self._work.abandon():
-            known = self._worlds.get(world)
-            if known is not None:
-                known.deaths += 1
-                if known.deaths >= self._config.world_attempts:
-                    del self._worlds[world]
-                    text = f"the engine process ended {known.deaths} times in a row over this session ({reason})"
-                    events.append(WorldRefused(world=world, text=text))
+        for world, given_up in self._worlds.blame(self._work.abandon()):
+            text = f"the engine process ended {given_up.deaths} times in a row over this session ({reason})"
+            events += _refused(world, given_up.saves, text)
         return events
 
     def _give_up(self, error: EngineError | ConfigError) -> list[EngineEvent]:
         self._process.give_up()
         return [EngineGivenUp(error=error)]
+
+
+def _refused(world: int, saves: Sequence[Path], text: str) -> list[EngineEvent]:
+    """A world ends; so do the saves that waited for it to begin, which are told of first."""
+    lost = [WorldSaved(world=world, path=path, size_bytes=0, text=text) for path in saves]
+    return [*lost, WorldRefused(world=world, text=text)]

@@ -1,4 +1,4 @@
-"""The chunk loop: text, conditioning, pyramid of denoising stages, history, decoding. There is no other.
+"""The chunk loop: text, conditioning, denoising (pyramid.py), history, decoding. There is no other.
 
 It drives any `ModuleRunner` and is a pure step over an explicit state: the same state, request and seed give the same
 frames up to the runner's rounding. Numpy only; no camera, no blockout, no clock of its own.
@@ -7,7 +7,6 @@ frames up to the runner's rounding. Numpy only; no camera, no blockout, no clock
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +14,14 @@ from numpy.typing import NDArray
 from model.begun import BegunChunk, Stopwatch
 from model.decoding import Decoder, NextMemory
 from model.errors import ModelError
-from model.history import FrameIndices, appended, frame_indices, split_history
-from model.noise import DrawNormal, DrawUniform, block_correlated, halved, philox_normal, philox_uniform
+from model.history import appended
+from model.noise import DrawNormal, DrawUniform, philox_normal, philox_uniform
 from model.pictures import PictureReader
+from model.pyramid import PreparedChunk, Pyramid, kind_of
 from model.reading import Reading, TextReader, Tokenize
 from model.runners.base import ModuleRunner
-from model.schedule import Schedule, denoised, renoised
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, ChunkResult, RolloutState
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A chunk before its noise. conditioning: (1, C, T, h, w)."""
-
-    state: RolloutState
-    request: ChunkRequest
-    reading: Reading
-    conditioning: NDArray[np.float32]
 
 
 class Rollout:
@@ -56,24 +45,19 @@ class Rollout:
         chunk needs it. None takes `runner`. blend_chunks: over how many chunks a new prompt is blended in, 1 being at
         once; a text encoder with a state blends nothing.
         """
-        self._spec, self._runner, self._clock, self._draw = spec, runner, clock, draw
+        self._spec, self._runner, self._clock = spec, runner, clock
         self._texts = TextReader(
             spec, text_runner or runner, tokenize=tokenize, blend_chunks=blend_chunks, beside=text_runner is not None
         )
-        self._schedule = Schedule(spec)
         self._decoder = Decoder(spec, runner)
         self.has_tiny_decoder = Graph.TINY_DECODER in runner.graphs
         self._tiny_decoder = Decoder(spec, runner, tiny=True) if self.has_tiny_decoder else None
         self._pictures = PictureReader(spec, runner, draw, draw_uniform)
         conditioner = runner.graphs.get(Graph.CONDITIONER)
         self._conditioner_hears = conditioner is not None and "text" in conditioner.inputs
-        denoiser = runner.graphs.get(Graph.DENOISER)
-        self._has_view = denoiser is not None and "latents_view" in denoiser.inputs
-        latents = None if denoiser is None else denoiser.inputs.get("hidden_states")
-        self.denoises_together = latents is not None and latents.shape[0] is None and not self._has_view
-        """Whether the denoiser takes several sessions' latents at once; views have as many tokens as they have."""
-        for name, indices in _history_indices(self._indices(new=1)).items():
-            runner.bind_constant(Graph.DENOISER, name, indices)
+        self._pyramid = Pyramid(spec, runner, draw)
+        self.denoises_together = self._pyramid.takes_several
+        """Whether several sessions' chunks are denoised at once."""
 
     def open(self, seed: int, text: str = "", pictures: NDArray[np.uint8] | None = None) -> RolloutState:
         """A new session's state: nothing shown, `text` in force. seed: 0 .. 2**64 - 1.
@@ -143,22 +127,17 @@ class Rollout:
             self._check(request)
         alike: dict[Hashable, list[int]] = {}
         for index, (state, request) in enumerate(asked):
-            alike.setdefault(self._kind(state, request) if self.denoises_together else index, []).append(index)
+            alike.setdefault(kind_of(state, request) if self.denoises_together else index, []).append(index)
         begun: dict[int, BegunChunk] = {}
         for indices in alike.values():
             watch = Stopwatch(self._clock)
             chunks = [self._prepared(*asked[index], watch) for index in indices]
-            latents = self._denoise(chunks, watch)
+            latents = self._pyramid.denoise(chunks, watch)
             for row, (index, chunk) in enumerate(zip(indices, chunks, strict=True)):
                 begun[index] = self._decoded(chunk, latents[row : row + 1], watch.split())
         return [begun[index] for index in range(len(asked))]
 
-    def _kind(self, state: RolloutState, request: ChunkRequest) -> Hashable:
-        """Chunks of one kind go through the denoiser together."""
-        continues = state.continues and not request.cut
-        return len(request.texts), request.steps, continues, request.first_stage is None
-
-    def _prepared(self, state: RolloutState, request: ChunkRequest, watch: Stopwatch) -> _Prepared:
+    def _prepared(self, state: RolloutState, request: ChunkRequest, watch: Stopwatch) -> PreparedChunk:
         """What stands before the noise: text and conditioning."""
         if request.cut:
             state = state.after_cut(self._decoder.fresh_memory())
@@ -166,9 +145,9 @@ class Rollout:
         watch.lap("text")
         conditioning = self._conditioning(request, reading)
         watch.lap("conditioning")
-        return _Prepared(state, request, reading, conditioning)
+        return PreparedChunk(state, request, reading, conditioning)
 
-    def _decoded(self, chunk: _Prepared, latents: NDArray[np.float32], watch: Stopwatch) -> BegunChunk:
+    def _decoded(self, chunk: PreparedChunk, latents: NDArray[np.float32], watch: Stopwatch) -> BegunChunk:
         """Hands latents (1, 16, T, h, w) to the decoder."""
         state, request, reading, conditioning = chunk.state, chunk.request, chunk.reading, chunk.conditioning
         decoder = self._decoder if self._tiny_decoder is None or not request.tiny_decoder else self._tiny_decoder
@@ -204,7 +183,7 @@ class Rollout:
             raise ModelError(f"{spec.name} takes {wanted}, got {given} of them")
         if request.tiny_decoder and not self.has_tiny_decoder:
             raise ModelError(f"{spec.name} has no tiny decoder beside its own, got a chunk for it")
-        if request.view is not None and not self._has_view:
+        if request.view is not None and not self._pyramid.has_view:
             raise ModelError(f"the denoiser of {spec.name} has no room for a view in its history, got one")
         frames, shrink = len(request.texts), 2 ** (spec.stages - 1)
         small = (1, spec.latent_channels, frames, spec.latent_height // shrink, spec.latent_width // shrink)
@@ -220,126 +199,9 @@ class Rollout:
         conditioning = request.conditioning
         if request.features is not None:
             told = {"text": reading.embeddings} if self._conditioner_hears else {}
-            conditioning = _float32(self._runner.run(Graph.CONDITIONER, {**request.features, **told})["conditioning"])
+            made = self._runner.run(Graph.CONDITIONER, {**request.features, **told})["conditioning"]
+            conditioning = np.asarray(made, dtype=np.float32)
         assert conditioning is not None
         if conditioning.shape != wanted:
             raise ModelError(f"conditioning must be {wanted}, got {conditioning.shape}")
         return conditioning
-
-    def _denoise(self, chunks: Sequence[_Prepared], watch: Stopwatch) -> NDArray[np.float32]:
-        """The pyramid: (B, 16, T, h, w) normalised latents out of noise, conditioning and history, for B chunks of one
-        kind."""
-        spec = self._spec
-        _, rows, columns = spec.patch_size
-        state, request = chunks[0].state, chunks[0].request
-        fixed = self._context([chunk.state for chunk in chunks], len(request.texts))
-        fixed |= {"encoder_hidden_states": np.concatenate([chunk.reading.embeddings for chunk in chunks])}
-        if self._has_view:
-            fixed |= self._view(request)
-        conditioning = np.concatenate([chunk.conditioning for chunk in chunks])
-        doubled = spec.amplify_first_chunk and not state.continues
-        sample = np.concatenate([self._start_noise(chunk.state, len(request.texts)) for chunk in chunks])
-        for stage, steps in enumerate(request.steps):
-            # The reference counts the tokens that come in: past stage 0, those of the stage before.
-            tokens = sample[0, 0].size // (rows * columns)
-            if stage == 0 and request.first_stage is not None:
-                given = [chunk.request.first_stage for chunk in chunks]
-                sample = np.concatenate([first_stage for first_stage in given if first_stage is not None])
-                continue
-            if steps == 0:  # latents of the stage before, as they are: half as sharp, and nothing to run
-                sample = _enlarged(sample)
-                continue
-            plan = self._schedule.stage(stage, steps, tokens=tokens, doubled=doubled)
-            start = sample = self._enter(stage, sample, [chunk.state for chunk in chunks]) if stage else sample
-            pooled = _pooled(conditioning, spec.latent_height // sample.shape[3])
-            for step, (timestep, sigma) in enumerate(zip(plan.timesteps, plan.sigmas, strict=True)):
-                flow = self._runner.run(
-                    Graph.DENOISER,
-                    {
-                        **fixed,
-                        "hidden_states": np.concatenate([sample, pooled], axis=1),
-                        "timestep": timestep[None],
-                    },
-                )["sample"]
-                sample = denoised(sample, _float32(flow), float(sigma))
-                if step + 1 < len(plan.sigmas):
-                    sample = renoised(sample, start, float(plan.sigmas[step + 1]))
-            watch.lap(f"stage{stage}")
-        return sample
-
-    def _indices(self, *, new: int) -> FrameIndices:
-        return frame_indices(self._spec.history_sizes, prefix=self._spec.keep_prefix, new=new)
-
-    def _context(self, states: Sequence[RolloutState], new: int) -> dict[str, NDArray[np.generic]]:
-        """The denoiser's inputs that stay the same through a chunk: histories, and the new frames' places in time."""
-        latents = np.concatenate(
-            [np.concatenate([state.history_latents, state.history_conditioning], axis=1) for state in states]
-        )
-        prefix = None
-        if self._spec.keep_prefix:
-            prefix = np.concatenate(
-                [np.concatenate([state.prefix_latent, state.prefix_conditioning], axis=1) for state in states]
-            )
-        history = split_history(latents, self._spec.history_sizes, prefix)
-        return {
-            "latents_history_long": history.long,
-            "latents_history_mid": history.mid,
-            "latents_history_short": history.short,
-            "indices_hidden_states": self._indices(new=new).new,
-        }
-
-    def _view(self, request: ChunkRequest) -> dict[str, NDArray[np.generic]]:
-        """The view in history, at the new frames' own places in time; no tokens of it where there is none."""
-        spec, frames = self._spec, len(request.texts)
-        shape = (1, spec.denoiser_channels, frames, spec.latent_height, spec.latent_width)
-        latents = np.zeros(shape, np.float32)
-        tokens = np.zeros(0, np.int64)
-        if request.view is not None:
-            latents[:, : spec.latent_channels] = request.view.latents
-            tokens = request.view.tokens
-        return {"latents_view": latents, "indices_view": self._indices(new=frames).new, "tokens_view": tokens}
-
-    def _start_noise(self, state: RolloutState, frames: int) -> NDArray[np.float32]:
-        spec = self._spec
-        shape = (1, spec.latent_channels, frames, spec.latent_height, spec.latent_width)
-        noise = self._draw(seed=state.seed, chunk=state.chunk_index, stage=0, shape=shape)
-        for _ in range(spec.stages - 1):
-            noise = halved(noise)
-        return noise
-
-    def _enter(self, stage: int, sample: NDArray[np.float32], states: Sequence[RolloutState]) -> NDArray[np.float32]:
-        """A stage's result, twice as large and noised in blocks: where the next stage starts."""
-        _, rows, columns = self._spec.patch_size
-        upsampled = _enlarged(sample)
-        _, channels, frames, height, width = upsampled.shape
-        shape = (1, channels, frames, height // rows, width // columns, rows * columns)
-        raw = np.concatenate(
-            [self._draw(seed=state.seed, chunk=state.chunk_index, stage=stage, shape=shape) for state in states]
-        )
-        weights = self._schedule.upsampling(stage)
-        noise = block_correlated(raw, self._spec.gamma, (rows, columns))
-        return _float32(weights.alpha * upsampled + weights.beta * noise)
-
-
-def _history_indices(indices: FrameIndices) -> dict[str, NDArray[np.int64]]:
-    return {
-        "indices_latents_history_long": indices.long,
-        "indices_latents_history_mid": indices.mid,
-        "indices_latents_history_short": indices.short,
-    }
-
-
-def _pooled(conditioning: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Mean over factor x factor latent pixels."""
-    *outer, height, width = conditioning.shape
-    blocks = conditioning.reshape(*outer, height // factor, factor, width // factor, factor)
-    return _float32(blocks.mean(axis=(-3, -1)))
-
-
-def _enlarged(sample: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Twice as high and wide, each latent pixel four times."""
-    return sample.repeat(2, axis=3).repeat(2, axis=4)
-
-
-def _float32(array: NDArray[np.generic]) -> NDArray[np.float32]:
-    return np.asarray(array, dtype=np.float32)

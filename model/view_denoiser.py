@@ -10,11 +10,12 @@ import torch
 from diffusers import HeliosTransformer3DModel
 from torch import Tensor
 
+from model.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, check_fits, example_inputs
 from model.history import frame_indices
 from model.places import rotation, tokens_of
 from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
-from model.transformer import DENOISER_AXES, DENOISER_OUTPUTS, DenoiserGraph, check_fits, example_inputs
+from model.transformer import DenoiserGraph
 
 VIEW_DENOISER_AXES = {
     **DENOISER_AXES,
@@ -60,7 +61,7 @@ class ViewDenoiserGraph(DenoiserGraph):
 
 
 def view_denoiser_graph(model: HeliosTransformer3DModel, spec: ModelSpec) -> TorchGraph:
-    """The `denoiser` that `--camera warp-history` needs; see `model.transformer.denoiser_graph`.
+    """The `denoiser` that `--camera warp-history` needs; see `model.denoiser.denoiser_graph`.
 
     Raises: CheckpointError: the model's channels or text width are not the spec's.
     """

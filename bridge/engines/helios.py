@@ -1,40 +1,30 @@
 """The engine of every Helios-shaped model: the chunk loop of `model.rollout` over the session's blockout and texts.
 
-Here wire values become the model's (cameras, texts, pictures) and the model's errors ours. The loop itself, and all
-that knows the network, is in model/; where a model's files and runtime come from is loading.py's matter.
+Here wire values become the model's and the model's errors ours: each has a file of its own (camera.py, texts.py,
+worlds.py), as have a chunk at the decoder (begun.py), what can be left out (rungs.py) and where a model's files and
+runtime come from (loading.py). The loop itself, and all that knows the network, is in model/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bridge.clock import MonotonicClock
-from bridge.engine import (
-    After,
-    BegunStep,
-    ControlWindow,
-    EngineInfo,
-    FrameChunk,
-    FrameRun,
-    Plan,
-    Rung,
-    SessionStart,
-    State,
-    StepAsked,
-)
+from bridge.engine import BegunStep, ControlWindow, EngineInfo, FrameChunk, Plan, SessionStart, State, StepAsked
+from bridge.engines.begun import DecodingStep
 from bridge.engines.camera import CameraTelling, Said, view_arrays
 from bridge.engines.loading import ModelOptions, load_model
+from bridge.engines.rungs import TINY_DECODER, rungs_of, takes_tiny_decoder
+from bridge.engines.texts import chunk_texts, prompt_arrays, prompt_in_force, stored_prompt, told
 from bridge.engines.worlds import Worlds
 from bridge.errors import EngineError, EngineIncompatible, StepFailed
 from bridge.pictures import frames_from_pictures
 from model.begun import BegunChunk
 from model.camera import Camera
-from model.camera_methods.clause import with_clause
 from model.camera_methods.method import AUTO, CameraMethod, choose
 from model.errors import ModelError
 from model.history import HistoryView
@@ -44,10 +34,7 @@ from model.runners.base import OverlappingRunner
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, RolloutState
 
-_PROMPT = "prompt_utf8"
-TINY_DECODER = "tiny-decoder"
 MOST_TOGETHER = 4  # sessions whose chunks are denoised at once; what that is worth is measured as it is done
-_NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
 class HeliosEngine:
@@ -150,7 +137,7 @@ class HeliosEngine:
         except ModelError as exc:
             raise EngineError(f"the session cannot be opened: {exc}") from exc
         view = {} if pictures is None or not self._telling.bends else view_arrays(pictures[-1], None)
-        return state.to_arrays() | world.to_arrays() | _prompt_array(start.prompt) | view
+        return state.to_arrays() | world.to_arrays() | prompt_arrays(start.prompt) | view
 
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
         begun = self.begin(state, window, plan)
@@ -179,17 +166,16 @@ class HeliosEngine:
             )
         before = self._worlds.of(state)
         world = self._worlds.updated(before, window.scene_updates)
-        prompt = _prompt_of(state, window)
+        prompt = prompt_in_force(state, window)
         cameras = self._cameras(window)
         try:
             said = self._telling.said(state, before, world, cameras, cut=window.cut)
-            texts = self._texts(window, prompt, self._latents_of[plan.frames], said.clause)
             request = replace(
                 said.request,
-                texts=texts,
+                texts=chunk_texts(self._spec, window, prompt, self._latents_of[plan.frames], said.clause),
                 steps=plan.steps,
                 cut=window.cut,
-                tiny_decoder=self._takes_tiny_decoder(plan),
+                tiny_decoder=takes_tiny_decoder(self._info.rungs, plan.rung),
             )
             rollout_state = RolloutState.from_arrays(state)
         except ModelError as exc:
@@ -198,14 +184,14 @@ class HeliosEngine:
         return _Prepared(
             state=replace(rollout_state, seed=seeds[-1]) if seeds else rollout_state,
             request=request,
-            extra=world.to_arrays() | _prompt_array(prompt),
+            extra=world.to_arrays() | prompt_arrays(prompt),
             said=said,
             cameras=cameras,
         )
 
-    def _begun(self, of: _Prepared, begun: BegunChunk) -> _Begun:
+    def _begun(self, of: _Prepared, begun: BegunChunk) -> DecodingStep:
         seen_from = of.cameras if self._telling.bends else None
-        return _Begun(self._spec, begun, of.extra, of.request.texts, of.said, seen_from, overlaps=self._overlaps)
+        return DecodingStep(self._spec, begun, of.extra, of.request.texts, of.said, seen_from, overlaps=self._overlaps)
 
     def hear(self, state: State, prompt: str | None, action: str) -> None:
         """A chunk of this session will soon be told `action`, under a new prompt or (None) the one in its state.
@@ -213,30 +199,12 @@ class HeliosEngine:
         May be called from any thread. Where the prompt tells of the camera, what it will be told is not known yet.
         """
         if self._spec.text_state_size == 0 and self._method is not CameraMethod.PROMPT:
-            self._rollout.hear(_told(_stored_prompt(state) if prompt is None else prompt, action))
+            self._rollout.hear(told(stored_prompt(state) if prompt is None else prompt, action))
 
     def close(self) -> None:
         self._rollout.close()
         self._telling.close()
         self._loaded.close()
-
-    def _takes_tiny_decoder(self, plan: Plan) -> bool:
-        """On its rung and all below it."""
-        names = [rung.name for rung in self._info.rungs]
-        return plan.rung in names[names.index(TINY_DECODER) :] if TINY_DECODER in names else False
-
-    def _texts(self, window: ControlWindow, prompt: str, latents: int, clause: str) -> tuple[str, ...]:
-        """One text a latent frame: what its newest frame is told. clause: of the camera.
-
-        A text encoder with a state reads a new prompt once, before what is done; one without is told both each time.
-        """
-        last = [self._spec.frames_in(count + 1) - 1 for count in range(latents)]
-        texts = [window.actions[index] for index in last]
-        if self._spec.text_state_size == 0:
-            return tuple(with_clause(_told(prompt, text), clause) if clause else _told(prompt, text) for text in texts)
-        if any(update.prompt is not None for update in window.scene_updates):
-            texts[0] = prompt
-        return tuple(texts)
 
     def _cameras(self, window: ControlWindow) -> list[Camera]:
         return [
@@ -262,101 +230,6 @@ class _Prepared:
     cameras: Sequence[Camera]
 
 
-class _Begun:
-    """A chunk of one session on its way through the decoder; see `BegunStep`."""
-
-    def __init__(
-        self,
-        spec: ModelSpec,
-        begun: BegunChunk,
-        extra: State,
-        texts: tuple[str, ...],
-        said: Said,
-        seen_from: Sequence[Camera] | None,
-        *,
-        overlaps: bool,
-    ) -> None:
-        """extra: what the state after it holds beside the rollout's. seen_from: the frames' cameras, where the state
-        holds its newest frame as well. overlaps: the runner decodes beside what it is asked next, and nothing else
-        waits for the frames."""
-        self._spec, self._begun, self._texts = spec, begun, texts
-        self._extra, self._seen_from = extra, seen_from
-        self._overlaps = overlaps and not begun.state.memory
-        self.depth, self.parts = said.depth, said.parts
-        self.actions = (texts[-1],) * spec.frames_in(len(texts))
-
-    def after(self) -> After | None:
-        if not self._overlaps:
-            return None
-        earlier = {
-            frames: {**self._begun.state_after(latents).to_arrays(), **self._extra}
-            for latents, frames in self._boundaries()
-        }
-        state = {**self._begun.state.to_arrays(), **self._extra}
-        return After(state=state, earlier=earlier, stage_ms=self._begun.stage_ms)
-
-    def runs(self) -> Iterator[FrameRun]:
-        first = 0
-        try:
-            for frames in self._begun.pieces():
-                yield FrameRun(first=first, frames=frames)
-                first += len(frames)
-        except ModelError as exc:
-            raise StepFailed(f"the chunk could not be decoded: {exc}") from exc
-
-    def finish(self) -> tuple[FrameChunk, State]:
-        try:
-            result = self._begun.result()
-            after = self._state(self._begun.state, result.frames, len(result.frames))
-            earlier = {
-                frames: self._state(self._begun.state_after(latents), result.frames, frames)
-                for latents, frames in self._boundaries()
-            }
-        except ModelError as exc:
-            raise StepFailed(f"the chunk could not be decoded: {exc}") from exc
-        chunk = FrameChunk(
-            frames=result.frames,
-            depth=self.depth,
-            actions=self.actions,
-            stage_ms=result.stage_ms,
-            earlier=earlier,
-            parts=self.parts,
-        )
-        return chunk, after
-
-    def _boundaries(self) -> list[tuple[int, int]]:
-        """Where the rest could be made anew, in latent frames and in frames."""
-        return [(latents, self._spec.frames_in(latents)) for latents in range(1, len(self._texts))]
-
-    def _state(self, rollout: RolloutState, frames: NDArray[np.uint8], shown: int) -> State:
-        """The session's state after the first `shown` frames."""
-        view = {} if self._seen_from is None else view_arrays(frames[shown - 1], self._seen_from[shown - 1])
-        return {**rollout.to_arrays(), **self._extra, **view}
-
-
-def rungs_of(stage_steps: tuple[int, ...], *, tiny_decoder: bool = False) -> tuple[Rung, ...]:
-    """What a model can leave out, best first: steps beyond one a stage, its own decoder where there is a tiny one, then
-    the pyramid's last stage, then the next.
-
-    The shares of stages are CPU time of the demo's chunk of one latent frame: 78, 60 and 46 ms, for 0.9 and 2.2 dB on
-    its tour. The decoder's is half of a chunk of Helios-14B in FP8 on an H100, by the estimates at hand.
-    """
-    stages = len(stage_steps)
-    one_each = (1,) * stages
-    dearer = sum(stage_steps) / stages
-    rungs = [Rung(name="full", steps=stage_steps)]
-    if dearer > 1:
-        rungs.append(Rung(name=f"{_NUMBERS.get(stages, stages)}-steps", steps=one_each, cost_share=1 / dearer))
-    decoded = 0.5 if tiny_decoder else 1.0
-    if tiny_decoder:
-        rungs.append(Rung(name=TINY_DECODER, steps=one_each, cost_share=decoded / dearer))
-    if stages > 1:
-        rungs.append(Rung(name="half-latents", steps=(*one_each[:-1], 0), cost_share=0.77 * decoded / dearer))
-    if stages > 2:
-        rungs.append(Rung(name="quarter-latents", steps=(*one_each[:-2], 0, 0), cost_share=0.6 * decoded / dearer))
-    return tuple(rungs)
-
-
 def create(*, blend_chunks: int = 1, **settings: Any) -> HeliosEngine:
     """The engine process's factory. settings: the fields of `ModelOptions`; blend_chunks is `HeliosEngine`'s.
 
@@ -379,22 +252,3 @@ def _takes_pictures(loaded: LoadedModel) -> bool:
     graphs = loaded.runner.graphs
     encoder = graphs.get(Graph.ENCODER)
     return encoder is not None and (Graph.ENCODER_FIRST in graphs or encoder.inputs["frames"].shape[0] is None)
-
-
-def _told(prompt: str, action: str) -> str:
-    """What a text encoder without a state is told: how the world looks, then what happens."""
-    return ". ".join(part for part in (prompt.strip().rstrip("."), action.strip()) if part)
-
-
-def _prompt_of(state: State, window: ControlWindow) -> str:
-    """The prompt in force: the newest of the window's scene updates, else the state's."""
-    prompts = [update.prompt for update in window.scene_updates if update.prompt is not None]
-    return prompts[-1] if prompts else _stored_prompt(state)
-
-
-def _stored_prompt(state: State) -> str:
-    return state[_PROMPT].tobytes().decode()
-
-
-def _prompt_array(prompt: str) -> dict[str, NDArray[np.generic]]:
-    return {_PROMPT: np.frombuffer(prompt.encode(), dtype=np.uint8)}

@@ -29,12 +29,12 @@ from model.demo.network import (
     TextEncoder,
     TextReader,
 )
+from model.denoiser import batched, denoiser_graph
 from model.fast.graph import fast_runner
 from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import Decode, Graph, ModelSpec, read_spec, write_spec
-from model.transformer import batched, denoiser_graph
 
 SHIPPED = Path(__file__).parent / "weights"
 WEIGHTS_FILE = "weights.safetensors"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from diffusers import HeliosTransformer3DModel
 
+from model.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, check_fits, example_inputs
 from model.errors import RunnerError
 from model.fast.attention import AttentionKernel, fastest_kernel
 from model.fast.denoiser import FastDenoiser
@@ -18,7 +19,7 @@ from model.precision import Precision
 from model.runners.static import StaticRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import Graph, ModelSpec
-from model.transformer import DENOISER_AXES, DENOISER_OUTPUTS, DenoiserGraph, check_fits, example_inputs
+from model.transformer import DenoiserGraph
 from model.view_denoiser import VIEW_DENOISER_AXES, ViewDenoiserGraph, example_view_inputs
 
 PROMPT = "encoder_hidden_states"

@@ -21,6 +21,7 @@ from model.autoencoder import TAEW2_1, TinyAutoencoder
 from model.checkpoints import load_weights, widened
 from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
 from model.demo.network import Conditioner
+from model.denoiser import denoiser_graph
 from model.errors import CheckpointError
 from model.helios import parts
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, Session, read_folder, spec_of
@@ -31,7 +32,6 @@ from model.helios.tiny import TinyDecoderStep
 from model.helios.wan import WanDecoderStep, WanEncoder, WanEncoderStep, encoder_memory_shapes, memory_shapes
 from model.runners.torch import TorchGraph
 from model.spec import Graph, ModelSpec
-from model.transformer import denoiser_graph
 
 TINY_FILES = ("taew2_1.safetensors", "taew2_1.pth")
 MakeDenoiser = Callable[[HeliosTransformer3DModel, ModelSpec], TorchGraph]

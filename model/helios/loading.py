@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from model.denoiser import batched, denoiser_graph
 from model.fast.graph import fast_denoiser_graph, fast_runner
 from model.helios.graphs import DecoderKind, load_graphs
 from model.helios.layout import TOKENIZER, Session
@@ -18,7 +19,6 @@ from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchRunner
 from model.spec import Graph
-from model.transformer import batched, denoiser_graph
 from model.view_denoiser import view_denoiser_graph
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from bridge.engine import ControlWindow, FrameChunk, Plan, SessionStart, State
+from bridge.engines.rungs import TINY_DECODER
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from bridge.engines.helios import TINY_DECODER, HeliosEngine, create  # noqa: E402  # torch may be missing
+from bridge.engines.helios import HeliosEngine, create  # noqa: E402  # torch may be missing
 
 SMALL = {"frame_size": (128, 64), "chunk_latents": (1, 2, 3), "camera": "prompt"}  # no chunk begins with a picture
 

@@ -1,4 +1,4 @@
-"""Small exported folders, as `trt_build export` writes them, without torch."""
+"""Small exported folders, as `trt_build export` writes them, without torch; and a machine to build their plans on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model.precision import Precision
 from model.spec import ModelSpec, read_spec, write_spec
+from trt_build.key import BuildEnvironment
 from trt_build.manifest import (
     ExportManifest,
     GraphExport,
@@ -21,6 +22,7 @@ from trt_build.manifest import (
     write_manifest,
 )
 
+H100 = BuildEnvironment(tensorrt="11.4.0", gpu="NVIDIA H100", compute_capability="9.0", driver="580.65.06")
 SPEC = read_spec(Path(__file__).parents[2] / "model" / "demo" / "weights")
 PROFILES = (
     Profile(name="short", shapes={"x": ShapeRange(min=(1, 2), opt=(3, 2), max=(4, 2))}),

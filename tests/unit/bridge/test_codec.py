@@ -1,8 +1,11 @@
+"""Bytes to messages and back: what is refused with which code, and that nothing else ever comes of bytes."""
+
+from __future__ import annotations
+
 import contextlib
 import math
 import random
 import re
-import struct
 from typing import Any
 
 import msgpack
@@ -15,42 +18,8 @@ from bridge.codec import MAX_BODY_BYTES, MAX_SCENE_BYTES, decode, encode, encode
 from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from bridge.messages import Bye, Control, MessageType, Part, Ping, PixelFormat, SceneUpdate, Shape
 from bridge.messages.fields import MAX_PARTS, MAX_TEXT_BYTES
+from tests.packed_messages import CONTROL, MESH, control, parts_of, refusal, scene
 from tests.sound_messages import frame_header
-
-CONTROL: dict[str, Any] = {
-    "seq": 9,
-    "t_us": 2,
-    "position": [0, 1.5, 2],
-    "rotation": [0, 0, 0, 1],
-    "vertical_fov_deg": 60,
-}
-TRIANGLE = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
-MESH: dict[str, Any] = {
-    "id": 1,
-    "shape": "mesh",
-    "position": [0, 0, 0],
-    "vertices": TRIANGLE,
-    "triangles": struct.pack("<3I", 0, 1, 2),
-}
-
-
-def parts_of(kind: MessageType, body: object) -> list[codec.Buffer]:
-    packed = body if isinstance(body, bytes) else msgpack.packb(body)
-    return [b"HLB1", bytes([kind]), packed]
-
-
-def refusal(parts: list[codec.Buffer]) -> RemoteProtocolError:
-    with pytest.raises(RemoteProtocolError) as caught:
-        decode(parts)
-    return caught.value
-
-
-def control(**changed: object) -> list[codec.Buffer]:
-    return parts_of(MessageType.CONTROL, {**CONTROL, **changed})
-
-
-def scene(*parts: dict[str, Any]) -> list[codec.Buffer]:
-    return parts_of(MessageType.SCENE, {"replace": True, "add": list(parts)})
 
 
 def test_frame_carries_its_pixels_as_the_last_part() -> None:
@@ -155,73 +124,6 @@ def test_texts_up_to_the_limit_pass(text: str) -> None:
     message = decode(control(action=text)).message
     assert isinstance(message, Control)
     assert message.action == text
-
-
-@pytest.mark.parametrize("scale", [0.991, 1.009])
-def test_slightly_long_quaternions_are_made_unit(scale: float) -> None:
-    message = decode(control(rotation=[0, 0.6 * scale, 0, 0.8 * scale])).message
-    assert isinstance(message, Control)
-    assert message.rotation == pytest.approx((0, 0.6, 0, 0.8), abs=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("changed", "code", "text"),
-    [
-        ({"triangles": struct.pack("<3I", 0, 1, 3)}, ErrorCode.BAD_MESH, "names vertex 3 of 3"),
-        ({"triangles": b""}, ErrorCode.BAD_MESH, "0 bytes of triangles"),
-        ({"triangles": b"\0" * 13}, ErrorCode.BAD_MESH, "13 bytes of triangles"),
-        ({"vertices": b""}, ErrorCode.BAD_MESH, "0 bytes of vertices"),
-        ({"vertices": TRIANGLE[:-1]}, ErrorCode.BAD_MESH, "35 bytes of vertices"),
-        ({"vertices": struct.pack("<f", math.nan) + TRIANGLE[4:]}, ErrorCode.BAD_MESH, "not finite"),
-        ({"vertices": struct.pack("<f", math.inf) + TRIANGLE[4:]}, ErrorCode.BAD_MESH, "not finite"),
-        ({"triangles": struct.pack("<6I", 0, 0, 1, 2, 2, 2)}, ErrorCode.BAD_MESH, "degenerate"),
-        ({"vertices": b"\0" * 12 * 65537}, ErrorCode.INVALID_FIELD, "vertices"),
-        ({"vertices": "text"}, ErrorCode.INVALID_FIELD, "vertices"),
-        ({"shape": "box"}, ErrorCode.BAD_MESH, "a box has no vertices"),
-        ({"shape": "torus"}, ErrorCode.INVALID_FIELD, "torus"),
-        ({"size": [1, 0, 1]}, ErrorCode.INVALID_FIELD, "size"),
-        ({"size": [1, -1, 1]}, ErrorCode.INVALID_FIELD, "size"),
-        ({"colour": [0, 0, 1.5]}, ErrorCode.INVALID_FIELD, "colour"),
-        ({"rotation": [0, 0, 0, 0.5]}, ErrorCode.BAD_ROTATION, "part 1"),
-        ({"id": 2**32}, ErrorCode.INVALID_FIELD, "id"),
-    ],
-)
-def test_unsound_parts_are_refused(changed: dict[str, object], code: ErrorCode, text: str) -> None:
-    error = refusal(scene({**MESH, **changed}))
-    assert error.code is code
-    assert text in error.text
-
-
-def test_a_sound_mesh_passes() -> None:
-    message = decode(scene(MESH)).message
-    assert isinstance(message, SceneUpdate)
-    assert message.add[0].vertices == TRIANGLE
-
-
-@pytest.mark.parametrize(
-    ("changed", "text"),
-    [
-        ({"triangles": struct.pack("<6I", 0, 1, 2, 0, 1, 3)}, "part 5: a triangle names vertex 3 of 3"),
-        ({"vertices": TRIANGLE[:-4] + struct.pack("<f", math.nan)}, "part 5: a vertex is not finite"),
-        ({"triangles": struct.pack("<3I", 2, 2, 2)}, "part 5: every triangle is degenerate"),
-    ],
-)
-def test_among_many_meshes_the_bad_one_is_named(changed: dict[str, Any], text: str) -> None:
-    quad = {**MESH, "vertices": TRIANGLE + TRIANGLE, "triangles": struct.pack("<6I", 0, 1, 2, 3, 4, 5)}
-    sound = [{**(quad if number % 2 else MESH), "id": number} for number in range(10) if number != 5]
-    assert isinstance(decode(scene(*sound)).message, SceneUpdate)
-    error = refusal(scene(*sound[:5], {**MESH, "id": 5, **changed}, *sound[5:]))
-    assert error.code is ErrorCode.BAD_MESH
-    assert text in error.text
-
-
-def test_a_plane_needs_no_thickness() -> None:
-    flat = {"id": 1, "shape": "plane", "position": [0, 0, 0], "size": [5, 0, 5]}
-    assert isinstance(decode(scene(flat)).message, SceneUpdate)
-
-
-def test_one_id_twice_is_refused() -> None:
-    assert refusal(scene(MESH, MESH)).code is ErrorCode.INVALID_FIELD
 
 
 @pytest.mark.parametrize("field", ["add", "move", "remove"])

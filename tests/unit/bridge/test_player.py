@@ -14,20 +14,25 @@ from bridge.messages import Event, Part, PartMove, PixelFormat, SceneUpdate, Sha
 from bridge.player import MOST_SCENES
 from tests.player_game import INFO, MS, Game
 
+FRAMES = np.full((3, 24, 32, 3), 60, np.uint8)
+
 
 @pytest.fixture
 def game() -> Game:
     return Game()
 
 
-def grow(game: Game, made: int, *, value: int = 60) -> None:
-    """`made` frames of the chunk that was asked for are there."""
-    game.player.grow(
-        ChunkGrowing(
-            world=0, slot=3, made=made, frames=np.full((3, 24, 32, 3), value, np.uint8), depth=None, actions=("",) * 3,
-        ),
-        game.clock.now_us(),
-    )  # fmt: skip
+def grow(game: Game, there: int) -> None:
+    """`there` frames of the chunk that was asked for are there."""
+    growing = ChunkGrowing(world=0, slot=3, made=there, frames=FRAMES, depth=None, actions=("",) * 3)
+    game.player.grow(growing, game.clock.now_us())
+
+
+def made(*, missing: int = 0, slot: int = 3) -> ChunkMade:
+    """A chunk of three frames; the last `missing` of them are still to come."""
+    return ChunkMade(
+        world=0, slot=slot, missing=missing, frames=FRAMES, depth=None, actions=("",) * 3, stage_ms={"denoise": 5.0}
+    )
 
 
 def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
@@ -42,24 +47,15 @@ def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
     assert game.tick().index == 1
     assert game.player.asked is not None  # and no other chunk is wanted yet
     assert not game.player.wants_frames(game.clock.now_us())
-    asked = game.player.asked
-    made = ChunkMade(
-        world=0, slot=3, frames=np.full((3, 24, 32, 3), 60, np.uint8), depth=None, actions=asked.window.actions,
-        stage_ms={"denoise": 5.0},
-    )  # fmt: skip
-    assert game.player.deliver(made, game.clock.now_us()).useful
+    assert game.player.deliver(made(), game.clock.now_us()).useful
     header = game.tick()
     assert (header.chunk, header.index, header.stage_ms["denoise"]) == (0, 2, 5.0)
 
 
 def test_the_next_chunk_is_asked_for_while_the_last_frames_of_this_one_come(game: Game) -> None:
     game.tick()
-    asked = game.ask()
-    made = ChunkMade(
-        world=0, slot=3, frames=np.full((3, 24, 32, 3), 60, np.uint8), depth=None, actions=asked.window.actions,
-        stage_ms={}, missing=2,
-    )  # fmt: skip
-    assert game.player.deliver(made, game.clock.now_us()).useful
+    game.ask()
+    assert game.player.deliver(made(missing=2), game.clock.now_us()).useful
     assert game.tick().index == 0
     game.player.opened = True
     assert game.player.wants_frames(game.clock.now_us())
@@ -78,12 +74,8 @@ def test_the_next_chunk_is_asked_for_while_the_last_frames_of_this_one_come(game
 
 def test_frames_that_went_with_the_engine_are_not_waited_for(game: Game) -> None:
     game.tick()
-    asked = game.ask()
-    made = ChunkMade(
-        world=0, slot=3, frames=np.full((3, 24, 32, 3), 60, np.uint8), depth=None, actions=asked.window.actions,
-        stage_ms={}, missing=2,
-    )  # fmt: skip
-    assert game.player.deliver(made, game.clock.now_us()).useful
+    game.ask()
+    assert game.player.deliver(made(missing=2), game.clock.now_us()).useful
     assert game.player.store.buffered_until_us == game.clock.now_us() + 120 * MS
     game.player.lose()
     assert game.player.store.buffered_until_us == game.clock.now_us() + 40 * MS
@@ -98,10 +90,7 @@ def test_a_chunk_is_in_time_when_its_first_frames_are(game: Game) -> None:
     grow(game, 1)
     game.clock.advance_us(60 * MS)
     assert game.player.asked is not None
-    made = ChunkMade(
-        world=0, slot=3, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
-    )
-    assert game.player.deliver(made, game.clock.now_us()).underrun is False
+    assert game.player.deliver(made(), game.clock.now_us()).underrun is False
 
 
 def test_what_was_growing_goes_with_its_engine_or_its_place(game: Game) -> None:
@@ -130,10 +119,7 @@ def test_after_a_teleport_older_chunks_and_the_one_under_way_are_useless(game: G
     header, _ = game.player.answer(accepted, PixelFormat.RGB8)
     assert header.source is Source.HELD
     assert (header.chunk, header.position) == (before.chunk, before.position)
-    late = ChunkMade(
-        world=0, slot=5, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
-    )
-    assert not game.player.deliver(late, game.clock.now_us()).useful
+    assert not game.player.deliver(made(slot=5), game.clock.now_us()).useful
     assert game.tick(x=100.0).source is Source.HELD
     asked = game.ask()
     assert asked.window.cut
@@ -207,10 +193,7 @@ def test_a_gap_is_counted_with_its_cause_and_its_length(game: Game) -> None:
     game.chunk()  # until 120 ms
     game.ask(at_us=game.clock.now_us() + 120 * MS)
     game.clock.advance_us(300 * MS)
-    made = ChunkMade(
-        world=0, slot=1, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
-    )
-    assert game.player.deliver(made, game.clock.now_us()).underrun
+    assert game.player.deliver(made(), game.clock.now_us()).underrun
     stats = game.player.fill_stats(Stats(), game.clock.now_us())
     assert stats.underruns == {"overrun": 1, "too_slow": 0, "crowded": 0, "engine": 0, "paused": 0}
     assert stats.gap_us == 180 * MS
@@ -246,13 +229,11 @@ def test_a_chunk_leads_by_what_its_slowest_frames_need(game: Game) -> None:
     """Frame 0 after 50 ms, frame 1 after 90 (40 are played by then: 50), frame 2 after 150 (80 are played: 70)."""
     game.tick()
     game.ask()
-    for made, at_ms in ((1, 50), (2, 90)):
+    for there, at_ms in ((1, 50), (2, 90)):
         game.clock.sleep_until_us(1_000_000 + at_ms * MS)
-        grow(game, made)
+        grow(game, there)
     game.clock.sleep_until_us(1_000_000 + 150 * MS)
-    frames = np.zeros((3, 24, 32, 3), np.uint8)
-    made = ChunkMade(world=0, slot=1, frames=frames, depth=None, actions=("",) * 3, stage_ms={})
-    assert game.player.deliver(made, game.clock.now_us()).lead_us == 70 * MS
+    assert game.player.deliver(made(), game.clock.now_us()).lead_us == 70 * MS
 
 
 def test_what_is_still_to_be_shown_is_cut_at_the_last_boundary_before_new_frames_are_there(game: Game) -> None:

@@ -89,6 +89,19 @@ def test_a_world_whose_opening_kills_the_process_is_refused_and_the_next_is_open
     assert Process.newest.opened() == [good]
 
 
+def test_a_save_of_a_world_that_is_given_up_before_it_began_is_answered(supervisor: EngineSupervisor) -> None:
+    bad = supervisor.open(START)
+    supervisor.save(bad, Path("here"))
+    Process.newest.say(Ended("crash"))
+    assert supervisor.poll() == [EngineDown(reason="crash")]  # it may still begin
+    revive(supervisor)
+    Process.newest.say(Ended("crash"))
+    down, saved, refused = supervisor.poll()
+    assert isinstance(down, EngineDown)
+    assert isinstance(refused, WorldRefused)
+    assert saved == WorldSaved(world=bad, path=Path("here"), size_bytes=0, text=refused.text)
+
+
 def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(supervisor: EngineSupervisor) -> None:
     clock = clock_of(supervisor)
     world = supervisor.open(START)

@@ -218,9 +218,9 @@ def run_loop(
     transformer: Any, vae: Any, embeddings: Any, spec: ModelSpec, case: Case, draws: Recorded,
     pictures: NDArray[np.uint8] | None,
 ) -> NDArray[np.float32]:  # fmt: skip
+    from model.denoiser import denoiser_graph
     from model.helios.wan import WanEncoder
     from model.runners.torch import TorchGraph, TorchRunner
-    from model.transformer import denoiser_graph
 
     class Text(torch.nn.Module):
         def forward(self, tokens: Any) -> Any:

@@ -27,7 +27,7 @@ def transformer() -> Any:
 
 
 def test_view_tokens_are_history_at_the_new_frames_places() -> None:
-    from model.transformer import denoiser_graph
+    from model.denoiser import denoiser_graph
     from model.view_denoiser import view_denoiser_graph
 
     model = transformer()

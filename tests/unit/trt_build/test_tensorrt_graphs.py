@@ -38,7 +38,7 @@ def transformer() -> Any:
 
 
 def graph_of(model: Any) -> Any:
-    from model.transformer import denoiser_graph
+    from model.denoiser import denoiser_graph
 
     torch.manual_seed(6)
     return denoiser_graph(model, SPEC)

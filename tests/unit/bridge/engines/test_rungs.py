@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.engines.helios import rungs_of
+from bridge.engines.rungs import rungs_of, takes_tiny_decoder
 
 
 def test_a_distilled_model_leaves_out_stages_from_the_last() -> None:
@@ -30,3 +30,10 @@ def test_a_tiny_decoder_comes_before_a_coarser_picture() -> None:
     rungs = rungs_of((2, 2, 2), tiny_decoder=True)
     assert [rung.name for rung in rungs] == ["full", "three-steps", "tiny-decoder", "half-latents", "quarter-latents"]
     assert rungs[2].steps == (1, 1, 1)
+
+
+def test_the_tiny_decoder_stays_on_every_rung_below_its_own() -> None:
+    rungs = rungs_of((2, 2, 2), tiny_decoder=True)
+    assert [takes_tiny_decoder(rungs, rung.name) for rung in rungs] == [False, False, True, True, True]
+    assert not takes_tiny_decoder(rungs_of((2, 2, 2)), "half-latents")
+    assert not takes_tiny_decoder(rungs, "warm-up")

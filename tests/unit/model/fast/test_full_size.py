@@ -40,9 +40,9 @@ def test_every_product_of_a_forward_in_fp8_has_a_layout_that_torch_takes(
 ) -> None:
     from benchmarks.gpu_model import random_transformer
     from benchmarks.gpu_sizes import FULL
+    from model.denoiser import example_inputs
     from model.fast.denoiser import FastDenoiser
     from model.precision import Precision
-    from model.transformer import example_inputs
 
     meta = torch.device("meta")
     spec = FULL.spec(steps=(1, 1, 1), chunk_latents=9)

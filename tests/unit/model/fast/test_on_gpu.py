@@ -58,9 +58,9 @@ def test_an_fp8_product_is_the_simulated_one() -> None:
 def test_a_captured_denoiser_predicts_what_the_cpu_predicts(precision: str) -> None:
     from benchmarks.gpu_model import decoder_graph, random_transformer
     from benchmarks.gpu_sizes import SMALL
+    from model.denoiser import example_inputs
     from model.fast.graph import fast_denoiser_graph, fast_runner
     from model.precision import Precision
-    from model.transformer import example_inputs
 
     torch.manual_seed(0)
     spec = SMALL.spec(steps=(1, 1, 1), chunk_latents=3)

@@ -1,0 +1,180 @@
+"""The pyramid of denoising stages: a chunk's latents out of noise, conditioning, text and history.
+
+The denoise loop stands here, once. What comes before it (reading, conditioning) and after it (history, decoding) is
+rollout.py's. Numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.begun import Stopwatch
+from model.history import FrameIndices, frame_indices, split_history
+from model.noise import DrawNormal, block_correlated, halved
+from model.reading import Reading
+from model.runners.base import ModuleRunner
+from model.schedule import Schedule, denoised, renoised
+from model.spec import Graph, ModelSpec
+from model.state import ChunkRequest, RolloutState
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChunk:
+    """A chunk before its noise.
+
+    state: what it continues, nothing where the request cuts. conditioning: (1, C, T, h, w) float32.
+    """
+
+    state: RolloutState
+    request: ChunkRequest
+    reading: Reading
+    conditioning: NDArray[np.float32]
+
+
+def kind_of(state: RolloutState, request: ChunkRequest) -> Hashable:
+    """What chunks have in common that go through the denoiser together. state: before the chunk."""
+    continues = state.continues and not request.cut
+    return len(request.texts), request.steps, continues, request.first_stage is None
+
+
+class Pyramid:
+    """A model's denoiser on one runner."""
+
+    def __init__(self, spec: ModelSpec, runner: ModuleRunner, draw: DrawNormal) -> None:
+        self._spec, self._runner, self._draw = spec, runner, draw
+        self._schedule = Schedule(spec)
+        denoiser = runner.graphs.get(Graph.DENOISER)
+        self.has_view = denoiser is not None and "latents_view" in denoiser.inputs
+        """Whether there is room for a view in the history."""
+        latents = None if denoiser is None else denoiser.inputs.get("hidden_states")
+        self.takes_several = latents is not None and latents.shape[0] is None and not self.has_view
+        """Whether the denoiser takes several sessions' latents at once; views have as many tokens as they have."""
+        for name, indices in _history_indices(self._indices(new=1)).items():
+            runner.bind_constant(Graph.DENOISER, name, indices)
+
+    def denoise(self, chunks: Sequence[PreparedChunk], watch: Stopwatch) -> NDArray[np.float32]:
+        """(B, 16, T, h, w) float32 normalised latents of B chunks of one kind (`kind_of`).
+
+        chunks: one, unless the denoiser `takes_several`. watch: gets a lap `stage0` .. `stageN` of each stage that ran.
+
+        Raises: RunnerError: the denoiser failed.
+        """
+        spec = self._spec
+        _, rows, columns = spec.patch_size
+        state, request = chunks[0].state, chunks[0].request
+        fixed = self._context([chunk.state for chunk in chunks], len(request.texts))
+        fixed |= {"encoder_hidden_states": np.concatenate([chunk.reading.embeddings for chunk in chunks])}
+        if self.has_view:
+            fixed |= self._view(request)
+        conditioning = np.concatenate([chunk.conditioning for chunk in chunks])
+        doubled = spec.amplify_first_chunk and not state.continues
+        sample = np.concatenate([self._start_noise(chunk.state, len(request.texts)) for chunk in chunks])
+        for stage, steps in enumerate(request.steps):
+            # The reference counts the tokens that come in: past stage 0, those of the stage before.
+            tokens = sample[0, 0].size // (rows * columns)
+            if stage == 0 and request.first_stage is not None:
+                given = [chunk.request.first_stage for chunk in chunks]
+                sample = np.concatenate([first_stage for first_stage in given if first_stage is not None])
+                continue
+            if steps == 0:  # latents of the stage before, as they are: half as sharp, and nothing to run
+                sample = _enlarged(sample)
+                continue
+            plan = self._schedule.stage(stage, steps, tokens=tokens, doubled=doubled)
+            start = sample = self._enter(stage, sample, [chunk.state for chunk in chunks]) if stage else sample
+            pooled = _pooled(conditioning, spec.latent_height // sample.shape[3])
+            for step, (timestep, sigma) in enumerate(zip(plan.timesteps, plan.sigmas, strict=True)):
+                flow = self._runner.run(
+                    Graph.DENOISER,
+                    {
+                        **fixed,
+                        "hidden_states": np.concatenate([sample, pooled], axis=1),
+                        "timestep": timestep[None],
+                    },
+                )["sample"]
+                sample = denoised(sample, _float32(flow), float(sigma))
+                if step + 1 < len(plan.sigmas):
+                    sample = renoised(sample, start, float(plan.sigmas[step + 1]))
+            watch.lap(f"stage{stage}")
+        return sample
+
+    def _indices(self, *, new: int) -> FrameIndices:
+        return frame_indices(self._spec.history_sizes, prefix=self._spec.keep_prefix, new=new)
+
+    def _context(self, states: Sequence[RolloutState], new: int) -> dict[str, NDArray[np.generic]]:
+        """The denoiser's inputs that stay the same through a chunk: histories, and the new frames' places in time."""
+        latents = np.concatenate(
+            [np.concatenate([state.history_latents, state.history_conditioning], axis=1) for state in states]
+        )
+        prefix = None
+        if self._spec.keep_prefix:
+            prefix = np.concatenate(
+                [np.concatenate([state.prefix_latent, state.prefix_conditioning], axis=1) for state in states]
+            )
+        history = split_history(latents, self._spec.history_sizes, prefix)
+        return {
+            "latents_history_long": history.long,
+            "latents_history_mid": history.mid,
+            "latents_history_short": history.short,
+            "indices_hidden_states": self._indices(new=new).new,
+        }
+
+    def _view(self, request: ChunkRequest) -> dict[str, NDArray[np.generic]]:
+        """The view in history, at the new frames' own places in time; no tokens of it where there is none."""
+        spec, frames = self._spec, len(request.texts)
+        shape = (1, spec.denoiser_channels, frames, spec.latent_height, spec.latent_width)
+        latents = np.zeros(shape, np.float32)
+        tokens = np.zeros(0, np.int64)
+        if request.view is not None:
+            latents[:, : spec.latent_channels] = request.view.latents
+            tokens = request.view.tokens
+        return {"latents_view": latents, "indices_view": self._indices(new=frames).new, "tokens_view": tokens}
+
+    def _start_noise(self, state: RolloutState, frames: int) -> NDArray[np.float32]:
+        """(1, 16, T, h, w) of the first stage's size."""
+        spec = self._spec
+        shape = (1, spec.latent_channels, frames, spec.latent_height, spec.latent_width)
+        noise = self._draw(seed=state.seed, chunk=state.chunk_index, stage=0, shape=shape)
+        for _ in range(spec.stages - 1):
+            noise = halved(noise)
+        return noise
+
+    def _enter(self, stage: int, sample: NDArray[np.float32], states: Sequence[RolloutState]) -> NDArray[np.float32]:
+        """A stage's result, twice as large and noised in blocks: where the next stage starts."""
+        _, rows, columns = self._spec.patch_size
+        upsampled = _enlarged(sample)
+        _, channels, frames, height, width = upsampled.shape
+        shape = (1, channels, frames, height // rows, width // columns, rows * columns)
+        raw = np.concatenate(
+            [self._draw(seed=state.seed, chunk=state.chunk_index, stage=stage, shape=shape) for state in states]
+        )
+        weights = self._schedule.upsampling(stage)
+        noise = block_correlated(raw, self._spec.gamma, (rows, columns))
+        return _float32(weights.alpha * upsampled + weights.beta * noise)
+
+
+def _history_indices(indices: FrameIndices) -> dict[str, NDArray[np.int64]]:
+    return {
+        "indices_latents_history_long": indices.long,
+        "indices_latents_history_mid": indices.mid,
+        "indices_latents_history_short": indices.short,
+    }
+
+
+def _pooled(conditioning: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """Mean over factor x factor latent pixels."""
+    *outer, height, width = conditioning.shape
+    blocks = conditioning.reshape(*outer, height // factor, factor, width // factor, factor)
+    return _float32(blocks.mean(axis=(-3, -1)))
+
+
+def _enlarged(sample: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Twice as high and wide, each latent pixel four times."""
+    return sample.repeat(2, axis=3).repeat(2, axis=4)
+
+
+def _float32(array: NDArray[np.generic]) -> NDArray[np.float32]:
+    return np.asarray(array, dtype=np.float32)
