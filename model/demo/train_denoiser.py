@@ -33,7 +33,7 @@ HISTORY_KEPT = 0.55  # the share of steps with history
 BLIND_SHARE = 0.08  # of steps that see history alone: who never painted from it cannot follow a view that stands in it
 ACTION_WEIGHT = 8.0  # how much more a latent pixel counts that shows nothing but what action texts change
 _ACTED = [MATERIALS.index(name) for name in ("lamp", "door", "fountain")]
-RARE_SHARES = {"lamps": 0.15, "door": 0.25, "fountain": 0.1}
+RARE_SHARES = {"lamps": 0.1, "door": 0.15, "fountain": 0.25}
 """How often a sample is of a clip that shows what few do: lamps by night, doors, fountains."""
 SWITCHED_HISTORY = 0.5  # how often, where it can be: things were the other way round until now, as when a text is given
 CHUNK_LATENTS, CHUNK_SHARES = (1, 2, 3, 5, 8), (0.38, 0.22, 0.25, 0.1, 0.05)
