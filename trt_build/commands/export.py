@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from model.console import frame_size
 from model.precision import Precision
 from trt_build.errors import need
 from trt_build.manifest import Target
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decoder", default="wan", choices=("wan", "tiny"), help="of a Helios checkpoint (default wan)"
     )
     parser.add_argument(
-        "--size", type=_size, metavar="HEIGHTxWIDTH", help="of a Helios checkpoint's frames (default 384x640)"
+        "--size", type=frame_size, metavar="WIDTHxHEIGHT", help="of a Helios checkpoint's frames (default 640x384)"
     )
     parser.add_argument(
         "--precision", default=Precision.FP32, type=Precision, choices=list(Precision), metavar="fp32|bf16|fp8",
@@ -55,12 +56,7 @@ def run(options: argparse.Namespace) -> int:
         model=options.model, decoder=options.decoder, target=target, precision=precision,
         storage=Storage(options.store), progress=True,
     )  # fmt: skip
-    source = load_source(options.model, decoder=options.decoder, size=options.size)
+    source = load_source(options.model, decoder=options.decoder, frame_size=options.size)
     export_model(source, Path(options.out), config)
     print(f"wrote {source.spec.name} to {options.out}")
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return int(height), int(width)

@@ -1,0 +1,32 @@
+"""What all command lines share."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from bridge.cli_model import add_model
+from model.console import frame_size
+from trt_build.commands import export
+
+
+def test_a_size_is_width_by_height() -> None:
+    assert frame_size("640x384") == (640, 384)
+
+
+@pytest.mark.parametrize(
+    "text", ["3x", "x3", "384", "0x0", "640x0", "axb", "-3x4", "640x384x3", "640 x 384", "", "٣x٣"]
+)
+def test_what_is_no_size_is_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"got '.*', expected WIDTHxHEIGHT in pixels, such as 640x384"):
+        frame_size(text)
+
+
+def test_serving_and_exporting_read_a_size_alike() -> None:
+    serve, build = argparse.ArgumentParser(), argparse.ArgumentParser()
+    add_model(serve)
+    export.add_arguments(build)
+    served = serve.parse_args(["--size", "640x384"])
+    exported = build.parse_args(["--model", "demo", "--out", "out", "--size", "640x384"])
+    assert served.size == exported.size == (640, 384)
