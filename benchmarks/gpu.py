@@ -10,7 +10,6 @@ import argparse
 import datetime
 import gc
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from benchmarks.gpu_baseline import time_pipeline
 from benchmarks.gpu_checks import agreement, copy_rate, forget_peak, machine, matrix_rate, memory_gb, waiter
 from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt, random_transformer, served_decoders
 from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop
+from model.console import commit
 from model.fast.graph import DECODERS, chunk_kernels, fast_denoiser_graph
 from model.precision import Precision
 from model.rollout import Rollout
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": "python -m benchmarks.gpu " + " ".join(arguments if arguments is not None else sys.argv[1:]),
-        "commit": _commit(),
+        "commit": commit(),
         "machine": machine(device),
         "size": size.name,
         "precision": str(precision),
@@ -247,14 +247,6 @@ def _gigabytes(memory: dict[str, float | None]) -> str:
 def _percentiles(values: list[float]) -> dict[str, float]:
     p50, p90 = np.percentile(values, [50, 90])
     return {"p50": float(p50), "p90": float(p90)}
-
-
-def _commit() -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False,
-        cwd=Path(__file__).parent,
-    )  # fmt: skip
-    return found.stdout.strip() or "unknown"
 
 
 def _tell(what: str) -> None:

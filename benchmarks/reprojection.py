@@ -23,13 +23,14 @@ import bridge
 from bridge.doctor import cpu_name
 from bridge.pose import Pose, multiply, quaternion_from_rotation_vector, rotated
 from bridge.reproject import NO_PART, Moved, Warper
-from demos.report import commit, psnr_db
 from demos.tour import LOOP_S, tour
 from demos.world import ReferenceRenderer, World
 from model.blockout import Blockout, Part, Shape
 from model.camera import Camera
 from model.conditioning import RAY_STEP_PX, coarse_surfaces
+from model.console import commit
 from model.demo.conditions import Conditions
+from model.demo.evaluation.figures import psnr_db
 from model.raycast import cast
 
 _PLACES = 12

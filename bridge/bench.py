@@ -35,6 +35,7 @@ from bridge.errors import EngineUnavailable
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, Welcome
 from bridge.shared_frames import open_ring
 from bridge.transport import DealerSocket, SendResult, new_curve_pair
+from model.console import commit
 
 _CONTROLS, _WARM_UP = 600, 30
 _TICK_US = 4_000
@@ -99,7 +100,7 @@ def machine() -> Mapping[str, str]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": ", ".join(found),
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -236,11 +237,3 @@ def _has(package: str) -> bool:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return bool(importlib.metadata.version(package))
     return False
-
-
-def _commit() -> str:
-    """The source's commit; "unknown" outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return "unknown"

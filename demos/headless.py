@@ -15,10 +15,11 @@ import bridge
 from bridge.clock import Clock, MonotonicClock
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, contact_sheet, write_png, write_video
-from demos.report import Json, Shot, build_report, psnr_db, summary, write_report
+from demos.report import Json, Shot, build_report, summary, write_report
 from demos.session import BridgeSession, Ticker
 from demos.tour import follow
 from demos.world import ReferenceRenderer, World
+from model.demo.evaluation.figures import psnr_db
 
 DEFAULT_SECONDS = 20.0
 CONNECT_TIMEOUT_S = 15.0  # a service that is loading its model is waited for

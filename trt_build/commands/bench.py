@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from model.console import commit
 from model.runners.base import ModuleRunner
 from trt_build.errors import BuildError
 from trt_build.manifest import read_manifest
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     manifest = read_manifest(options.folder)
     runner, on = _runner(options)
     settings: dict[str, Any] = {
-        "machine": f"{platform.node()}, {on}", "commit": _commit(), "folder": str(options.folder),
+        "machine": f"{platform.node()}, {on}", "commit": commit(), "folder": str(options.folder),
         "precision": manifest.precision, "runs": options.runs, "warm_up": options.warm_up,
     }  # fmt: skip
     for name, value in settings.items():
@@ -65,14 +65,3 @@ def _runner(options: argparse.Namespace) -> tuple[ModuleRunner, str]:
     from trt_build.serving import create
 
     return create(options.folder, threads=1), f"{here.gpu}, driver {here.driver}, TensorRT {here.tensorrt}"
-
-
-def _commit() -> str:
-    try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True,
-            check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return told.stdout.strip()

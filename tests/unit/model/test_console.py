@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from bridge.cli_model import add_model
-from model.console import frame_size
+from model.console import commit, frame_size
 from trt_build.commands import export
 
 
@@ -30,3 +33,25 @@ def test_serving_and_exporting_read_a_size_alike() -> None:
     served = serve.parse_args(["--size", "640x384"])
     exported = build.parse_args(["--model", "demo", "--out", "out", "--size", "640x384"])
     assert served.size == exported.size == (640, 384)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_report_names_the_commit_of_our_own_checkout_alone(tmp_path: Path) -> None:
+    """A package installed inside somebody's repository must not pass their commit off as ours."""
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    (installed / "module.py").write_text("before")
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "theirs"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    head = ["git", "-C", str(tmp_path), "rev-parse", "HEAD"]
+    theirs = subprocess.run(head, check=True, capture_output=True, text=True).stdout
+    assert (theirs.startswith(commit(tmp_path)), commit(installed)) == (True, "unknown")
+    (installed / "module.py").write_text("after")
+    assert commit(tmp_path).endswith("-dirty")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_repository_without_a_commit_has_none_to_name(tmp_path: Path) -> None:
+    subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
+    assert commit(tmp_path) == "unknown"
