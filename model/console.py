@@ -1,4 +1,4 @@
-"""What every command line of ours shares: how a picture's size is said, and which commit a report is of.
+"""What every command line of ours shares: a picture's size, files to write, and which commit a report is of.
 
 Standard library alone, and nothing of a model.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,43 @@ def frame_size(text: str) -> tuple[int, int]:
     if found is None:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected WIDTHxHEIGHT in pixels, such as 640x384")
     return int(found[1]), int(found[2])
+
+
+def output_file(text: str) -> Path:
+    """A file to write when the work is done; an argparse type, so that one that cannot be written costs no work.
+
+    Makes the folders that it is to lie in. Raises: ArgumentTypeError: it cannot be written.
+    """
+    try:
+        check_writable(Path(text))
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"cannot write {text}: {exc.strerror} ({exc.filename})") from exc
+    return Path(text)
+
+
+def output_folder(text: str) -> Path:
+    """The same for a folder, which is made."""
+    try:
+        Path(text).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=text).close()
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"cannot write into {text}: {exc.strerror} ({exc.filename})") from exc
+    return Path(text)
+
+
+def check_writable(path: Path) -> None:
+    """Makes the folders that `path` is to lie in, and opens it without changing what is there.
+
+    Raises: OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        if path.is_file() or path.is_dir():  # opening a pipe may wait
+            path.open("ab").close()
+    else:
+        path.unlink()
 
 
 def commit(root: Path = _ROOT) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model.console import commit
+from model.console import commit, output_file
 from model.runners.base import ModuleRunner
 from trt_build.errors import BuildError
 from trt_build.manifest import read_manifest
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runner", default="tensorrt", choices=["tensorrt", "onnxruntime"])
     parser.add_argument("--runs", type=int, default=100, help="timed runs of each (default: 100)")
     parser.add_argument("--warm-up", type=int, default=10, help="runs before them (default: 10)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="also write every time as JSON")
+    parser.add_argument("--report", type=output_file, metavar="FILE", help="also write every time as JSON")
 
 
 def run(options: argparse.Namespace) -> int:

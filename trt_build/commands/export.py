@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from model.console import frame_size
+from model.console import frame_size, output_folder
 from model.precision import Precision
 from trt_build.errors import need
 from trt_build.manifest import Target
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", default="float32", choices=("float32", "float16"), help="how weights lie in files for onnxruntime"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--out", type=output_folder, required=True, metavar="DIR", help="the folder to write")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,6 +56,6 @@ def run(options: argparse.Namespace) -> int:
         storage=Storage(options.store), progress=True,
     )  # fmt: skip
     source = load_source(options.model, decoder=options.decoder, frame_size=options.size)
-    export_model(source, Path(options.out), config)
+    export_model(source, options.out, config)
     print(f"wrote {source.spec.name} to {options.out}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from model.console import output_file
 from model.runners.base import ModuleRunner
 from trt_build.errors import need
 
@@ -20,7 +21,7 @@ bf16 and fp8 graphs run on ONNX Runtime with float32 in place of bf16; fp8 round
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="a folder that `export` wrote")
     parser.add_argument("--model", metavar="demo|PATH", help="compare with this model (default: the one exported)")
-    parser.add_argument("--report", metavar="FILE", help="also write the errors as JSON")
+    parser.add_argument("--report", type=output_file, metavar="FILE", help="also write the errors as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     for runtime, reason in verification.skipped.items():
         print(f"{runtime} not compared: {reason}")
     if options.report:
-        verification.write(Path(options.report))
+        verification.write(options.report)
     failed = sum(not error.passed for error in verification.errors)
     count = len(verification.errors)
     print(f"{count - failed} of {count} outputs pass" + (f", {failed} FAIL" if failed else ""))

@@ -13,6 +13,7 @@ import pytest
 import bridge
 from bridge.config import ServeConfig
 from bridge.errors import ConfigError
+from demos.headless import run_headless
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, VideoFile, contact_sheet, write_png, write_video
 from demos.report import build_report, summary, usable_cores, write_report
@@ -124,3 +125,10 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_options_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         PlayOptions(**{"connect": ServeConfig().bind, **wrong})  # type: ignore[arg-type]
+
+
+def test_a_tour_that_could_not_be_kept_is_not_begun(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nobody = PlayOptions(connect="tcp://127.0.0.1:9", headless=True, out_dir=tmp_path / "file")
+    with pytest.raises(ConfigError, match=r"cannot write .*report\.json"):
+        run_headless(nobody)
