@@ -1,4 +1,4 @@
-"""What every command line of ours shares: a picture's size, files to write, and which commit a report is of.
+"""What every command line of ours shares: a picture's size, files to write, a report's commit, and what to install.
 
 Standard library alone, and nothing of a model.
 """
@@ -58,6 +58,11 @@ def check_writable(path: Path) -> None:
             path.open("ab").close()
     else:
         path.unlink()
+
+
+def install(extra: str) -> str:
+    """What to type for an extra, to stand in a message; the package is on no index."""
+    return f'pip install -e ".[{extra}]" in the checkout'
 
 
 def commit(root: Path = _ROOT) -> str:

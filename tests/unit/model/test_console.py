@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from bridge.cli import main as helios_bridge
 from bridge.cli_model import add_model
-from model.console import check_writable, commit, frame_size, output_file, output_folder
+from model.console import check_writable, commit, frame_size, install, output_file, output_folder
 from trt_build.__main__ import main as trt_build
 from trt_build.commands import export
 
@@ -30,12 +32,12 @@ def test_what_is_no_size_is_refused_with_what_was_expected(text: str) -> None:
         frame_size(text)
 
 
-def test_serving_and_exporting_read_a_size_alike() -> None:
+def test_serving_and_exporting_read_a_size_alike(tmp_path: Path) -> None:
     serve, build = argparse.ArgumentParser(), argparse.ArgumentParser()
     add_model(serve)
     export.add_arguments(build)
     served = serve.parse_args(["--size", "640x384"])
-    exported = build.parse_args(["--model", "demo", "--out", "out", "--size", "640x384"])
+    exported = build.parse_args(["--model", "demo", "--out", str(tmp_path), "--size", "640x384"])
     assert served.size == exported.size == (640, 384)
 
 
@@ -122,3 +124,18 @@ def test_a_report_names_the_commit_of_our_own_checkout_alone(tmp_path: Path) -> 
 def test_a_repository_without_a_commit_has_none_to_name(tmp_path: Path) -> None:
     subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
     assert commit(tmp_path) == "unknown"
+
+
+def test_what_is_said_to_install_is_there_and_on_no_index() -> None:
+    """Every remedy in the code goes through `install`, and names an extra that pyproject.toml has."""
+    root = Path(__file__).parents[3]
+    assert install("mesh") == 'pip install -e ".[mesh]" in the checkout'
+    extras = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    said = set()
+    for folder in ("bridge", "model", "trt_build", "demos", "benchmarks"):
+        for file in (root / folder).rglob("*.py"):
+            text = file.read_text("utf-8")
+            assert "helios-bridge[" not in text, file
+            said |= set(re.findall(r"install\([\"'](\w+)[\"']\)|extra=\"(\w+)\"", text))
+    named = {one or other for one, other in said}
+    assert {"mesh", "torch", "tensorrt", "rtx", "gltf", "dev"} <= named <= set(extras)

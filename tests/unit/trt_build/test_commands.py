@@ -26,7 +26,7 @@ def test_without_tensorrt_one_line_names_the_extra(
     assert main(command) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"trt_build: {command[0]} needs the tensorrt extra (")
-    assert error.endswith("run `pip install 'helios-bridge[tensorrt]'`\n")
+    assert error.endswith('; pip install -e ".[tensorrt]" in the checkout\n')
     assert error.count("\n") == 1
 
 
