@@ -83,6 +83,8 @@ def _meshes(path: Path) -> Iterator[tuple[str, Any, Points]]:
         import trimesh
     except ModuleNotFoundError as exc:
         raise ConfigError(f"reading glTF needs trimesh: {install('gltf')}") from exc
+    if path.is_dir():
+        raise ConfigError(f"{path}: got a folder, expected a .glb or .gltf file")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     if path.suffix.lower() not in (".glb", ".gltf"):

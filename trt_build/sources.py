@@ -13,9 +13,8 @@ from model.reading import Tokenize
 from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
 from model.state import ChunkRequest
-from trt_build.errors import BuildError
+from trt_build.model_names import model_folder
 
-DEMO = "demo"
 _DEMO_LOADER = "model.demo.checkpoint:load_graphs"
 _HELIOS_PROMPTS = (
     "A walk through a walled garden at noon, gravel paths between hedges, a fountain in the middle.",
@@ -47,9 +46,7 @@ def load_source(model: str, *, decoder: str = "wan", frame_size: tuple[int, int]
 
     Raises: BuildError: there is no such folder. ModelError: it does not load.
     """
-    folder = None if model == DEMO else Path(model)
-    if folder is not None and not folder.is_dir():
-        raise BuildError(f"no model at {folder}; give `demo`, the folder of a training run or of a Helios checkpoint")
+    folder = model_folder(model)
     if folder is not None and is_helios_folder(folder):
         return _helios(folder, decoder, frame_size)
     module, _, factory = _DEMO_LOADER.partition(":")

@@ -8,6 +8,7 @@ from model.console import frame_size, output_folder
 from model.precision import Precision
 from trt_build.errors import need
 from trt_build.manifest import Target
+from trt_build.model_names import model_folder
 
 SUMMARY = "torch weights -> ONNX graphs"
 EXAMPLES = """examples:
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    model_folder(options.model)  # torch takes seconds to load: what is not there is told first
     need("export", "torch.onnx", "onnxscript", "tqdm", extra="torch")
     from trt_build.export import ExportConfig, Storage, export_model
     from trt_build.sources import load_source
