@@ -10,12 +10,10 @@ import argparse
 import datetime
 import gc
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from benchmarks.gpu_baseline import time_pipeline
 from benchmarks.gpu_checks import agreement, copy_rate, forget_peak, machine, matrix_rate, memory_gb, waiter
 from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt, random_transformer, served_decoders
 from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop
+from model.console import commit, output_file
 from model.fast.graph import DECODERS, chunk_kernels, fast_denoiser_graph
 from model.precision import Precision
 from model.rollout import Rollout
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": "python -m benchmarks.gpu " + " ".join(arguments if arguments is not None else sys.argv[1:]),
-        "commit": _commit(),
+        "commit": commit(),
         "machine": machine(device),
         "size": size.name,
         "precision": str(precision),
@@ -104,7 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report["summary"] = _summary(report, size, spec, precision)
     report["seconds"] = time.perf_counter() - started_s
     if options.report is not None:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print("\n".join(table(report)), flush=True)
     return 0 if agrees.holds else 1
@@ -249,14 +247,6 @@ def _percentiles(values: list[float]) -> dict[str, float]:
     return {"p50": float(p50), "p90": float(p90)}
 
 
-def _commit() -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False,
-        cwd=Path(__file__).parent,
-    )  # fmt: skip
-    return found.stdout.strip() or "unknown"
-
-
 def _tell(what: str) -> None:
     print(f"... {what}", flush=True)
 
@@ -269,7 +259,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--steps", type=_steps, default=(1, 1, 1), metavar="1,1,1|2,2,2", help="denoising steps a stage")
     add("--decoder", choices=["wan", "tiny", "none"], default="wan")
     add("--baseline", choices=["diffusers", "none"], default="diffusers", help="measured first, in this process")
-    add("--report", type=Path, metavar="FILE.json")
+    add("--report", type=output_file, metavar="FILE.json")
     add("--chunk-latents", type=int, default=9, choices=range(1, 10), metavar="1..9", help="latent frames a chunk")
     add("--chunks", type=int, default=20, help="at most so many are measured, twice (default: %(default)s)")
     add("--baseline-chunks", type=int, default=4, help="of diffusers' pipeline, after one (default: %(default)s)")

@@ -14,7 +14,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +22,14 @@ import bridge
 from bridge.doctor import cpu_name
 from bridge.pose import Pose, multiply, quaternion_from_rotation_vector, rotated
 from bridge.reproject import NO_PART, Moved, Warper
-from demos.report import commit, psnr_db
 from demos.tour import LOOP_S, tour
 from demos.world import ReferenceRenderer, World
 from model.blockout import Blockout, Part, Shape
 from model.camera import Camera
 from model.conditioning import RAY_STEP_PX, coarse_surfaces
+from model.console import commit, output_file
 from model.demo.conditions import Conditions
+from model.demo.evaluation.figures import psnr_db
 from model.raycast import cast
 
 _PLACES = 12
@@ -184,7 +184,7 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
 def main() -> None:
     """Prints and writes the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
+    parser.add_argument("--report", type=output_file, metavar="FILE.json")
     parser.add_argument("--warps", type=int, default=600, help="for the cost of one")
     options = parser.parse_args()
     quality = Stage(_SIZES[0])
@@ -203,7 +203,6 @@ def main() -> None:
         print(f"{size[1]}x{size[0]}: a warp takes p50 {p50:.2f}, p95 {p95:.2f}, p99 {p99:.2f} ms (n = {options.warps})")
     report["warp_ms"] = costs
     if options.report is not None:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -35,6 +35,7 @@ from bridge.errors import EngineUnavailable
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, Welcome
 from bridge.shared_frames import open_ring
 from bridge.transport import DealerSocket, SendResult, new_curve_pair
+from model.console import commit, install
 
 _CONTROLS, _WARM_UP = 600, 30
 _TICK_US = 4_000
@@ -99,7 +100,7 @@ def machine() -> Mapping[str, str]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": ", ".join(found),
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -107,7 +108,7 @@ def _verdict(rows: list[Row]) -> str:
     """Our rows of shared memory against the best peer of the same run."""
     peers = [row for row in rows if row.is_peer]
     if not peers:
-        return "no peer to compare with: pip install 'helios-bridge[dev]'"
+        return f"no peer to compare with: {install('dev')}"
     best = min(peers, key=lambda row: row.percentiles()["p50"])
     theirs = best.percentiles()["p50"]
     lines = [f"best peer: {best.name}, p50 {theirs:.3f} ms"]
@@ -138,7 +139,7 @@ def _open_rows(stack: contextlib.ExitStack) -> Iterator[Row]:
     addresses: dict[str, str] = {}
     for name, (server, module, client) in CLIENTS.items():
         if not is_installed(module):
-            print(f"{name}: left out, {module} is not installed (pip install 'helios-bridge[dev]')")
+            print(f"{name}: left out, {module} is not installed ({install('dev')})")
             continue
         if server not in addresses:
             addresses[server] = stack.enter_context(_server(server, ""))
@@ -236,11 +237,3 @@ def _has(package: str) -> bool:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return bool(importlib.metadata.version(package))
     return False
-
-
-def _commit() -> str:
-    """The source's commit; "unknown" outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return "unknown"

@@ -18,6 +18,7 @@ from bridge.cli_model import add_model
 from bridge.config import DEFAULT_ADDRESS
 from bridge.errors import BridgeError, ConfigError
 from bridge.local import FREE_PORT
+from model.console import output_file, output_folder
 
 _GAME_FPS = 30.0
 """The demo game's own service: at 60 ticks a second every frame is on show for two, at 24 for two or three in turn."""
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     play.add_argument("--headless", action="store_true", help="no window")
     play.add_argument("--tour", action="store_true", help="the scripted path instead of the keyboard")
-    play.add_argument("--record", type=Path, metavar="FILE.mp4", help="write what was shown as a video")
+    play.add_argument("--record", type=output_file, metavar="FILE.mp4", help="write what was shown as a video")
     _add_run(play, seconds=None)
     add_model(play)
     _add_service(play, fps=_GAME_FPS)
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     blockout = _command(commands, "blockout", run.blockout, "turn a level's file into the messages that hand it over")
     blockout.add_argument("what", choices=["from-gltf"])
     blockout.add_argument("file", type=Path, metavar="FILE", help=".glb or .gltf")
-    blockout.add_argument("--out", type=Path, metavar="FILE.scene", help="default: beside the file")
+    blockout.add_argument("--out", type=output_file, metavar="FILE.scene", help="default: beside the file")
     blockout.add_argument("--axes", default="opengl", choices=["opengl", "opencv", "unity", "unreal", "godot"])
     blockout.add_argument("--units-per-metre", type=float, default=1.0, help="of the client (Unreal: 100)")
     blockout.add_argument("--material", action="append", default=[], metavar="NAME=OTHER", help="rename a material")
@@ -149,7 +150,7 @@ def _add_conform(commands: Any) -> None:
     for side in (client, server):
         side.add_argument("--only", action="append", default=[], metavar="SCRIPT", help="may be given several times")
         side.add_argument("--patience", type=float, default=10.0, metavar="S", help="for each thing expected")
-        side.add_argument("--junit", type=Path, metavar="FILE.xml", help="write the results")
+        side.add_argument("--junit", type=output_file, metavar="FILE.xml", help="write the results")
         side.add_argument("--log", default="warning", choices=["debug", "info", "warning", "error"], help="log level")
 
 
@@ -181,5 +182,7 @@ def _add_run(parser: argparse.ArgumentParser, *, seconds: float | None) -> None:
     parser.add_argument("--seconds", type=float, default=seconds, help="stop after this time")
     parser.add_argument("--tick-hz", type=float, default=60.0, help="controls a second")
     parser.add_argument("--seed", type=int, default=0, help="of the model's noise")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the figures")
-    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where files without a name go")
+    parser.add_argument("--report", type=output_file, metavar="FILE.json", help="write the figures")
+    parser.add_argument(
+        "--out", type=output_folder, default=Path("out"), metavar="DIR", help="where files without a name go"
+    )

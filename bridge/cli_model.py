@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.config import CAMERAS, DECODERS, PRECISIONS, RUNNERS, VAE_PRECISIONS, ModelForm
+from model.console import frame_size
 
 _HUB: Final = "bridge.engines.hub"
 _OWN: Final = ("demo", "synthetic", "axes")
@@ -31,7 +32,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--offline", action="store_true", help="take the files that are here, fetch nothing")
     form.add_argument("--decoder", default="auto", choices=DECODERS, help="wan: its own; tiny: taew2_1, far cheaper")
     form.add_argument("--vae-precision", default="auto", choices=VAE_PRECISIONS, help="of encoder and decoder")
-    form.add_argument("--size", type=_size, metavar="WxH", help="of its frames (640x384)")
+    form.add_argument("--size", type=frame_size, metavar="WIDTHxHEIGHT", help="of its frames (640x384)")
     form.add_argument(
         "--chunk-latents", type=_numbers, default=(), metavar="N,...",
         help="latent frames a chunk, 1 to 9; the public weights were trained on 9, shorter ones answer sooner",
@@ -80,13 +81,6 @@ def model_of(options: argparse.Namespace) -> str:
         return name
     found: str = importlib.import_module(_HUB).folder_of(name, offline=options.offline)
     return found
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, separator, height = text.partition("x")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected WIDTHxHEIGHT, such as 640x384")
-    return int(width), int(height)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -20,14 +20,15 @@ from bridge.clock import MonotonicClock
 from bridge.config import ModelForm, ServeConfig
 from bridge.errors import BridgeError
 from bridge.local import FREE_PORT, LocalService
+from model.console import install
 
 _PACKAGES = ("numpy", "msgpack", "msgspec", "pyzmq", "onnxruntime", "opencv-python-headless", "pygame-ce")
 _RUNNERS = {
     "onnxruntime": ("onnxruntime", "reinstall helios-bridge: it is a base dependency"),
-    "torch": ("torch", "pip install 'helios-bridge[torch]'"),
-    "tensorrt": ("tensorrt", "on a GPU server: pip install 'helios-bridge[tensorrt]'"),
-    "rtx": ("onnxruntime_ep_nv_tensorrt_rtx", "on a gaming card: pip install 'helios-bridge[rtx]'"),
-    "meshes": ("embreex", "pip install 'helios-bridge[mesh]'"),
+    "torch": ("torch", install("torch")),
+    "tensorrt": ("tensorrt", f"on a GPU server: {install('tensorrt')}"),
+    "rtx": ("onnxruntime_ep_nv_tensorrt_rtx", f"on a gaming card: {install('rtx')}"),
+    "meshes": ("embreex", install("mesh")),
 }
 _PLANS = "bridge.engines.plans"
 _CHECKPOINT = "bridge.engines.checkpoint"

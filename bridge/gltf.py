@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bridge.errors import ConfigError
 from bridge.messages import Part, Shape
 from bridge.messages.fields import MAX_MESH_VERTICES, MAX_NAME_CHARS, Colour, Quat, Vec3
+from model.console import install
 
 _TRIANGLES_A_PART: Final = MAX_MESH_VERTICES // 3  # however few vertices they share, they fit
 _BLENDER_COPY: Final = re.compile(r"\.\d{3}$")
@@ -81,7 +82,9 @@ def _meshes(path: Path) -> Iterator[tuple[str, Any, Points]]:
     try:
         import trimesh
     except ModuleNotFoundError as exc:
-        raise ConfigError("reading glTF needs trimesh: pip install 'helios-bridge[gltf]'") from exc
+        raise ConfigError(f"reading glTF needs trimesh: {install('gltf')}") from exc
+    if path.is_dir():
+        raise ConfigError(f"{path}: got a folder, expected a .glb or .gltf file")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     if path.suffix.lower() not in (".glb", ".gltf"):

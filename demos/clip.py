@@ -11,7 +11,6 @@ import argparse
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,6 +26,7 @@ from demos.report import Shot
 from demos.session import BridgeSession, Ticker
 from demos.tour import follow
 from demos.world import ReferenceRenderer, World
+from model.console import output_file
 
 MOST_BYTES = 3_000_000
 _CAPTION_PX, _GAP_PX = 18, 4
@@ -106,7 +106,7 @@ def side_by_side(shown: Picture, reference: Picture, action: str) -> Picture:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demos.clip", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("out/tour.webp"), metavar="FILE.webp")
+    parser.add_argument("--out", type=output_file, default="out/tour.webp", metavar="FILE.webp")
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--from", dest="from_s", type=float, default=0.0, help="where in the tour to begin, seconds")
     parser.add_argument("--fps", type=float, default=12.0, help="pictures a second")

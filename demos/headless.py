@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 import bridge
 from bridge.clock import Clock, MonotonicClock
+from bridge.errors import ConfigError
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, contact_sheet, write_png, write_video
-from demos.report import Json, Shot, build_report, psnr_db, summary, write_report
+from demos.report import Json, Shot, build_report, summary, write_report
 from demos.session import BridgeSession, Ticker
 from demos.tour import follow
 from demos.world import ReferenceRenderer, World
+from model.console import check_writable
+from model.demo.evaluation.figures import psnr_db
 
 DEFAULT_SECONDS = 20.0
 CONNECT_TIMEOUT_S = 15.0  # a service that is loading its model is waited for
@@ -78,8 +82,13 @@ def fly(session: BridgeSession, world: World, clock: Clock, *, seconds: float, t
 def run_headless(options: PlayOptions) -> int:
     """Plays the tour against the service at `options.connect`; writes report, video and contact sheet.
 
-    Raises: BridgeError: the service is not there, or the session ended.
+    Raises: BridgeError: the service is not there, the session ended, or, before it began, a file cannot be written.
     """
+    for path in _outputs(options):
+        try:
+            check_writable(path)
+        except OSError as exc:
+            raise ConfigError(f"cannot write {path}: {exc.strerror} ({exc.filename})") from exc
     clock = MonotonicClock()
     seconds = DEFAULT_SECONDS if options.seconds is None else options.seconds
     world = World.load()
@@ -125,8 +134,7 @@ def compare(shots: Sequence[Shot], renderer: ReferenceRenderer) -> tuple[list[Pa
 
 def finish(options: PlayOptions, take: Take, pairs: Sequence[Pair], report: Json) -> None:
     """Writes what came of a tour, and says where."""
-    report_path = options.report or options.out_dir / "report.json"
-    video_path, sheet_path = options.record or options.out_dir / "tour.mp4", options.out_dir / "tour.png"
+    report_path, video_path, sheet_path = _outputs(options)
     write_report(report_path, report)
     written = [report_path]
     if take.film:
@@ -137,3 +145,9 @@ def finish(options: PlayOptions, take: Take, pairs: Sequence[Pair], report: Json
         written.append(sheet_path)
     print(summary(report))
     print("wrote " + ", ".join(map(str, written)))
+
+
+def _outputs(options: PlayOptions) -> tuple[Path, Path, Path]:
+    """Report, video and contact sheet."""
+    folder = options.out_dir
+    return options.report or folder / "report.json", options.record or folder / "tour.mp4", folder / "tour.png"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from bridge.metrics import percentile
 from demos.recording import make_folder_for
 from demos.session import Figures
 from demos.world import ReferenceRenderer
+from model.console import commit as commit
 from model.demo.conditions import Conditions
+from model.demo.evaluation.figures import psnr_db as psnr_db
 
-PSNR_CAP_DB = 60.0
 Json = dict[str, object]
 
 
@@ -41,14 +41,6 @@ class Shot:
             position=header.position, rotation=header.rotation, vertical_fov_deg=header.vertical_fov_deg
         )
         return renderer.frame(camera, self.conditions, self.time_s, (header.height, header.width))
-
-
-def psnr_db(shown: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """The peak signal-to-noise ratio of two pictures, at most PSNR_CAP_DB (equal pictures have none)."""
-    error = float(np.mean((shown.astype(np.float32) - reference.astype(np.float32)) ** 2))
-    if error <= 0:
-        return PSNR_CAP_DB
-    return min(PSNR_CAP_DB, 10 * float(np.log10(255.0**2 / error)))
 
 
 def build_report(
@@ -155,20 +147,6 @@ def summary(report: Json) -> str:
 def usable_cores() -> int:
     """How many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def commit() -> str:
-    """The commit of the checkout that this runs from, "unknown" for an installed package."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return "unknown"
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def _percentile(ordered: list[float], share: float) -> float | None:

@@ -35,10 +35,6 @@ class Camera:
     def focal_px(self) -> float:
         return self.height / 2 / math.tan(math.radians(self.vertical_fov_deg) / 2)
 
-    @property
-    def rows_cols(self) -> tuple[int, int]:
-        return (self.window[2], self.window[3]) if self.window else (self.height, self.width)
-
 
 def matrix_from_quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     """(..., 4) unit quaternions xyzw -> (..., 3, 3) rotation matrices, columns are the rotated axes."""

@@ -14,9 +14,7 @@ import torch
 from diffusers import HeliosTransformer3DModel
 from torch import nn
 
-from model.errors import CheckpointError
-
-_SHOWN = 4
+from model.errors import CheckpointError, some
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -34,16 +32,16 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """
     given = read_weights(path)
     wanted = module.state_dict()
-    problems = [f"lacks {_some(wanted.keys() - given.keys())}"] if wanted.keys() - given.keys() else []
+    problems = [f"lacks {some(wanted.keys() - given.keys())}"] if wanted.keys() - given.keys() else []
     if given.keys() - wanted.keys():
-        problems.append(f"has unknown {_some(given.keys() - wanted.keys())}")
+        problems.append(f"has unknown {some(given.keys() - wanted.keys())}")
     misshapen = {
         f"{name} is {tuple(given[name].shape)}, the model has {tuple(wanted[name].shape)}"
         for name in given.keys() & wanted.keys()
         if given[name].shape != wanted[name].shape
     }
     if misshapen:
-        problems.append(_some(misshapen))
+        problems.append(some(misshapen))
     if problems:
         raise CheckpointError(f"{path} does not fit {type(module).__name__}: {'; '.join(problems)}")
     module.load_state_dict(given)
@@ -80,7 +78,7 @@ def load_transformer(folder: Path, *, extra_channels: int = 0) -> HeliosTransfor
         raise CheckpointError(f"{folder} does not load as a Helios transformer: {exc}") from exc
     for kind in ("missing_keys", "unexpected_keys"):
         if report[kind]:
-            raise CheckpointError(f"{folder}: {kind.replace('_', ' ')} {_some(set(report[kind]))}")
+            raise CheckpointError(f"{folder}: {kind.replace('_', ' ')} {some(set(report[kind]))}")
     return widened(model, extra_channels) if extra_channels else model
 
 
@@ -106,8 +104,3 @@ def widened(model: HeliosTransformer3DModel, extra_channels: int) -> HeliosTrans
         setattr(model, name, wider.requires_grad_(requires_grad=old.weight.requires_grad))
     model.register_to_config(in_channels=model.config.in_channels + extra_channels)
     return model.eval()
-
-
-def _some(names: set[str]) -> str:
-    shown = sorted(names)[:_SHOWN]
-    return ", ".join(shown) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -9,6 +9,10 @@ ModelError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+_SHOWN = 4
+
 
 class ModelError(Exception):
     """Anything that model/ refuses or fails at."""
@@ -28,3 +32,10 @@ class RunnerError(ModelError):
 
 class BlockoutError(ModelError):
     """A part of a blockout cannot be cast."""
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of many names, for a message, and how many there are besides."""
+    ordered = sorted(names)
+    more = len(ordered) - _SHOWN
+    return ", ".join(ordered[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

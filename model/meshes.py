@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from model.console import install
 from model.errors import BlockoutError
 
 Triangles = tuple[NDArray[np.float32], NDArray[np.uint32]]
@@ -23,7 +24,7 @@ class MeshScene:
             from embreex.rtcore_scene import EmbreeScene
         except ModuleNotFoundError as exc:
             raise BlockoutError(
-                "the blockout has a mesh, and casting meshes needs embreex: pip install 'helios-bridge[mesh]', "
+                f"the blockout has a mesh, and casting meshes needs embreex: {install('mesh')}, "
                 "or send boxes, spheres, cylinders and planes"
             ) from exc
         self._scene = EmbreeScene()

@@ -53,7 +53,7 @@ def helios_export(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     pytest.importorskip("onnxscript")
     folder = tmp_path_factory.mktemp("exported") / "helios"
     # In a process of its own: pytest keeps every line that torch's tracer logs, which takes longer than tracing.
-    command = [sys.executable, "-m", "trt_build", "export", "--model", str(helios_folder), "--size", "64x128",
+    command = [sys.executable, "-m", "trt_build", "export", "--model", str(helios_folder), "--size", "128x64",
                "--precision", "fp32", "--target", "tensorrt", "--out", str(folder)]  # fmt: skip
     subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
     return folder

@@ -36,7 +36,7 @@ class Command(Protocol):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status; a user's mistake is one line on stderr."""
+    """Returns the exit status; what a user or the machine did wrong is one line on stderr."""
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModelError as exc:
         print(f"trt_build: {exc}", file=sys.stderr)
         return 2
+    except OSError as exc:
+        print(f"trt_build: {exc}", file=sys.stderr)
+        return 1
     return status
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 
+from model.console import install
 from model.errors import ModelError
 
 
@@ -33,7 +34,7 @@ class BuildCancelled(BuildError):
 def need(purpose: str, *modules: str, extra: str) -> None:
     """Checks that modules import, before the code that uses them is loaded.
 
-    Raises: ExtraMissing: one does not; the message reads "<purpose> needs <extra> (<why>); run `pip install ...`", or
+    Raises: ExtraMissing: one does not; the message reads "<purpose> needs <extra> (<why>); pip install ...", or
     names the driver where the package is there and only its library is not.
     """
     for module in modules:
@@ -44,6 +45,4 @@ def need(purpose: str, *modules: str, extra: str) -> None:
                 raise ExtraMissing(
                     f"{purpose} needs an NVIDIA driver: {module} does not load ({exc}); see whether `nvidia-smi` works"
                 ) from exc
-            raise ExtraMissing(
-                f"{purpose} needs the {extra} extra ({exc}); run `pip install 'helios-bridge[{extra}]'`"
-            ) from exc
+            raise ExtraMissing(f"{purpose} needs the {extra} extra ({exc}); {install(extra)}") from exc

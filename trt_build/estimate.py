@@ -81,7 +81,7 @@ PARAMETERS = {
     Graph.ENCODER: 53_596_928,  # likewise
 }
 FP8_PARAMETERS = 14_050_918_400  # the weights of the denoiser blocks' linear layers
-DECODER_MEMORY = 581_099_520  # numbers that Wan's decoder remembers between two latent frames at 384x640
+DECODER_MEMORY = 581_099_520  # numbers that Wan's decoder remembers between two latent frames at 640x384
 ENCODER_MEMORY = 345_047_040  # and its encoder
 _WIDTH, _FEED_FORWARD = 5120, 13824
 _DECODER_CHANNELS = 96  # of Wan's decoder at full resolution

@@ -13,9 +13,8 @@ from model.reading import Tokenize
 from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
 from model.state import ChunkRequest
-from trt_build.errors import BuildError
+from trt_build.model_names import model_folder
 
-DEMO = "demo"
 _DEMO_LOADER = "model.demo.checkpoint:load_graphs"
 _HELIOS_PROMPTS = (
     "A walk through a walled garden at noon, gravel paths between hedges, a fountain in the middle.",
@@ -38,25 +37,24 @@ class Source:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
-def load_source(model: str, *, decoder: str = "wan", size: tuple[int, int] | None = None) -> Source:
+def load_source(model: str, *, decoder: str = "wan", frame_size: tuple[int, int] | None = None) -> Source:
     """Fresh modules at every call.
 
     model: "demo", the folder of a training run of the demo model, or a Diffusers folder of Helios, whose large weights
-    stay in their files. decoder: of Helios, "wan" or "tiny". size: of Helios' frames, (height, width); None is 384x640.
+    stay in their files. decoder: of Helios, "wan" or "tiny". frame_size: of
+    Helios, (width, height) in pixels; None is 640x384.
 
     Raises: BuildError: there is no such folder. ModelError: it does not load.
     """
-    folder = None if model == DEMO else Path(model)
-    if folder is not None and not folder.is_dir():
-        raise BuildError(f"no model at {folder}; give `demo`, the folder of a training run or of a Helios checkpoint")
+    folder = model_folder(model)
     if folder is not None and is_helios_folder(folder):
-        return _helios(folder, decoder, size)
+        return _helios(folder, decoder, frame_size)
     module, _, factory = _DEMO_LOADER.partition(":")
     spec, graphs = getattr(importlib.import_module(module), factory)(folder)
     return Source(spec=spec, graphs=graphs, requests=lambda: walk_requests(spec, walks=3, chunks=3))
 
 
-def _helios(folder: Path, decoder: str, size: tuple[int, int] | None) -> Source:
+def _helios(folder: Path, decoder: str, frame_size: tuple[int, int] | None) -> Source:
     from model.helios import parts
     from model.helios.graphs import DecoderKind, export_graphs, tiny_decoder
     from model.helios.layout import PARTS, Session, read_folder, spec_of
@@ -65,7 +63,8 @@ def _helios(folder: Path, decoder: str, size: tuple[int, int] | None) -> Source:
     from model.helios.text import TOKENIZER_FILE, PromptTokenizer
 
     layout = read_folder(folder)
-    spec = spec_of(layout, Session(frame_height=size[0], frame_width=size[1]) if size else None)
+    session = Session(frame_width=frame_size[0], frame_height=frame_size[1]) if frame_size else None
+    spec = spec_of(layout, session)
     tiny = tiny_decoder(folder) if DecoderKind(decoder) is DecoderKind.TINY else None
     found = parts.rehearse(layout, dtypes=dict.fromkeys(PARTS, Dtype.FP32))
     loaded = {name: load_streamed(part) for name, part in found.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from bridge.config import ModelForm
 from bridge.engines.loading import session_of
 from bridge.errors import ConfigError
+from model.console import install
 from model.errors import ModelError
 from model.helios.layout import is_helios_folder
 from model.precision import Precision
@@ -50,7 +51,7 @@ def examine(model: str, form: ModelForm, precision: str) -> Examined:
             adapter=form.adapter,
         )
     except ImportError as exc:
-        row = ("memory plan", f"none: pip install 'helios-bridge[torch]' ({exc})")
+        row = ("memory plan", f"none: {install('torch')} ({exc})")
         return Examined((row,), loadable=False, runs_here=False)
     except (ModelError, ConfigError) as exc:
         return Examined((("can be loaded", f"NO: {exc}"),), loadable=False, runs_here=False)

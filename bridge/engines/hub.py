@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from bridge.errors import EngineUnavailable
+from model.console import install
 from model.errors import ModelError
 
 _DOWNLOAD = "model.helios.download"
@@ -24,7 +25,7 @@ def folder_of(name: str, *, offline: bool) -> str:
     try:
         download = importlib.import_module(_DOWNLOAD)
     except ImportError as exc:
-        text = f"{name} is no folder; to fetch it by this id: pip install 'helios-bridge[torch]' ({exc})"
+        text = f"{name} is no folder; to fetch it by this id: {install('torch')} ({exc})"
         raise EngineUnavailable(text) from exc
     try:
         found: Path = download.fetch(name, offline=offline, say=_say)

@@ -14,6 +14,7 @@ from typing import Any
 from bridge.errors import ConfigError, EngineUnavailable
 from model import blockout
 from model.camera_methods.method import CameraMethod
+from model.console import install
 from model.helios.layout import NATIVE_HEIGHT, NATIVE_WIDTH, TOKENIZER, TRAINED_CHUNK_LATENTS, Session, is_helios_folder
 from model.loaded import LoadedModel
 from model.reading import Tokenize
@@ -25,12 +26,12 @@ DEMO_CHUNK_LATENTS = (1, 2, 3)
 """Latent frames a chunk that the shipped model was trained on."""
 
 _Runners = Mapping[str, tuple[str, str, str]]
-_TORCH = ("torch", "pip install 'helios-bridge[torch]'")
+_TORCH = ("torch", install("torch"))
 _RUNNERS: _Runners = {
     "onnxruntime": ("model.runners.ort:create", "onnxruntime", "it is a base dependency: reinstall helios-bridge"),
     "torch": ("model.demo.checkpoint:create_torch_runner", *_TORCH),
-    "tensorrt": ("trt_build.serving:create", "TensorRT and an NVIDIA driver", "pip install 'helios-bridge[tensorrt]'"),
-    "rtx": ("trt_build.serving_rtx:create", "TensorRT-RTX and an NVIDIA driver", "pip install 'helios-bridge[rtx]'"),
+    "tensorrt": ("trt_build.serving:create", "TensorRT and an NVIDIA driver", install("tensorrt")),
+    "rtx": ("trt_build.serving_rtx:create", "TensorRT-RTX and an NVIDIA driver", install("rtx")),
 }
 _HELIOS: _Runners = {"torch": ("model.helios.loading:load", *_TORCH)}
 _TOKENIZER = ("model.helios.text:PromptTokenizer", "tokenizers and ftfy", "pip install tokenizers ftfy")

@@ -23,6 +23,7 @@ from bridge.config import ServeConfig
 from bridge.local import FREE_PORT, LocalService
 from demos.engines import readme_table
 from demos.engines.clients import BY_NAME, CLIENTS, HERE, ROOT, BuildFailed, EngineClient, environment
+from model.console import output_file
 
 Row = dict[str, Any]
 _START_S = 60.0  # builds are done by then; a slow runtime on a busy machine is not
@@ -66,7 +67,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--model", default="demo", help="of the service: demo, synthetic, or a folder")
     parser.add_argument("--only", action="append", choices=list(BY_NAME), help="may be given several times")
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
+    parser.add_argument("--report", type=output_file, metavar="FILE.json")
     parser.add_argument("--readme", action="store_true", help="write the round trips into the READMEs' tables")
     words = parser.parse_args()
     chosen = [client for client in CLIENTS if not words.only or client.name in words.only]

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from model.console import output_file
 from model.demo.charts import write_png
 from model.demo.evaluation import report as gather
 from model.demo.evaluation.heldout import heldout_phrases, reader_of, text_figures
@@ -60,7 +61,6 @@ def main(arguments: list[str] | None = None) -> int:
         if options.sheet:
             write_png(options.sheet, sheet(seen))
     if options.report:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     runner.close()
     return 0
@@ -116,8 +116,8 @@ def _say(figures: Json) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model.demo.evaluate", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="all figures, as JSON")
-    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="painted frames over their references")
+    parser.add_argument("--report", type=output_file, metavar="FILE.json", help="all figures, as JSON")
+    parser.add_argument("--sheet", type=output_file, metavar="FILE.png", help="painted frames over their references")
     parser.add_argument("--quick", action="store_true", help="five seconds a map, no drift, few texts")
     parser.add_argument("--only", choices=["text"], help="nothing but the held-out phrasings")
     parser.add_argument("--model", default=str(SHIPPED), metavar="DIR", help="spec.json and graphs (default: shipped)")

@@ -15,9 +15,8 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from model.errors import CheckpointError
+from model.errors import CheckpointError, some
 
-_SHOWN = 4
 _STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers' name for one file of weights
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -64,7 +63,7 @@ def check(part: str, module: nn.Module, stored: Mapping[str, StoredTensor], tied
         if name in wanted and there.shape != wanted[name]
     }
     found = {"lacks ": missing, "has unexpected ": unexpected, "": misshapen}
-    problems = [kind + _some(names) for kind, names in found.items() if names]
+    problems = [kind + some(names) for kind, names in found.items() if names]
     if problems:
         raise CheckpointError(f"the weights of {part} do not fit its config: {'; '.join(problems)}")
 
@@ -134,7 +133,7 @@ def _sharded(index: Path) -> dict[str, StoredTensor]:
         found |= dict(_header(index.parent / shard))
     places = {name: tensor.file.name for name, tensor in found.items()}
     if absent := {name for name, shard in shard_of.items() if places.get(name) != shard}:
-        raise CheckpointError(f"{index} names tensors that its shards lack: {_some(absent)}")
+        raise CheckpointError(f"{index} names tensors that its shards lack: {some(absent)}")
     return found
 
 
@@ -150,11 +149,6 @@ def _header(file: Path) -> Iterator[tuple[str, StoredTensor]]:
                 yield name, StoredTensor(file, tuple(part.get_shape()), _DTYPES[kind])
     except (OSError, safetensors.SafetensorError) as exc:
         raise CheckpointError(f"cannot read weights from {file}: {exc}") from exc
-
-
-def _some(names: set[str]) -> str:
-    shown = sorted(names)[:_SHOWN]
-    return ", ".join(shown) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def bytes_of(tensors: Mapping[str, Tensor], dtype_of: Callable[[str], torch.dtype]) -> int:

@@ -10,9 +10,9 @@ from bridge import Camera
 from bridge.engine import ControlWindow, Plan, SessionStart
 from bridge.engines.helios import create
 from bridge.pose import quaternion_from_rotation_vector
-from demos.report import psnr_db
 from demos.world import ReferenceRenderer
 from model.demo.conditions import Conditions
+from model.demo.evaluation.figures import psnr_db
 from model.maps import DEFAULT_MAP, load_map
 
 pytest.importorskip("torch")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from model.console import commit, output_file
 from model.runners.base import ModuleRunner
 from trt_build.errors import BuildError
 from trt_build.manifest import read_manifest
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runner", default="tensorrt", choices=["tensorrt", "onnxruntime"])
     parser.add_argument("--runs", type=int, default=100, help="timed runs of each (default: 100)")
     parser.add_argument("--warm-up", type=int, default=10, help="runs before them (default: 10)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="also write every time as JSON")
+    parser.add_argument("--report", type=output_file, metavar="FILE", help="also write every time as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     manifest = read_manifest(options.folder)
     runner, on = _runner(options)
     settings: dict[str, Any] = {
-        "machine": f"{platform.node()}, {on}", "commit": _commit(), "folder": str(options.folder),
+        "machine": f"{platform.node()}, {on}", "commit": commit(), "folder": str(options.folder),
         "precision": manifest.precision, "runs": options.runs, "warm_up": options.warm_up,
     }  # fmt: skip
     for name, value in settings.items():
@@ -65,14 +65,3 @@ def _runner(options: argparse.Namespace) -> tuple[ModuleRunner, str]:
     from trt_build.serving import create
 
     return create(options.folder, threads=1), f"{here.gpu}, driver {here.driver}, TensorRT {here.tensorrt}"
-
-
-def _commit() -> str:
-    try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True,
-            check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return told.stdout.strip()

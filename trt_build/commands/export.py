@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from model.console import frame_size, output_folder
 from model.precision import Precision
 from trt_build.errors import need
 from trt_build.manifest import Target
+from trt_build.model_names import model_folder
 
 SUMMARY = "torch weights -> ONNX graphs"
 EXAMPLES = """examples:
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decoder", default="wan", choices=("wan", "tiny"), help="of a Helios checkpoint (default wan)"
     )
     parser.add_argument(
-        "--size", type=_size, metavar="HEIGHTxWIDTH", help="of a Helios checkpoint's frames (default 384x640)"
+        "--size", type=frame_size, metavar="WIDTHxHEIGHT", help="of a Helios checkpoint's frames (default 640x384)"
     )
     parser.add_argument(
         "--precision", default=Precision.FP32, type=Precision, choices=list(Precision), metavar="fp32|bf16|fp8",
@@ -41,10 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", default="float32", choices=("float32", "float16"), help="how weights lie in files for onnxruntime"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--out", type=output_folder, required=True, metavar="DIR", help="the folder to write")
 
 
 def run(options: argparse.Namespace) -> int:
+    model_folder(options.model)  # torch takes seconds to load: what is not there is told first
     need("export", "torch.onnx", "onnxscript", "tqdm", extra="torch")
     from trt_build.export import ExportConfig, Storage, export_model
     from trt_build.sources import load_source
@@ -55,12 +57,7 @@ def run(options: argparse.Namespace) -> int:
         model=options.model, decoder=options.decoder, target=target, precision=precision,
         storage=Storage(options.store), progress=True,
     )  # fmt: skip
-    source = load_source(options.model, decoder=options.decoder, size=options.size)
-    export_model(source, Path(options.out), config)
+    source = load_source(options.model, decoder=options.decoder, frame_size=options.size)
+    export_model(source, options.out, config)
     print(f"wrote {source.spec.name} to {options.out}")
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return int(height), int(width)

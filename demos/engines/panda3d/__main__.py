@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from bridge.config import ServeConfig
 from bridge.local import FREE_PORT, LocalService
 from demos.engines.panda3d.game import GameOptions, run
 from demos.engines.panda3d.scenes import SCENES
+from model.console import output_file
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--scene", choices=SCENES, help="walk; yard for a picture")
     parser.add_argument("--window", action="store_true", help="the painted picture left, Panda3D's own right")
     parser.add_argument(
-        "--picture", type=Path, metavar="FILE.png", help="scene, blockout and painted frame, side by side"
+        "--picture", type=output_file, metavar="FILE.png", help="scene, blockout and painted frame, side by side"
     )
     words = parser.parse_args()
     if words.address is not None:

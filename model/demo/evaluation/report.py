@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from model.console import commit
 from model.demo.conditions import SLOTS
 from model.demo.evaluation.heldout import TextFigures
 from model.demo.evaluation.judging import CHUNKS_WATCHED, ChangeFigures, FrameFigures
@@ -93,7 +93,7 @@ def machine() -> Json:
     return {
         "cpu": _cpu_name(), "cores": cores,
         "system": platform.system(), "python": platform.python_version(), "numpy": np.__version__,
-        "opencv": cv2.__version__, "onnxruntime": onnxruntime.__version__, "commit": _commit(),
+        "opencv": cv2.__version__, "onnxruntime": onnxruntime.__version__, "commit": commit(),
     }  # fmt: skip
 
 
@@ -143,17 +143,3 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _commit() -> str:
-    """The commit of the checkout that this runs from, "unknown" for an installed package."""
-    root = Path(__file__).resolve().parents[3]
-    if not (root / ".git").exists():
-        return "unknown"
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()

@@ -34,7 +34,14 @@ def test_what_is_said_is_what_was_meant(form: ModelForm) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--size", "640"], ["--size", "ax64"], ["--chunk-latents", "a"], ["--decoder", "none"], ["--blend-chunks", "x"]],
+    [
+        ["--size", "640"],
+        ["--size", "ax64"],
+        ["--size", "0x0"],
+        ["--chunk-latents", "a"],
+        ["--decoder", "none"],
+        ["--blend-chunks", "x"],
+    ],
 )
 def test_what_cannot_be_read_is_refused(arguments: list[str]) -> None:
     with pytest.raises((argparse.ArgumentError, SystemExit)):

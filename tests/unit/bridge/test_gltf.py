@@ -164,5 +164,7 @@ def test_what_is_no_gltf_is_one_clear_error(tmp_path: Path, name: str, data: byt
     path.write_bytes(data)
     with pytest.raises(ConfigError, match=expected):
         parts_from_gltf(path, PLAIN)
+    with pytest.raises(ConfigError, match=r"got a folder, expected a \.glb or \.gltf file"):
+        parts_from_gltf(tmp_path, PLAIN)
     with pytest.raises(ConfigError, match="no such file"):
         parts_from_gltf(tmp_path / "missing.glb", PLAIN)

@@ -7,7 +7,6 @@ import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 
@@ -89,11 +88,14 @@ def test_the_engine_is_not_closed_under_a_chunk_that_is_handed_out(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened: list[str] = []
+    stopping = threading.Event()
 
     class Slow(Begun):
+        """Decodes nothing before the process is on its way to close the engine."""
+
         def runs(self) -> Iterator[FrameRun]:
+            assert stopping.wait(5)
             for run in super().runs():
-                time.sleep(0.02)
                 happened.append("decoded")
                 yield run
 
@@ -110,6 +112,12 @@ def test_the_engine_is_not_closed_under_a_chunk_that_is_handed_out(
     def create() -> Overlapping:
         return Overlapping(CONFIG)
 
+    finish = HandingOut.finish
+
+    def stop(handing_out: HandingOut) -> None:
+        stopping.set()
+        finish(handing_out)
+
     step = Step(world=0, window=WINDOW, plan=PLAN, slot=0)
     words = (Attach(layout=process.ring.layout), Adopt(world=0, state=process.states[0]), step, Stop())
 
@@ -120,6 +128,7 @@ def test_the_engine_is_not_closed_under_a_chunk_that_is_handed_out(
     monkeypatch.setattr(worker, "load_factory", lambda _: create)
     monkeypatch.setattr(worker, "_read_commands", read)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(HandingOut, "finish", stop)
     ours, theirs = multiprocessing.Pipe()
     worker.run(theirs, "", {})
     ours.close()

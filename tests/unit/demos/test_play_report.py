@@ -13,9 +13,10 @@ import pytest
 import bridge
 from bridge.config import ServeConfig
 from bridge.errors import ConfigError
+from demos.headless import run_headless
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, VideoFile, contact_sheet, write_png, write_video
-from demos.report import PSNR_CAP_DB, build_report, psnr_db, summary, usable_cores, write_report
+from demos.report import build_report, summary, usable_cores, write_report
 from demos.session import Figures
 from tests.sound_messages import WELCOME
 
@@ -64,13 +65,6 @@ def test_a_run_without_a_single_answer_still_reports(tmp_path: Path) -> None:
     assert (read["unanswered"], read["generated_fps"], read["psnr_db"]["mean"]) == (5, 0.0, None)
     assert read["latency_ms"] == {"p50": None, "p95": None, "p99": None}
     assert read["cpu"].endswith(f"({usable_cores()} cores)")
-
-
-def test_psnr() -> None:
-    grey = np.full((4, 4, 3), 100, np.uint8)
-    assert psnr_db(grey, grey) == PSNR_CAP_DB
-    assert psnr_db(grey, grey + 10) == pytest.approx(28.13, abs=0.01)
-    assert psnr_db(np.zeros_like(grey), np.full_like(grey, 255)) == 0.0
 
 
 def test_a_contact_sheet_shows_every_pair_whole() -> None:
@@ -131,3 +125,10 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_options_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         PlayOptions(**{"connect": ServeConfig().bind, **wrong})  # type: ignore[arg-type]
+
+
+def test_a_tour_that_could_not_be_kept_is_not_begun(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nobody = PlayOptions(connect="tcp://127.0.0.1:9", headless=True, out_dir=tmp_path / "file")
+    with pytest.raises(ConfigError, match=r"cannot write .*report\.json"):
+        run_headless(nobody)

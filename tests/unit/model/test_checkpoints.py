@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from model.errors import CheckpointError
+from model.errors import CheckpointError, some
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -90,3 +90,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="does not load"):
         load_transformer(tmp_path)
+
+
+def test_of_many_names_a_few_are_shown() -> None:
+    assert (some({"b", "a"}), some("dcba")) == ("a, b", "a, b, c, d")
+    assert some("fedcba") == "a, b, c, d and 2 more"

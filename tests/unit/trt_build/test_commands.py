@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from model.precision import Precision
 from trt_build.__main__ import main
 from trt_build.cache import EngineCache, PlanTraits, default_root
 from trt_build.key import EngineKey
+from trt_build.manifest import ExportManifest, Target, write_manifest
 
+NOTHING = ExportManifest(
+    model="demo", target=Target.ONNXRUNTIME, precision=Precision.FP32, opset=23, graphs={}, versions={}
+)
 KEY = EngineKey(
     model="helios-demo", graph_name="denoiser", weights="aa", graph="bb", shapes="fixed", steps="1,1,1",
     precision="bf16", tensorrt="11.4", gpu="NVIDIA H100", compute_capability="9.0", driver="580.65",
@@ -26,7 +31,7 @@ def test_without_tensorrt_one_line_names_the_extra(
     assert main(command) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"trt_build: {command[0]} needs the tensorrt extra (")
-    assert error.endswith("run `pip install 'helios-bridge[tensorrt]'`\n")
+    assert error.endswith('; pip install -e ".[tensorrt]" in the checkout\n')
     assert error.count("\n") == 1
 
 
@@ -48,6 +53,26 @@ def test_without_a_driver_one_line_says_so(
     )
     for name in ("tensorrt", "pycuda", "pycuda.driver"):
         sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("command", [["export", "--out", "OUT"], ["verify", "EXPORT"]])
+def test_a_model_that_is_not_there_is_told_before_torch_is_loaded(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(NOTHING, tmp_path)
+    given = {"EXPORT": tmp_path, "OUT": tmp_path / "out"}
+    words = [str(given.get(word, word)) for word in command]
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main([*words, "--model", "/nonexistent"]) == 2
+    assert capsys.readouterr().err.startswith("trt_build: no model at /nonexistent; give `demo`")
+
+
+def test_an_export_that_is_not_there_is_told_before_torch_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["verify", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.startswith(f"trt_build: cannot read {tmp_path / 'none' / 'export.json'}")
 
 
 def test_list_tells_plans_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

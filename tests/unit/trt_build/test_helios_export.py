@@ -39,7 +39,7 @@ def test_a_streamed_weight_is_in_onnxruntimes_graphs_too(helios_folder: Path, tm
     from trt_build.export import Storage, export_graph
     from trt_build.sources import load_source
 
-    source = load_source(str(helios_folder), size=(64, 128))
+    source = load_source(str(helios_folder), frame_size=(128, 64))
     streamed = {name: source.graphs[name] for name in (Graph.TEXT_ENCODER, Graph.DENOISER)}
     for name, graph in streamed.items():
         assert any(is_hollow(weight) for weight in graph.module.parameters())
@@ -62,7 +62,7 @@ def test_calibration_sees_every_site_of_every_layer(helios_folder: Path) -> None
     from trt_build.precision import in_precision
     from trt_build.sources import load_source
 
-    source = load_source(str(helios_folder), size=(64, 128))
+    source = load_source(str(helios_folder), frame_size=(128, 64))
     # Two chunks of one prompt: an empty history, then a filled one.
     requests = [replace(request, texts=request.texts[:2]) for request in source.requests()[:2]]
     scales = calibrated_scales(source.spec, source.graphs, requests, tokenize=source.tokenize())

@@ -26,6 +26,7 @@ def test_equal_pictures_are_perfect():
 def test_psnr_of_a_known_error():
     off_by_five = np.clip(PICTURE.astype(int) + 5, 0, 255).astype(np.uint8)
     assert psnr_db(off_by_five, PICTURE) == pytest.approx(20 * np.log10(255 / 5), abs=0.01)
+    assert psnr_db(np.zeros_like(PICTURE), np.full_like(PICTURE, 255)) == 0.0
 
 
 def test_more_noise_is_less_alike():
