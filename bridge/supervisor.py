@@ -237,7 +237,7 @@ class EngineSupervisor:
             for path in known.saves:
                 self.save(word.world, path)
             known.saves.clear()
-            events = [WorldOpened(world=word.world)]
+            events = [WorldOpened(world=word.world, scene=word.scene)]
         elif known is not None and isinstance(word, Refused):
             self._worlds.remove(word.world)
             events = _refused(word.world, known.saves, word.text)
