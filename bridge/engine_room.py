@@ -60,6 +60,7 @@ class EngineRoom:
         self._players = players
         self._states = states
         self._start: Start | None = None
+        self._savers: dict[tuple[int, Path], list[str]] = {}  # whose SAVE is unanswered, by what it shall keep where
 
     @property
     def starts_us(self) -> int | None:
@@ -86,12 +87,14 @@ class EngineRoom:
         self._close_world(player)
         self._open_world(player, reset)
 
-    def save(self, player: Player, name: str) -> bool:
+    def save(self, session_id: str, name: str) -> bool:
         """A `Notice` follows. Returns: False when there is nothing to save yet; then none does."""
         assert self._states is not None, "the session checks what is offered"
-        if player.world is None:
+        world, path = self._players[session_id].world, path_of(self._states, name)
+        if world is None:
             return False
-        self._supervisor.save(player.world, path_of(self._states, name))
+        self._savers.setdefault((world, path), []).append(session_id)
+        self._supervisor.save(world, path)
         return True
 
     def leave(self, session_id: str) -> None:
@@ -207,9 +210,11 @@ class EngineRoom:
             self._supervisor.release(made.slot)
 
     def _on_saved(self, saved: WorldSaved) -> list[Notice]:
-        session_id = self._session_of(saved.world)
-        if session_id is None:
-            return []
+        # Not whose world it is: a RESET may have begun another since, and SAVE has an answer all the same.
+        waiting = self._savers[saved.world, saved.path]
+        session_id = waiting.pop(0)
+        if not waiting:
+            del self._savers[saved.world, saved.path]
         if saved.text:
             return [Notice(session_id=session_id, text=saved.text, in_reply_to=MessageType.SAVE.name)]
         told = Saved(name=name_of(saved.path), size_bytes=saved.size_bytes)

@@ -244,7 +244,7 @@ class Server:
             case ResetAccepted(reset=reset):
                 self._room.reset(player, reset)
             case SaveAsked(name=name):
-                if not self._room.save(player, name):
+                if not self._room.save(session.session_id, name):
                     self._report(session, "there is nothing to save yet", in_reply_to=MessageType.SAVE.name)
             case StatsAsked():
                 stats = self._room.fill_stats(session.session_id, session.ledger, self._clock.now_us())

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from bridge import Client, Part, RemoteProtocolError, Shape, Source
+from bridge.codec import decode, encode
 from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
-from bridge.messages import PartMove, SceneUpdate
+from bridge.messages import Control, ErrorMessage, Hello, PartMove, Reset, Save, Saved, SceneUpdate, Welcome
 from bridge.statefile import path_of, read_state
+from bridge.transport import DealerSocket, Poller, SendResult
 from tests.e2e.conftest import HEIGHT, WIDTH
 
 Play = Callable[..., Any]
@@ -74,3 +76,42 @@ def test_frames_come_again_after_a_reset_that_was_refused(states: tuple[Any, Pat
         client.save("y")
     level = level_in(folder, "y")
     assert (level.prompt, [part.id for part in level.add]) == ("a tower", [1, 3])
+
+
+def test_every_save_is_answered_whatever_is_said_right_behind_it(states: tuple[Any, Path], play: Play) -> None:
+    service, _ = states
+    socket = DealerSocket(service.address)
+    poller = Poller()
+    poller.watch(socket)
+    answered: list[str] = []
+
+    def read_until(done: Callable[[], bool]) -> None:
+        for _ in range(200):
+            poller.wait(50_000)
+            while (parts := socket.receive()) is not None:
+                message = decode(parts).message
+                opened.append(isinstance(message, Welcome))
+                if isinstance(message, Saved):
+                    answered.append(message.name)
+                elif isinstance(message, ErrorMessage):
+                    assert message.in_reply_to == "SAVE"
+                    answered.append("")
+            if done():
+                return
+        raise AssertionError(f"answered: {answered}")
+
+    opened: list[bool] = []
+    while socket.send(encode(Hello(version_major=1, version_minor=1, client="saver"))) is not SendResult.SENT:
+        poller.wait(10_000)
+    read_until(lambda: any(opened))
+    control = Control(seq=0, t_us=0, position=(0, 0, 0), rotation=(0, 0, 0, 1), vertical_fov_deg=60.0)
+    # The world of the first RESET may have begun when the second comes, or not: both SAVEs have an answer.
+    for message in (control, Reset(), Save(name="a"), Reset(), Save(name="b")):
+        socket.send(encode(message))
+    read_until(lambda: len(answered) == 2)
+    assert answered[1] == "b"
+    socket.send(encode(Save(name="c")))
+    socket.send(encode(Reset(seed=4)))
+    read_until(lambda: len(answered) == 3)
+    assert answered[2] == "c", "its world had begun"
+    socket.close()
