@@ -165,6 +165,20 @@ def test_version_and_magic_are_the_codes() -> None:
     assert f"`{messages.PROTOCOL_MAGIC.decode()}`" in section("Framing")
 
 
+def test_the_changelog_names_every_field_that_came_after_the_first_version() -> None:
+    told = (ROOT / "CHANGELOG.md").read_text().split("### Protocol")[1]
+    names = re.findall(r"`([\w*]+)`", told)
+    for kind in MessageType:
+        table = rows(section(f"{kind.name} (0x{kind:02x})"))
+        if all(row[4] == "1.1" for row in table) and table:
+            assert re.search(rf"\b{kind.name}\b", told), kind
+            continue
+        for row in table:
+            known = row[4] == "1.0" or row[0] in names or f"{row[0].split('_')[0]}_*" in names
+            assert known, f"{kind.name}.{row[0]} is since {row[4]}, and CHANGELOG.md does not say so"
+    assert set(MAY_OFFER) <= set(names)
+
+
 def test_the_worked_example_is_the_vector() -> None:
     data = bytes.fromhex("".join(line.split("#")[0] for line in code_block("A worked example", "text").splitlines()))
     assert data == (ROOT / "tests/contract/vectors/control_full.bin").read_bytes()
