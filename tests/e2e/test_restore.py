@@ -78,6 +78,15 @@ def test_frames_come_again_after_a_reset_that_was_refused(states: tuple[Any, Pat
     assert (level.prompt, [part.id for part in level.add]) == ("a tower", [1, 3])
 
 
+def test_after_a_reset_what_is_not_held_is_of_a_later_chunk(start_service: Any, play: Play) -> None:
+    with start_service().client() as client:
+        before = play(client, lambda frame: frame.header.chunk >= 2)[-1]
+        client.reset(seed=31)
+        frames = play(client, lambda frame: frame.source is Source.GENERATED)
+    assert all(frame.header.chunk > before.header.chunk for frame in frames if frame.source is not Source.HELD)
+    assert all(frame.header.chunk <= before.header.chunk for frame in frames if frame.source is Source.HELD)
+
+
 def test_every_save_is_answered_whatever_is_said_right_behind_it(states: tuple[Any, Path], play: Play) -> None:
     service, _ = states
     socket = DealerSocket(service.address)
