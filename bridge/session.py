@@ -50,6 +50,7 @@ from bridge.parts import check_reach
 from bridge.session_states import SessionState, state_after
 
 MAX_STRIKES: Final = 64  # refused messages in a row that end a session
+_SAID_TO_ANYBODY: Final = (ErrorCode.UNEXPECTED_MESSAGE, ErrorCode.BAD_FRAMING, ErrorCode.UNKNOWN_TYPE)
 
 
 class Session:
@@ -283,6 +284,10 @@ class Session:
         self._strikes += 1
         fatal = error.fatal or self.state is not SessionState.ACTIVE
         code, text = error.code, error.text
+        if fatal and not error.fatal and in_reply_to != "HELLO" and code not in _SAID_TO_ANYBODY:
+            # Who reads `bad_mesh` would not know that a HELLO is due.
+            text = f"{in_reply_to or 'a message'} while {self.state.value}: expected HELLO ({code.value}: {text})"
+            code = ErrorCode.UNEXPECTED_MESSAGE
         if not fatal and self._strikes > MAX_STRIKES:
             code, fatal = ErrorCode.TOO_MANY_ERRORS, True
             text = f"{self._strikes} refused messages in a row, the last: {error.text}"
