@@ -20,6 +20,14 @@ class Blockout:
         self._seed = seed
         self._prompt = prompt
         self._parts: dict[int, Part] | None = None
+        self._before_reset = (seed, prompt)
+
+    @classmethod
+    def of(cls, whole: SceneUpdate) -> Blockout:
+        """The inverse of `whole`."""
+        blockout = cls(seed=whole.seed or 0, prompt=whole.prompt or "")
+        blockout.apply(whole)
+        return blockout
 
     @property
     def prompt(self) -> str:
@@ -50,8 +58,15 @@ class Blockout:
                 self._parts[move.id] = msgspec.structs.replace(part, position=move.position, rotation=move.rotation)
 
     def apply_reset(self, reset: Reset) -> None:
+        self._before_reset = (self._seed, self._prompt)
         self._seed = self._seed if reset.seed is None else reset.seed
         self._prompt = self._prompt if reset.prompt is None else reset.prompt
+
+    def forget_reset(self, reset: Reset) -> None:
+        """The engine refused `reset`, the newest: its seed and prompt are gone, unless a SCENE changed them since."""
+        seed, prompt = self._before_reset
+        self._seed = seed if reset.seed == self._seed else self._seed
+        self._prompt = prompt if reset.prompt == self._prompt else self._prompt
 
     def forget_parts(self, update: SceneUpdate) -> None:
         """The engine refused `update`: what it added will not be asked for again."""

@@ -18,6 +18,7 @@ from bridge.cli_model import add_model
 from bridge.config import DEFAULT_ADDRESS
 from bridge.errors import BridgeError, ConfigError
 from bridge.local import FREE_PORT
+from bridge.version import name_and_version
 from model.console import output_file, output_folder
 
 _GAME_FPS = 30.0
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="helios-bridge", description="A game engine's neural renderer: serve a model, play its world, measure it."
     )
+    parser.add_argument("--version", action="version", version=name_and_version())
     commands = parser.add_subparsers(metavar="serve | play | bench | conform | blockout | keys | doctor", required=True)
 
     serve = _command(commands, "serve", run.serve, "serve a model to game engines")

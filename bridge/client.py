@@ -212,10 +212,10 @@ class Client:
         self._core.saved = None
         self._connection.tell(Save(name=name))
         deadline_us = self._clock.now_us() + round(timeout_s * 1e6)
-        while self._core.saved is None:
-            self._connection.wait(deadline_us, f"no SAVED within {timeout_s:g} s")
+        while (saved := self._core.saved) is None or saved.name != name:  # an earlier one may come late
+            self._connection.wait(deadline_us, f"no SAVED of {name!r} within {timeout_s:g} s")
             self._connection.read()
-        return self._core.saved.size_bytes
+        return saved.size_bytes
 
     def stats(self, timeout_s: float = 1.0) -> Stats:
         """The server's ledger of this session; waits for it. Frames that arrive meanwhile are kept for `poll`."""

@@ -179,6 +179,9 @@ class ClientCore:
         return again
 
     def _on_frame(self, header: FrameHeader, decoded: Decoded, now_us: int) -> None:
+        if not self._newest_seq < header.seq < self._next_seq:
+            log.warning("client.ignored seq=%d: never sent, or not newer than what was read", header.seq)
+            return
         if header.ring_slot >= 0 and self._ring is None:
             log.warning("client.ignored seq=%d: its pixels lie in a ring that is not open", header.seq)
             return
@@ -196,14 +199,12 @@ class ClientCore:
             self.counts.in_budget += 1
         else:
             self.counts.late += 1
-        if header.seq > self._newest_seq:
-            if (pixels := self._pixels_of(decoded, header)) is not None:
-                frame = Frame(header=header, pixels=pixels, latency_ms=latency_us / 1e3)
-                self._frames[header.seq] = frame
-                self.playout.arrived(now_us, seq=header.seq, sent_us=now_us - latency_us)
-                while len(self._frames) > MOST_WAITING:
-                    del self._frames[next(iter(self._frames))]
-            self._newest_seq = header.seq
+        if (pixels := self._pixels_of(decoded, header)) is not None:
+            self._frames[header.seq] = Frame(header=header, pixels=pixels, latency_ms=latency_us / 1e3)
+            self.playout.arrived(now_us, seq=header.seq, sent_us=now_us - latency_us)
+            while len(self._frames) > MOST_WAITING:
+                del self._frames[next(iter(self._frames))]
+        self._newest_seq = header.seq
 
     def _pixels_of(self, decoded: Decoded, header: FrameHeader) -> NDArray[np.uint8] | None:
         """The frame's pixels, from the message or the ring; None when the ring does not hold it any more."""

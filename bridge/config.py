@@ -6,6 +6,7 @@ Values that are limits of the protocol live in messages/fields.py; values that a
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,15 @@ def is_this_machine(address: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_states(folder: Path) -> None:
+    """Raises: ConfigError: it is none, cannot be made or cannot be written into."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"states: {there} is a file, expected a folder to save states in")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"states: {there} cannot be written into, expected a folder to save states in")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
@@ -131,6 +141,8 @@ class ServeConfig:
                 f"bind: {self.bind} can be reached from other machines, unencrypted and by anybody; make keys with "
                 "helios-bridge keys new and add --curve keys, or say --insecure on a network that you trust"
             )
+        if self.states is not None:
+            _check_states(self.states)
         _check_range("fps", self.fps, 1, 240)
         _check_range("max_sessions", self.max_sessions, 1, 1024)
         _check_range("seed", self.seed, 0, 2**53 - 1)

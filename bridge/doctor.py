@@ -20,6 +20,7 @@ from bridge.clock import MonotonicClock
 from bridge.config import ModelForm, ServeConfig
 from bridge.errors import BridgeError
 from bridge.local import FREE_PORT, LocalService
+from bridge.version import NAME, installed_version
 from model.console import install
 
 _PACKAGES = ("numpy", "msgpack", "msgspec", "pyzmq", "onnxruntime", "opencv-python-headless", "pygame-ce")
@@ -59,10 +60,7 @@ def examine(*, model: str, runner: str, precision: str, form: ModelForm) -> int:
 
 def machine_rows() -> Iterator[Row]:
     """Everything that can be told without starting anything."""
-    yield (
-        "helios-bridge",
-        importlib.metadata.version("helios-bridge") if _installed("helios-bridge") else "not installed",
-    )
+    yield NAME, installed_version() or "not installed"
     yield "python", f"{platform.python_version()} ({sys.executable})"
     yield "system", platform.platform()
     yield "cpu", f"{cpu_name()}, {os.cpu_count()} cores"

@@ -199,6 +199,11 @@ class Engine(Protocol):
         """Makes `plan.frames` frames that continue `state`; returns them and the state after them."""
         ...
 
+    def scene_of(self, state: State) -> SceneUpdate:
+        """Prompt, seed and (with `replace`) every part that `state` shows; without `replace` it is the default map. A
+        session that restores a saved state goes on from it. Raises: EngineError: nothing that this engine wrote."""
+        ...
+
     def close(self) -> None: ...
 
 

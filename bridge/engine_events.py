@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bridge.engine import EngineInfo
 from bridge.errors import ConfigError, EngineError
+from bridge.messages import SceneUpdate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,10 @@ class EngineGivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldOpened:
+    """scene: of a world that was restored, all that its state shows; None for one that was opened."""
+
     world: int
+    scene: SceneUpdate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.blockout import Blockout
 from bridge.conductor import Conductor
 from bridge.engine import Pictures
 from bridge.engine_events import (
@@ -37,12 +38,15 @@ _RETRY_FAILED_CHUNK_US = 500_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What the client of a session must hear: its state was `saved`; or, where that is None, the engine failed."""
+    """What a session must know: its state was `saved`; or, where there is a text, the engine failed; or (restored) the
+    saved state that it asked for was read and shows `scene`, or could not be."""
 
     session_id: str
     saved: Saved | None = None
     text: str = ""
     in_reply_to: str = ""
+    restored: bool = False
+    scene: SceneUpdate | None = None
 
 
 class EngineRoom:
@@ -56,6 +60,7 @@ class EngineRoom:
         self._players = players
         self._states = states
         self._start: Start | None = None
+        self._savers: dict[tuple[int, Path], list[str]] = {}  # whose SAVE is unanswered, by what it shall keep where
 
     @property
     def starts_us(self) -> int | None:
@@ -82,12 +87,14 @@ class EngineRoom:
         self._close_world(player)
         self._open_world(player, reset)
 
-    def save(self, player: Player, name: str) -> bool:
+    def save(self, session_id: str, name: str) -> bool:
         """A `Notice` follows. Returns: False when there is nothing to save yet; then none does."""
         assert self._states is not None, "the session checks what is offered"
-        if player.world is None:
+        world, path = self._players[session_id].world, path_of(self._states, name)
+        if world is None:
             return False
-        self._supervisor.save(player.world, path_of(self._states, name))
+        self._savers.setdefault((world, path), []).append(session_id)
+        self._supervisor.save(world, path)
         return True
 
     def leave(self, session_id: str) -> None:
@@ -115,7 +122,7 @@ class EngineRoom:
             assert self._states is not None, "the session checks what is offered"
             restore = path_of(self._states, reset.restore)
         player.refused = False
-        player.begun_with = "" if pictures is None and restore is None else MessageType.RESET.name
+        player.begun_by = None if pictures is None and restore is None else reset
         player.world = self._supervisor.open(player.blockout.start(pictures=pictures, restore=restore))
 
     def _close_world(self, player: Player) -> None:
@@ -173,13 +180,24 @@ class EngineRoom:
             case ChunkMade(world=world):
                 self._on_chunk(self._player_of(world), event, now_us)
             case WorldOpened(world=world):
-                if (found := self._player_of(world)) is not None:
-                    found.opened = True
+                return self._on_opened(world, event.scene)
             case WorldSaved():
                 return self._on_saved(event)
             case WorldRefused(world=world, text=text) | ChunkFailed(world=world, text=text):
                 return self._on_refused(world, text, now_us, over=isinstance(event, WorldRefused))
         return []
+
+    def _on_opened(self, world: int, scene: SceneUpdate | None) -> list[Notice]:
+        session_id = self._session_of(world)
+        if session_id is None:
+            return []
+        player = self._players[session_id]
+        player.opened = True
+        player.begun_by = None
+        if scene is None:
+            return []
+        player.blockout = Blockout.of(scene)
+        return [Notice(session_id=session_id, restored=True, scene=scene)]
 
     def _on_chunk(self, player: Player | None, made: ChunkMade, now_us: int) -> None:
         asked = None if player is None else player.asked
@@ -192,9 +210,11 @@ class EngineRoom:
             self._supervisor.release(made.slot)
 
     def _on_saved(self, saved: WorldSaved) -> list[Notice]:
-        session_id = self._session_of(saved.world)
-        if session_id is None:
-            return []
+        # Not whose world it is: a RESET may have begun another since, and SAVE has an answer all the same.
+        waiting = self._savers[saved.world, saved.path]
+        session_id = waiting.pop(0)
+        if not waiting:
+            del self._savers[saved.world, saved.path]
         if saved.text:
             return [Notice(session_id=session_id, text=saved.text, in_reply_to=MessageType.SAVE.name)]
         told = Saved(name=name_of(saved.path), size_bytes=saved.size_bytes)
@@ -208,13 +228,23 @@ class EngineRoom:
         player = self._players[session_id]
         asked = player.asked
         scene = bool(asked.window.scene_updates) if asked is not None else player.blockout.has_parts
-        blamed = player.begun_with if over and asked is None else ""
+        reset = player.begun_by if over else None
+        if reset is not None:
+            return self._on_refused_reset(session_id, reset, text)
         if over:
             self._release(player.restart())
             player.refused = True
         else:
             player.fail(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
-        return [Notice(session_id=session_id, text=text, in_reply_to=blamed or ("SCENE" if scene else ""))]
+        return [Notice(session_id=session_id, text=text, in_reply_to="SCENE" if scene else "")]
+
+    def _on_refused_reset(self, session_id: str, reset: Reset, text: str) -> list[Notice]:
+        """The pictures or the state that a world was to begin with are no good: it begins as it would without."""
+        player = self._players[session_id]
+        player.blockout.forget_reset(reset)
+        self._release(player.restart())
+        self._open_world(player)
+        return [Notice(session_id=session_id, text=text, in_reply_to="RESET", restored=bool(reset.restore))]
 
     def _session_of(self, world: int) -> str | None:
         return next((session_id for session_id, player in self._players.items() if player.world == world), None)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bridge.chunk_ring import RingLayout
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart, State
 from bridge.errors import ConfigError, EngineError
+from bridge.messages import SceneUpdate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +106,11 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Began:
+    """scene: of a world that was restored, all that its state shows; None for one that was opened."""
+
     world: int
     state: State
+    scene: SceneUpdate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

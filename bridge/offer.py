@@ -9,8 +9,8 @@ from bridge.config import ServeConfig
 from bridge.engine import EngineInfo
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import VERSION_MAJOR, VERSION_MINOR, Hello, PixelFormat, Welcome
+from bridge.version import name_and_version
 
-SERVER_NAME: Final = "helios-bridge"
 CAPABILITIES: Final = ("reproject", "scene", "stats", "resume")
 MAY_OFFER: Final = ("pictures", "save")  # with an engine that begins with pictures, with a folder for states
 
@@ -80,7 +80,7 @@ def offer_of(info: EngineInfo, config: ServeConfig) -> ServerOffer:
     """What this service offers over an engine."""
     may = zip(MAY_OFFER, (info.takes_pictures, config.states is not None), strict=True)
     return ServerOffer(
-        server=SERVER_NAME,
+        server=name_and_version(),
         model=info.model,
         runner=info.runner,
         camera_method=info.camera_method,

@@ -21,7 +21,7 @@ from bridge.engine import EngineInfo
 from bridge.engine_events import ChunkGrowing, ChunkMade
 from bridge.frames import FrameStore
 from bridge.margin import Cause, Punctuality
-from bridge.messages import Event, FrameHeader, PixelFormat, SceneUpdate, Stats
+from bridge.messages import Event, FrameHeader, PixelFormat, Reset, SceneUpdate, Stats
 from bridge.metrics import SessionMetrics
 from bridge.outputs import ControlAccepted
 from bridge.pacing import PacingConfig
@@ -39,8 +39,8 @@ class Player:
     """One session's state on the server.
 
     world: the engine's name for it, None while there is none. opened: the engine can go on with it. refused: the
-    engine would not have it, and nothing is tried until the client changes something. begun_with: the message whose
-    pictures or saved state the world begins with, "" for none.
+    engine would not have it, and nothing is tried until the client changes something. begun_by: the RESET whose
+    pictures or saved state the world is to begin with, until it has; None for none.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Player:
         self.world: int | None = None
         self.opened = False
         self.refused = False
-        self.begun_with = ""
+        self.begun_by: Reset | None = None
         self.blockout = Blockout(seed=config.seed, prompt=config.prompt)
         self.timeline = ControlTimeline(limits=limits)
         self.punctuality = Punctuality()

@@ -244,7 +244,7 @@ class Server:
             case ResetAccepted(reset=reset):
                 self._room.reset(player, reset)
             case SaveAsked(name=name):
-                if not self._room.save(player, name):
+                if not self._room.save(session.session_id, name):
                     self._report(session, "there is nothing to save yet", in_reply_to=MessageType.SAVE.name)
             case StatsAsked():
                 stats = self._room.fill_stats(session.session_id, session.ledger, self._clock.now_us())
@@ -258,14 +258,16 @@ class Server:
                 self._rings.forget(session.session_id)
 
     def _notify(self, notice: Notice) -> None:
-        """Tells a client of what became of its world, while it can be reached."""
-        for session in self._lobby:
-            if session.session_id != notice.session_id or session.state is not SessionState.ACTIVE:
-                continue
-            if notice.saved is not None:
-                self._send(self._lobby.peer_of(session), session, Send(message=notice.saved))
-            else:
-                self._report(session, notice.text[:512], in_reply_to=notice.in_reply_to)
+        """Tells a session of what became of its world, and its client too while that can be reached."""
+        session = next((one for one in self._lobby if one.session_id == notice.session_id), None)
+        if session is None:
+            return
+        if notice.saved is not None and session.state is SessionState.ACTIVE:
+            self._send(self._lobby.peer_of(session), session, Send(message=notice.saved))
+        elif notice.text:
+            self._report(session, notice.text[:512], in_reply_to=notice.in_reply_to)
+        if notice.restored:
+            self._send_all(self._lobby.settle(session, session.restored(notice.scene)))
 
     def _report(self, session: Session, text: str, *, in_reply_to: str) -> None:
         outputs = session.report(ErrorCode.ENGINE_FAILED, text, in_reply_to=in_reply_to)

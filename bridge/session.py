@@ -2,8 +2,8 @@
 
 Messages and instants come in, what to do comes out (`Output`s); sockets, clocks and engines are elsewhere. This is also
 the border between axes: outside it everything is in the client's axes and units, inside it in ours. Which message is
-allowed when is session_states.py's, credit and counting are delivery.py's, the sum of the parts parts.py's; which
-routing id belongs to which session is lobby.py's.
+allowed when is session_states.py's, credit and counting are delivery.py's, what SCENE and RESET add up to level.py's;
+which routing id belongs to which session is lobby.py's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from bridge.config import ServeConfig
 from bridge.delivery import Account, Delivery
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.jpeg_quality import JpegQuality
+from bridge.level import Level
 from bridge.messages import (
     TYPE_OF_STRUCT,
     VERSION_MAJOR,
@@ -41,16 +42,15 @@ from bridge.outputs import (
     Lost,
     Opened,
     Output,
-    ResetAccepted,
     SaveAsked,
-    SceneAccepted,
     Send,
     StatsAsked,
 )
-from bridge.parts import PartsAccount, check_reach
+from bridge.parts import check_reach
 from bridge.session_states import SessionState, state_after
 
 MAX_STRIKES: Final = 64  # refused messages in a row that end a session
+_SAID_TO_ANYBODY: Final = (ErrorCode.UNEXPECTED_MESSAGE, ErrorCode.BAD_FRAMING, ErrorCode.UNKNOWN_TYPE)
 
 
 class Session:
@@ -75,7 +75,7 @@ class Session:
         self._pinged_us = now_us
         self._lost_us = now_us
         self._last_seq = -1
-        self._parts = PartsAccount()
+        self._level = Level(offer)
         self._strikes = 0
         self._budget_us = 0
         self._delivery = Delivery()
@@ -162,6 +162,17 @@ class Session:
             return []
         return [Send(message=ErrorMessage(code=code, text=text, in_reply_to=in_reply_to))]
 
+    def restored(self, scene: SceneUpdate | None) -> list[Output]:
+        """What follows from what came while a saved state was read. scene: what it shows, None: refused."""
+        outputs: list[Output] = []
+        for message in self._level.restored(scene):
+            try:
+                outputs += self._level.receive(message)
+            except RemoteProtocolError as exc:
+                if self.state is SessionState.ACTIVE:
+                    outputs += self._refuse(exc, TYPE_OF_STRUCT[type(message)].name, -1)
+        return outputs
+
     def lose(self, reason: str, now_us: int) -> list[Output]:
         """The client cannot be reached."""
         if self.state is not SessionState.ACTIVE:
@@ -198,9 +209,9 @@ class Session:
             case Hello():
                 return self._on_hello(message, now_us)
             case SceneUpdate():
-                return self._on_scene(message)
+                return [*self._level.receive(self._to_ours.scene(message))]
             case Reset():
-                return self._on_reset(message)
+                return [*self._level.receive(message)]
             case Save():
                 self._offer.check("save", "SAVE", "start it with --states FOLDER")
                 return [SaveAsked(name=message.name)]
@@ -263,18 +274,6 @@ class Session:
             self._quality.starved(now_us)
         return [ControlAccepted(control=ours, received_us=now_us, deadline_us=deadline_us)]
 
-    def _on_scene(self, update: SceneUpdate) -> list[Output]:
-        ours = self._to_ours.scene(update)
-        self._parts.admit(ours)
-        return [SceneAccepted(update=ours)]
-
-    def _on_reset(self, reset: Reset) -> list[Output]:
-        if reset.pictures:
-            self._offer.check("pictures", "pictures", "its model begins with text alone")
-        if reset.restore:
-            self._offer.check("save", "restore", "start it with --states FOLDER")
-        return [ResetAccepted(reset=reset)]
-
     # -- helpers ---------------------------------------------------------------------------------------------------
 
     def _refuse(self, error: RemoteProtocolError, in_reply_to: str, seq: int) -> list[Output]:
@@ -285,6 +284,10 @@ class Session:
         self._strikes += 1
         fatal = error.fatal or self.state is not SessionState.ACTIVE
         code, text = error.code, error.text
+        if fatal and not error.fatal and in_reply_to != "HELLO" and code not in _SAID_TO_ANYBODY:
+            # Who reads `bad_mesh` would not know that a HELLO is due.
+            text = f"{in_reply_to or 'a message'} while {self.state.value}: expected HELLO ({code.value}: {text})"
+            code = ErrorCode.UNEXPECTED_MESSAGE
         if not fatal and self._strikes > MAX_STRIKES:
             code, fatal = ErrorCode.TOO_MANY_ERRORS, True
             text = f"{self._strikes} refused messages in a row, the last: {error.text}"

@@ -64,7 +64,8 @@ def read_state(path: Path, info: EngineInfo) -> State:
     except FileNotFoundError as exc:
         raise EngineError(f"there is no saved state {name!r}") from exc
     except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as exc:
-        raise EngineError(f"the saved state {name!r} is broken: {exc}") from exc
+        why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc  # not the path: clients read this
+        raise EngineError(f"the saved state {name!r} is broken: {why}") from exc
     if about != _about(info):
         raise EngineError(f"the saved state {name!r} is of {_said(about)}, this is {_said(_about(info))}")
     return arrays

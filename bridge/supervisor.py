@@ -8,9 +8,10 @@ on, and where, engine_work.py's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bridge.clock import Clock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
@@ -52,6 +53,7 @@ from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUn
 from bridge.link import Ended, EngineConfig
 
 _log = logging.getLogger(__name__)
+_REPLACED: Final = "the engine process is being replaced; try again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class EngineSupervisor:
         self._worlds = EngineWorlds(config.world_attempts)
         self._info: EngineInfo | None = None
         self._saving: list[tuple[int, Path]] = []  # sent, not answered
-        self._unsaved: list[tuple[int, Path]] = []  # could not be sent
+        self._unsaved: list[WorldSaved] = []  # could not be sent, and are not told of yet
         self._work = EngineWork(clock)
         self._process = EngineProcess(config, clock)
 
@@ -103,8 +105,15 @@ class EngineSupervisor:
         return world
 
     def forget(self, world: int) -> None:
-        """Nothing more will be heard of `world` but, perhaps, the failure or chunk of a step already begun."""
-        if self._worlds.remove(world) is not None and self._process.is_ready:
+        """Nothing more is heard of `world` but what became of its saves and, perhaps, the failure or chunk of a step
+        already begun."""
+        known = self._worlds.remove(world)
+        if known is None:
+            return
+        if known.saves:
+            self._unsaved += _not_saved(((world, path) for path in known.saves), "it was replaced before it had begun")
+            self._process.wake()
+        if self._process.is_ready:
             self._process.send(Forget(world=world))
 
     def step(self, world: int, window: ControlWindow, plan: Plan, *, keep: int | None = None) -> bool:
@@ -146,7 +155,7 @@ class EngineSupervisor:
             self._saving.append((world, path))
             self._process.send(Save(world=world, path=path))
         else:
-            self._unsaved.append((world, path))
+            self._unsaved += _not_saved([(world, path)], _REPLACED)
             self._process.wake()
 
     def hear(self, world: int, prompt: str | None, action: str) -> None:
@@ -168,7 +177,8 @@ class EngineSupervisor:
         events: list[EngineEvent] = []
         for word in self._process.reports():
             events += self._on_word(word)
-        events += self._lost_saves(self._unsaved)
+        events += self._unsaved
+        self._unsaved.clear()
         self._process.tick(self._work.since_us)
         return events
 
@@ -237,19 +247,11 @@ class EngineSupervisor:
             for path in known.saves:
                 self.save(word.world, path)
             known.saves.clear()
-            events = [WorldOpened(world=word.world)]
+            events = [WorldOpened(world=word.world, scene=word.scene)]
         elif known is not None and isinstance(word, Refused):
             self._worlds.remove(word.world)
             events = _refused(word.world, known.saves, word.text)
         self._open_next()
-        return events
-
-    def _lost_saves(self, lost: list[tuple[int, Path]]) -> list[EngineEvent]:
-        text = "the engine process is being replaced; try again"
-        events: list[EngineEvent] = [
-            WorldSaved(world=world, path=path, size_bytes=0, text=text) for world, path in lost
-        ]
-        lost.clear()
         return events
 
     def _on_growing(self, growing: Growing) -> list[EngineEvent]:
@@ -307,7 +309,8 @@ class EngineSupervisor:
             reason = self._process.ended(reason)
         except EngineUnavailable as exc:
             return self._give_up(exc)
-        events: list[EngineEvent] = [EngineDown(reason=reason), *self._lost_saves(self._saving)]
+        events: list[EngineEvent] = [EngineDown(reason=reason), *_not_saved(self._saving, _REPLACED)]
+        self._saving.clear()
         for world, given_up in self._worlds.blame(self._work.abandon()):
             text = f"the engine process ended {given_up.deaths} times in a row over this session ({reason})"
             events += _refused(world, given_up.saves, text)
@@ -320,5 +323,8 @@ class EngineSupervisor:
 
 def _refused(world: int, saves: Sequence[Path], text: str) -> list[EngineEvent]:
     """A world ends; so do the saves that waited for it to begin, which are told of first."""
-    lost = [WorldSaved(world=world, path=path, size_bytes=0, text=text) for path in saves]
-    return [*lost, WorldRefused(world=world, text=text)]
+    return [*_not_saved(((world, path) for path in saves), text), WorldRefused(world=world, text=text)]
+
+
+def _not_saved(asked: Iterable[tuple[int, Path]], text: str) -> list[WorldSaved]:
+    return [WorldSaved(world=world, path=path, size_bytes=0, text=text) for world, path in asked]

@@ -38,6 +38,8 @@ def unpack(kind: MessageType, body: bytes | bytearray | memoryview) -> dict[obje
     except msgpack.StackError as exc:
         raise RemoteProtocolError(ErrorCode.TOO_DEEP, f"{kind.name}: lists and maps nested too deeply") from exc
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, msgpack.UnpackException) as exc:
+        if "exceeds max_ext_len" in str(exc):
+            raise RemoteProtocolError(ErrorCode.MALFORMED, f"{kind.name}: got a msgpack extension type") from exc
         code = ErrorCode.TOO_LARGE if "exceeds max_" in str(exc) else ErrorCode.MALFORMED
         raise RemoteProtocolError(code, f"{kind.name}: not one msgpack value: {type(exc).__name__} {exc}") from exc
     if type(value) is not dict:

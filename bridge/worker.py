@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import cast
 
 from bridge.chunk_ring import SharedFrameRing
-from bridge.engine import Engine, EngineInfo, HearingEngine, State
+from bridge.engine import Engine, EngineInfo, HearingEngine, SessionStart, State
 from bridge.engine_words import (
     Adopt,
     Attach,
@@ -127,12 +127,9 @@ def _obey(
                 closing.callback(handing_out.finish)
             case Open(world=world, start=start):
                 try:
-                    restore = start.restore
-                    states[world] = engine.open(start) if restore is None else read_state(restore, engine.info)
+                    report(_began(engine, states, world, start))
                 except EngineError as exc:
                     report(Refused(world=world, text=str(exc)))
-                else:
-                    report(Began(world=world, state=states[world]))
             case Adopt(world=world, state=state):
                 states[world] = state
             case Step() as step:
@@ -152,6 +149,17 @@ def _obey(
                 raise AssertionError("what is heard has a thread of its own")
             case Stop():
                 return
+
+
+def _began(engine: Engine, states: dict[int, State], world: int, start: SessionStart) -> Began:
+    """Raises: EngineError: it cannot begin so."""
+    if start.restore is None:
+        states[world] = engine.open(start)
+        return Began(world=world, state=states[world])
+    state = read_state(start.restore, engine.info)
+    scene = engine.scene_of(state)
+    states[world] = state
+    return Began(world=world, state=state, scene=scene)
 
 
 def _saved(info: EngineInfo, states: Mapping[int, State], world: int, path: Path) -> SaveDone:

@@ -28,7 +28,7 @@ class TinyServer:
     """A ROUTER that answers every control at once with a frame filled with its seq, while `answer` is set."""
 
     def __init__(self, config: ServeConfig, address: str = "tcp://127.0.0.1:*", lobby: Lobby | None = None) -> None:
-        self.lobby = lobby or Lobby(offer=OFFER, config=config)
+        self.lobby = Lobby(offer=OFFER, config=config) if lobby is None else lobby
         self.answer = True
         self.scenes: list[SceneAccepted] = []
         self.errors: list[BaseException] = []

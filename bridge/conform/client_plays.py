@@ -18,6 +18,7 @@ from bridge.messages.fields import MAX_INT
 from bridge.shared_frames import create_ring
 
 _WATCH_US: Final = 700_000
+_FAR_AHEAD: Final = 1_000_000  # controls; hours of play
 
 
 def handshake(stage: ClientStage) -> str:
@@ -101,6 +102,18 @@ def old_frame(stage: ClientStage) -> str:
     stage.send(sound_header(older), PIXELS)
     stage.wait_for_controls(10)  # the stage sees to it that frame_received_seq does not fall
     return f"frame {older.seq} after {newer.seq}"
+
+
+def unsent_frame(stage: ClientStage) -> str:
+    """A FRAME for a CONTROL that was never sent is ignored; the next one is taken."""
+    stage.open_session()
+    newest = stage.wait_for_controls(1)[-1]
+    unsent = msgspec.structs.replace(newest, seq=newest.seq + _FAR_AHEAD)
+    stage.send(sound_header(unsent), PIXELS)
+    stage.wait_for_controls(10)  # the stage sees to it that none names a frame that answers nothing
+    stage.wait_for_frame_after(newest.seq)
+    stage.wait_until_named(stage.newest_sent_seq)
+    return f"frame {unsent.seq} after control {newest.seq}"
 
 
 def sources(stage: ClientStage) -> str:

@@ -19,6 +19,7 @@ SCRIPTS: Final[dict[str, Callable[[ClientStage], str]]] = {
     "stall": client_plays.stall,
     "burst": client_plays.burst,
     "old-frame": client_plays.old_frame,
+    "unsent-frame": client_plays.unsent_frame,
     "sources": client_plays.sources,
     "unknown-fields": client_plays.unknown_fields,
     "errors": client_plays.errors,

@@ -119,6 +119,7 @@ def save(connect: Connect) -> str:
     stage = connect()
     offered = stage.open_session().capabilities
     if "save" in offered:
+        stage.send(SceneUpdate(replace=True, add=(Part(id=1, shape=Shape.BOX, position=(0.0, 0.0, -5.0)),)))
         stage.play_until_painted()
     if "pictures" not in offered:
         black = Reset(pictures=(bytes(12),), picture_width=2, picture_height=2)
@@ -137,6 +138,13 @@ def save(connect: Connect) -> str:
     stage.step()
     stage.send(Save(name="../conform"))
     stage.wait_for_error(ErrorCode.INVALID_FIELD, "SAVE under a name with a path in it", fatal=False)
+    other = connect()
+    other.open_session()
+    other.step()
+    other.send(Reset(restore=_STATE))
+    other.send(SceneUpdate(move=(PartMove(id=1, position=(1.0, 0.0, -5.0)),)))  # it is part of what was restored
+    other.send(Save(name=_STATE))
+    other.wait_for(Saved, "SAVED, of a restored blockout whose part was moved")
     return f"{saved.size_bytes} bytes, restored"
 
 

@@ -14,6 +14,7 @@ from bridge.messages import (
     Bye,
     Control,
     ErrorMessage,
+    MessageType,
     Ping,
     PixelFormat,
     Pong,
@@ -61,7 +62,11 @@ def early(connect: Connect) -> str:
         stage = connect()
         stage.send(message)
         stage.wait_for_error(ErrorCode.UNEXPECTED_MESSAGE, f"{type(message).__name__} before HELLO", fatal=True)
-    return "4 kinds"
+    for name, fields in (("an empty CONTROL", {}), ("a long quaternion", {**SOUND_CONTROL, "rotation": (0, 0, 0, 2)})):
+        stage = connect()
+        stage.send_fields(MessageType.CONTROL, fields)
+        stage.wait_for_error(ErrorCode.UNEXPECTED_MESSAGE, f"{name} before HELLO", fatal=True)
+    return "4 kinds, 2 broken"
 
 
 def ping(connect: Connect) -> str:

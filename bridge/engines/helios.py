@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from bridge.clock import MonotonicClock
@@ -22,6 +23,7 @@ from bridge.engines.rungs import TINY_DECODER, rungs_of, takes_tiny_decoder
 from bridge.engines.texts import chunk_texts, prompt_arrays, prompt_in_force, stored_prompt, told
 from bridge.engines.worlds import Worlds
 from bridge.errors import EngineError, EngineIncompatible, StepFailed
+from bridge.messages import SceneUpdate
 from bridge.pictures import frames_from_pictures
 from model.begun import BegunChunk
 from model.camera import Camera
@@ -138,6 +140,14 @@ class HeliosEngine:
             raise EngineError(f"the session cannot be opened: {exc}") from exc
         view = {} if pictures is None or not self._telling.bends else view_arrays(pictures[-1], None)
         return state.to_arrays() | world.to_arrays() | prompt_arrays(start.prompt) | view
+
+    def scene_of(self, state: State) -> SceneUpdate:
+        scene = self._worlds.scene_of(state)
+        try:
+            seed, prompt = RolloutState.from_arrays(state).seed, stored_prompt(state)
+        except (KeyError, ValueError, ModelError) as exc:
+            raise EngineError(f"this state is not one of {self._spec.name}: {exc}") from exc
+        return msgspec.structs.replace(scene, seed=seed, prompt=prompt)
 
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
         begun = self.begin(state, window, plan)

@@ -13,9 +13,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.blockout import Blockout
 from bridge.clock import MonotonicClock
 from bridge.engine import (
     BegunStep,
@@ -39,6 +41,9 @@ ROOM_HALF_M = np.array([20.0, 6.0, 20.0])
 CRASH_ACTION = "synthetic: crash"
 HANG_ACTION = "synthetic: hang"
 FAIL_ACTION = "synthetic: fail"
+
+_SCENE = "scene_msgpack"
+_decode_scene = msgspec.msgpack.Decoder(SceneUpdate).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,16 @@ class SyntheticEngine:
     def open(self, start: SessionStart) -> State:
         if start.scene is not None:
             _check_scene(start.scene)
-        return {"seed": np.array(start.seed, np.int64), "chunks": np.array(0, np.int64)}
+        blockout = Blockout(seed=start.seed, prompt=start.prompt)
+        if start.scene is not None:
+            blockout.apply(start.scene)
+        return {"seed": np.array(start.seed, np.int64), "chunks": np.array(0, np.int64), _SCENE: _scene_array(blockout)}
+
+    def scene_of(self, state: State) -> SceneUpdate:
+        try:
+            return _decode_scene(state[_SCENE].tobytes())
+        except (KeyError, msgspec.DecodeError) as exc:
+            raise EngineError("this state does not tell its blockout") from exc
 
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
         return self._step(state, window, plan, cost_ms=self._config.cost_ms)
@@ -128,6 +142,7 @@ class SyntheticEngine:
         after: Mapping[str, NDArray[np.generic]] = {
             "seed": state["seed"],
             "chunks": np.array(int(state["chunks"]) + 1, np.int64),
+            _SCENE: self._scene_after(state, window.scene_updates),
         }
         chunk = FrameChunk(
             frames=np.stack([pixels for pixels, _ in views]),
@@ -138,6 +153,14 @@ class SyntheticEngine:
             earlier={frames: after for frames in range(self._config.cut_frames, plan.frames, self._config.cut_frames)},
         )
         return chunk, after
+
+    def _scene_after(self, state: State, updates: Sequence[SceneUpdate]) -> NDArray[np.generic]:
+        if not updates:
+            return state[_SCENE]
+        blockout = Blockout.of(self.scene_of(state))
+        for update in updates:
+            blockout.apply(update)
+        return _scene_array(blockout)
 
     def _paint(self, window: ControlWindow, index: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """One view: pixels (H, W, 3) and depth (H/4, W/4)."""
@@ -194,6 +217,10 @@ def render_room(
     mixed = waves @ np.array([[0.5, 0.2, 0.3], [0.2, 0.6, 0.2], [0.3, 0.2, 0.5]], np.float32)
     pixels = (127.5 + 120.0 * mixed).astype(np.uint8)
     return pixels, depth.astype(np.float32)
+
+
+def _scene_array(blockout: Blockout) -> NDArray[np.generic]:
+    return np.frombuffer(msgspec.msgpack.encode(blockout.whole()), np.uint8)
 
 
 def _check_scene(update: SceneUpdate) -> None:

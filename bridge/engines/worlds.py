@@ -56,6 +56,14 @@ class Worlds:
         key = state[_SCENE].tobytes()
         return self._known[key] if key in self._known else self._packed(_decode_parts(key))
 
+    def scene_of(self, state: State) -> SceneUpdate:
+        """What brings an opened world to the one in a state. Raises: EngineError: the state holds none."""
+        try:
+            parts = _decode_parts(state[_SCENE].tobytes())
+        except (KeyError, msgspec.DecodeError) as exc:
+            raise EngineError("this state does not tell its blockout") from exc
+        return SceneUpdate() if parts == self._default else SceneUpdate(replace=True, add=parts)
+
     def _packed(self, parts: tuple[Part, ...]) -> World:
         try:
             packed = Blockout().add(_model_part(part) for part in parts).pack()

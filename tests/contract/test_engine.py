@@ -157,6 +157,19 @@ def test_a_blockout_can_be_opened_changed_and_left_behind(engine: Engine) -> Non
     assert len(chunk.frames) == wanted.frames
 
 
+def test_a_state_tells_its_level(engine: Engine) -> None:
+    wanted = plan(engine)
+    assert engine.scene_of(engine.open(START)) == SceneUpdate(seed=7, prompt="a walled garden")
+    state = engine.open(SessionStart(seed=7, prompt="", scene=BLOCKOUT))
+    moved = SceneUpdate(prompt="x", move=(PartMove(id=2, position=(1.0, 1.0, -5.0)),), remove=(3, 4))
+    _, state = engine.step(state, window(wanted.frames, updates=(moved,)), wanted)
+    scene = engine.scene_of(state)
+    assert (scene.seed, scene.prompt, scene.replace) == (7, "x", True)
+    assert [(part.id, part.position) for part in scene.add] == [(1, (0.0, 0.0, 0.0)), (2, (1.0, 1.0, -5.0))]
+    with pytest.raises(EngineError):
+        engine.scene_of({"other": np.zeros(1)})
+
+
 def test_a_plan_that_was_never_offered_is_refused(engine: Engine) -> None:
     state = engine.open(START)
     frames = max(engine.info.frames_per_chunk) + 1

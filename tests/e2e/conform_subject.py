@@ -95,7 +95,8 @@ class Subject:
         if kind == PING and FAULT != "no pong":
             self.send(PONG, t_us=fields["t_us"] & 0xFFFFFFFF if FAULT == "32-bit pong" else fields["t_us"])
         elif kind == FRAME:
-            self.newest = fields["seq"] if FAULT == "names any frame" else max(self.newest, fields["seq"])
+            if fields["seq"] < self.seq or FAULT == "takes unsent frames":
+                self.newest = fields["seq"] if FAULT == "names any frame" else max(self.newest, fields["seq"])
         elif kind == WELCOME:
             if not fields["resumed"]:
                 self.newest = -1

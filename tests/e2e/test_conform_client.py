@@ -27,6 +27,7 @@ FAULTS = {
     "32-bit pong": ("ping", f"expected PONG with t_us {2**32}"),
     "waits for frames": ("stall", "a game must not wait for frames"),
     "names any frame": ("old-frame", "it must not fall"),
+    "takes unsent frames": ("unsent-frame", "but the newest FRAME sent was"),
     "impatient": ("busy", "HELLO again within 1 s of BUSY"),
     "ignores errors": ("fatal-error", "after the session's end"),
     "ignores bye": ("bye", "after the session's end"),

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from bridge import axes, codec, delivery, lobby, messages, offer, session, shared_frames
+from bridge import axes, codec, delivery, level, lobby, messages, offer, session, shared_frames
 from bridge.cli import main
 from bridge.conform.server_scripts import SCRIPTS
 
@@ -55,6 +55,9 @@ def anybody_resumes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lobby.hmac, "compare_digest", lambda a, b: True)
 
 
+_FORGETS = "forgets the level that it restored"
+_RESTORED = level.Level.restored
+
 # fault: the script that must find it, what it must say, how the service gets it
 FAULTS: dict[str, tuple[str, str, Patch]] = {
     "speaks another version": ("handshake", "version_mismatch", resetting(session, "VERSION_MAJOR", 2)),
@@ -84,6 +87,11 @@ FAULTS: dict[str, tuple[str, str, Patch]] = {
         "expected ERROR unsupported",
         resetting(offer.ServerOffer, "check", lambda *_: None),
     ),
+    _FORGETS: (
+        "save",
+        "the default map cannot be changed",
+        resetting(level.Level, "restored", lambda self, scene: _RESTORED(self, None)),
+    ),
     "does not count refusals": ("stats", "expected 21", resetting(delivery.Delivery, "refuse", lambda _: None)),
 }
 
@@ -93,7 +101,7 @@ def test_a_fault_is_found(
     fault: str, start_service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     script, expected, patch = FAULTS[fault]
-    service = start_service()
+    service = start_service(states=tmp_path if fault == _FORGETS else None)
     patch(monkeypatch)
     junit = tmp_path / "conform.xml"
     assert main(["conform", "server", service.address, "--patience", "1", "--only", script, "--junit", str(junit)]) == 1

@@ -53,3 +53,22 @@ def test_parts_that_the_engine_refused_are_not_asked_for_again() -> None:
     blockout.apply(bad)
     blockout.forget_parts(bad)
     assert parts_of(blockout) == [(1, 0.0)]
+
+
+def test_a_blockout_is_what_its_whole_says() -> None:
+    for update in (SceneUpdate(prompt="x"), SceneUpdate(replace=True, add=(part(1),), seed=4), SceneUpdate()):
+        blockout = Blockout(seed=3, prompt="garden")
+        blockout.apply(update)
+        assert Blockout.of(blockout.whole()).start() == blockout.start()
+
+
+def test_a_reset_that_was_refused_leaves_seed_and_prompt_but_what_a_scene_said_since() -> None:
+    blockout = Blockout(seed=1, prompt="a")
+    refused = Reset(seed=2, prompt="b")
+    blockout.apply_reset(refused)
+    blockout.forget_reset(refused)
+    assert (blockout.start().seed, blockout.start().prompt) == (1, "a")
+    blockout.apply_reset(refused)
+    blockout.apply(SceneUpdate(prompt="c"))
+    blockout.forget_reset(refused)
+    assert (blockout.start().seed, blockout.start().prompt) == (1, "c")

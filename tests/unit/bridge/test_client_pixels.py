@@ -34,6 +34,7 @@ def test_jpeg_pixels_are_decoded_as_rgb() -> None:
     frame = core.take_newest(0)
     assert frame is not None
     assert np.abs(frame.pixels.astype(int) - (10, 30, 200)).max() < 6
+    send(core, 0)
     broken = msgspec.structs.replace(header, seq=1)
     with pytest.raises(RemoteProtocolError, match="not a JPEG"):
         take(core, broken, 0, b"\xff\xd8broken")

@@ -57,7 +57,7 @@ def test_pixels_belong_to_frames_only(parts: tuple[Any, Any]) -> None:
         ([b"HLB1", b"\x0c", b"\x81\x01\x01"], ErrorCode.MALFORMED),
         ([b"HLB1", b"\x0c", b"\x81\xa1\xff\x01"], ErrorCode.MALFORMED),
         ([b"HLB1", b"\x0c", b"\x81\xa1x\xdd\xff\xff\xff\xff"], ErrorCode.TOO_LARGE),
-        ([b"HLB1", b"\x0c", b"\x81\xa1x\xd6\xff\x00\x00\x00\x00"], ErrorCode.TOO_LARGE),
+        ([b"HLB1", b"\x0c", b"\x81\xa1x\xd6\xff\x00\x00\x00\x00"], ErrorCode.MALFORMED),
         ([b"HLB1", b"\x0c", b"\x80"], ErrorCode.INVALID_FIELD),
     ],
 )
@@ -252,3 +252,10 @@ def test_what_is_encoded_comes_back(
         teleport=teleport,
     )
     assert decode(encode_checked(sent)).message == sent
+
+
+@pytest.mark.parametrize("extension", [b"\xd4\x01\x00", b"\xd6\xff\x00\x00\x00\x00", b"\xc7\x03\x05abc"])
+def test_an_extension_type_is_malformed_and_not_too_large(extension: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="extension type") as refused:
+        decode([b"HLB1", bytes([MessageType.BYE]), b"\x81\xa6reason" + extension])
+    assert refused.value.code is ErrorCode.MALFORMED

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from bridge.config import ServeConfig, check_address, is_this_machine
@@ -78,3 +80,11 @@ def test_only_loopback_and_ipc_stay_on_this_machine(address: str, expected: bool
         with pytest.raises(ConfigError, match="other machines"):
             ServeConfig(bind=address)
         assert ServeConfig(bind=address, insecure=True).bind == address
+
+
+def test_where_states_cannot_be_saved_is_told_at_the_start(tmp_path: Path) -> None:
+    assert ServeConfig(states=tmp_path / "new" / "folder").states is not None
+    (tmp_path / "file").write_text("")
+    for states in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match=r"states: .*file is a file, expected a folder"):
+            ServeConfig(states=states)

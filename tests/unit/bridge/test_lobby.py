@@ -145,6 +145,20 @@ def test_a_lost_session_ends_without_touching_the_one_that_its_connection_carrie
     assert isinstance(accepted.output, ControlAccepted)
 
 
+def test_a_lost_session_survives_whatever_its_connection_says_and_is_resumed_there() -> None:
+    lobby = new_lobby()
+    opened = lobby.receive(b"a", HELLO, 0)
+    lobby.tick(60_000_000)
+    bad = RemoteProtocolError(ErrorCode.BAD_MESH, "part 1: no area", in_reply_to="SCENE")
+    for refusal in (lobby.receive(b"a", CONTROL, 60_000_001), lobby.refuse(b"a", bad, 60_000_002)):
+        ((_, error),) = sent(refusal)
+        assert isinstance(error, ErrorMessage)
+        assert (error.code, error.fatal) == (ErrorCode.UNEXPECTED_MESSAGE, True)
+    assert "bad_mesh: part 1" in error.text
+    assert session_of(opened).state is SessionState.LOST
+    assert welcome_of(lobby.receive(b"a", resume(welcome_of(opened)), 60_000_003)).resumed
+
+
 def test_a_lost_session_is_resumed_under_another_routing_id() -> None:
     lobby = new_lobby()
     opened = lobby.receive(b"a", HELLO, 0)

@@ -14,6 +14,8 @@ from bridge.axes import client_from_ours
 from bridge.codec import MAX_BODY_BYTES
 from bridge.config import ServeConfig
 from bridge.conform import client_scripts, server_scripts
+from bridge.control import TimelineConfig
+from bridge.engines.rungs import rungs_of
 from bridge.errors import ErrorCode
 from bridge.messages import STRUCT_OF_TYPE, Axes, MessageType, PixelFormat, Source, fields
 from bridge.messages.fields import MAX_INT
@@ -129,6 +131,14 @@ def test_enumerations_are_complete(kind: type) -> None:
     assert [row[0] for row in rows(section(f"Names: {kind.__name__}"))] == [member.value for member in kind]
 
 
+def test_quality_levels_and_timings_are_named() -> None:
+    text = section("FRAME (0x04)")
+    for rung in rungs_of((2, 2, 2), tiny_decoder=True):
+        assert f"`{rung.name}`" in text
+    for name in ("text", "conditioning", "stage0", "decode", "answer"):
+        assert f"`{name}`" in text
+
+
 def test_limits_are_the_codes() -> None:
     table = {row[0]: row[1] for row in rows(section("Limits"))}
     config = ServeConfig()
@@ -146,6 +156,8 @@ def test_limits_are_the_codes() -> None:
         "bytes of a session's meshes": f"{fields.MAX_SESSION_MESH_BYTES}",
         "events of a control": f"{fields.MAX_EVENTS}",
         "metres from the origin": f"{fields.MAX_POSITION_M:g}",
+        "metres of a step that counts as a jump": f"{TimelineConfig().jump_m:g}",
+        "metres a second above which it does": f"{TimelineConfig().jump_m_per_s:g}",
         "error of a quaternion's length": f"{meaning.QUATERNION_TOLERANCE:g}",
         "frames under way": f"{fields.MAX_CREDIT}",
         "refused messages in a row": f"{session.MAX_STRIKES}",
@@ -163,6 +175,20 @@ def test_the_scripts_of_the_conformance_kit_are_the_codes() -> None:
 def test_version_and_magic_are_the_codes() -> None:
     assert f"version {messages.VERSION_MAJOR}.{messages.VERSION_MINOR}" in TEXT.splitlines()[0]
     assert f"`{messages.PROTOCOL_MAGIC.decode()}`" in section("Framing")
+
+
+def test_the_changelog_names_every_field_that_came_after_the_first_version() -> None:
+    told = (ROOT / "CHANGELOG.md").read_text().split("### Protocol")[1]
+    names = re.findall(r"`([\w*]+)`", told)
+    for kind in MessageType:
+        table = rows(section(f"{kind.name} (0x{kind:02x})"))
+        if all(row[4] == "1.1" for row in table) and table:
+            assert re.search(rf"\b{kind.name}\b", told), kind
+            continue
+        for row in table:
+            known = row[4] == "1.0" or row[0] in names or f"{row[0].split('_')[0]}_*" in names
+            assert known, f"{kind.name}.{row[0]} is since {row[4]}, and CHANGELOG.md does not say so"
+    assert set(MAY_OFFER) <= set(names)
 
 
 def test_the_worked_example_is_the_vector() -> None:

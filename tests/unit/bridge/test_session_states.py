@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from bridge.config import ServeConfig
-from bridge.errors import ErrorCode
+from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.messages import (
     STRUCT_OF_TYPE,
     Bye,
@@ -23,9 +24,10 @@ from bridge.messages import (
     SceneUpdate,
     StatsRequest,
 )
-from bridge.outputs import Send
-from bridge.session import Session
+from bridge.outputs import Output, Send
+from bridge.session import MAX_STRIKES, Session
 from bridge.session_states import TRANSITIONS, SessionState
+from tests.protocol_text import rows, section
 from tests.sound_messages import HELLO, OFFER, WELCOME, frame_header
 
 MESSAGES: dict[MessageType, Message] = {
@@ -97,6 +99,58 @@ def test_every_message_in_every_state(state: SessionState, kind: MessageType) ->
         assert error.in_reply_to == kind.name
         assert error.fatal is (state is not SessionState.ACTIVE)
         assert session.state is (SessionState.ACTIVE if state is SessionState.ACTIVE else SessionState.CLOSED)
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_a_refusal_is_fatal_where_the_document_says_so(code: ErrorCode) -> None:
+    column = {row[0]: row[2] for row in rows(section("Errors"))}[code.value]
+    made: dict[ErrorCode, list[Output]] = {
+        ErrorCode.VERSION_MISMATCH: in_state(SessionState.AWAITING_HELLO).receive(_hello(version_major=9), 1),
+        ErrorCode.UNSUPPORTED: in_state(SessionState.AWAITING_HELLO).receive(_hello(pixel_formats=("x",)), 1),
+        ErrorCode.UNEXPECTED_MESSAGE: in_state(SessionState.AWAITING_HELLO).receive(SceneUpdate(), 1),
+        ErrorCode.TOO_MANY_ERRORS: _struck(),
+        ErrorCode.SESSION_EXPIRED: in_state(SessionState.ACTIVE).tick(10_000_000),
+        ErrorCode.ENGINE_FAILED: in_state(SessionState.ACTIVE).report(ErrorCode.ENGINE_FAILED, "x"),
+    }
+    if code is ErrorCode.INTERNAL:
+        assert column == "yes"  # server.py says so where it catches what no one foresaw
+        return
+    refused = RemoteProtocolError(code, "x", in_reply_to="SCENE")
+    outputs = made.get(code) or in_state(SessionState.ACTIVE).refuse(refused, 1)
+    assert _told(outputs) == (code, column != "no")
+    if column == "without a session":
+        assert _told(in_state(SessionState.ACTIVE).receive(HELLO, 1)) == (code, False)
+    if column == "in reply to HELLO":
+        resumed = in_state(SessionState.ACTIVE).receive(Reset(pictures=(b"x",)), 1)
+        assert _told(resumed) == (code, False)
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_what_is_broken_without_a_session_says_that_hello_is_due(code: ErrorCode) -> None:
+    told = {
+        name: _told(in_state(SessionState.AWAITING_HELLO).refuse(_broken(code, name), 1)) for name in ("SCENE", "HELLO")
+    }
+    own = code in (ErrorCode.BAD_FRAMING, ErrorCode.UNKNOWN_TYPE)
+    assert told == {"SCENE": (code if own else ErrorCode.UNEXPECTED_MESSAGE, True), "HELLO": (code, True)}
+
+
+def _broken(code: ErrorCode, name: str) -> RemoteProtocolError:
+    return RemoteProtocolError(code, "x", in_reply_to=name)
+
+
+def _hello(**changed: object) -> Message:
+    return msgspec.structs.replace(HELLO, **changed)
+
+
+def _struck() -> list[Output]:
+    session = in_state(SessionState.ACTIVE)
+    return [session.refuse(_broken(ErrorCode.MALFORMED, "SCENE"), 1) for _ in range(MAX_STRIKES + 1)][-1]
+
+
+def _told(outputs: list[Output]) -> tuple[ErrorCode, bool]:
+    (error,) = [each.message for each in outputs if isinstance(each, Send)]
+    assert isinstance(error, ErrorMessage)
+    return error.code, error.fatal
 
 
 def test_the_table_names_all_states() -> None:

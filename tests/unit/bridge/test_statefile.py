@@ -71,6 +71,13 @@ def test_what_is_missing_or_broken_is_told(tmp_path: Path) -> None:
         read_state(path, INFO)
 
 
+def test_a_refusal_does_not_tell_where_states_lie(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EngineError, match="'a' is broken: Not a directory") as refused:
+        read_state(path_of(tmp_path / "file", "a"), INFO)
+    assert str(tmp_path) not in str(refused.value)
+
+
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineError, match="cannot be saved"):

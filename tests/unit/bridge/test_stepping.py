@@ -26,7 +26,7 @@ def test_a_chunk_tells_where_it_can_be_cut_and_the_next_goes_on_from_there(proce
     made = process.step()
     assert isinstance(made, Made)
     assert made.cuts == (4, 8)
-    marker: State = {"seed": np.array(0), "chunks": np.array(41)}
+    marker: State = {**process.states[0], "chunks": np.array(41)}
     process.earlier[0] = {4: marker}
     again = process.step(keep=4)
     assert isinstance(again, Made)

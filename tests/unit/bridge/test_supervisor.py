@@ -102,6 +102,16 @@ def test_a_save_of_a_world_that_is_given_up_before_it_began_is_answered(supervis
     assert saved == WorldSaved(world=bad, path=Path("here"), size_bytes=0, text=refused.text)
 
 
+def test_a_save_of_a_world_that_is_forgotten_before_it_began_is_answered(supervisor: EngineSupervisor) -> None:
+    world = supervisor.open(START)
+    supervisor.save(world, Path("here"))
+    supervisor.forget(world)
+    (saved,) = supervisor.poll()
+    assert isinstance(saved, WorldSaved)
+    assert (saved.world, saved.path, saved.text != "") == (world, Path("here"), True)
+    assert supervisor.poll() == []
+
+
 def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(supervisor: EngineSupervisor) -> None:
     clock = clock_of(supervisor)
     world = supervisor.open(START)
