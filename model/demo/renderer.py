@@ -74,19 +74,20 @@ def render(
         edge = _creases(xp, hits.normal)
         for sub in subs:
             edge = edge | (sub.part != hits.part)
-        at = xp.nonzero(edge) if xp is np else xp.nonzero(edge, as_tuple=True)
-        one_frame = isinstance(camera, Camera)
-        of_rays = look if one_frame else look.of_frames(at[0])
-        time_of_rays = time if one_frame else time[at[0]][:, 0, 0][None]
-        total = 0
-        for sub in subs:
-            rays = Traced(
-                origin=xp.broadcast_to(sub.origin, sub.directions.shape)[edge][None],
-                directions=sub.directions[edge][None], depth=sub.depth[edge][None], part=sub.part[edge][None],
-                facet=None if sub.facet is None else sub.facet[edge][None],
-            )  # fmt: skip
-            total = total + shade(xp, parts, surfaces(xp, parts, rays), of_rays, focal_px, time_of_rays)[0]
-        colour[edge] = total / len(subs)
+        if bool(edge.any()):
+            at = xp.nonzero(edge) if xp is np else xp.nonzero(edge, as_tuple=True)
+            one_frame = isinstance(camera, Camera)
+            of_rays = look if one_frame else look.of_frames(at[0])
+            time_of_rays = time if one_frame else time[at[0]][:, 0, 0][None]
+            total = 0
+            for sub in subs:
+                rays = Traced(
+                    origin=xp.broadcast_to(sub.origin, sub.directions.shape)[edge][None],
+                    directions=sub.directions[edge][None], depth=sub.depth[edge][None], part=sub.part[edge][None],
+                    facet=None if sub.facet is None else sub.facet[edge][None],
+                )  # fmt: skip
+                total = total + shade(xp, parts, surfaces(xp, parts, rays), of_rays, focal_px, time_of_rays)[0]
+            colour[edge] = total / len(subs)
     motion = xp.zeros_like(hits.directions[..., :2])
     if not isinstance(camera, Camera):
         for index in range(len(camera) - 1):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,7 +9,7 @@ from torch.nn import functional
 
 from model.demo.conditions import SLOTS
 from model.demo.network import VOCABULARY, WORDS, TextReader
-from model.demo.phrases import Wish, draw_phrase, nonsense
+from model.demo.phrases import draw_phrase, nonsense
 from model.demo.training import LossFunction, TrainConfig, train
 from model.text import WordHashTokenizer
 
@@ -56,17 +54,3 @@ def disturbed(text: str, rng: np.random.Generator) -> str:
         for _ in range(int(rng.integers(1, 4))):
             words.insert(int(rng.integers(len(words) + 1)), nonsense(rng))
     return " ".join(words)
-
-
-def wish_of(reader: nn.Module, tokenize: Callable[[str], np.ndarray[tuple[int, ...], np.dtype[np.int64]]],
-            text: str) -> Wish:  # fmt: skip
-    """What the reader takes a text to ask for."""
-    with torch.no_grad():
-        changes, values = reader(torch.from_numpy(tokenize(text)))
-    wish: Wish = {}
-    start = 0
-    for index, (slot, names) in enumerate(SLOTS.items()):
-        if float(changes[0, index]) > 0:
-            wish[slot] = names[int(values[0, start : start + len(names)].argmax())]
-        start += len(names)
-    return wish

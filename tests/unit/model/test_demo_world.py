@@ -82,6 +82,19 @@ def test_the_same_number_draws_the_same_clip(tmp_path):
     assert loaded.window == first.window
 
 
+@pytest.mark.parametrize("xp", [np, torch])
+def test_a_picture_without_an_edge_is_rendered(xp):
+    ground = (
+        Blockout().add([Part(id=1, shape=Shape.PLANE, position=(0, 0, 0), size=(99, 0, 99), material="grass")]).pack()
+    )
+    down = Camera(position=np.array([0.0, 1.6, 0.0]), rotation=quaternion_from_yaw_pitch(0.0, -1.5),
+                  vertical_fov_deg=40, height=8, width=8)  # fmt: skip
+    parts = ground if xp is np else ground.to_torch(torch, "cpu")
+    colour = np.asarray(render(xp, parts, down, Conditions().vector(), 0.0).colour)
+    assert colour.shape == (8, 8, 3)
+    assert (colour[..., 1] > colour[..., 2]).all()  # grass all over
+
+
 def test_a_walk_may_begin_before_a_thing_that_an_action_changes():
     def seen_at_first(before: float, monkeypatch) -> float:
         monkeypatch.setattr(data, "BEFORE_THINGS", before)
