@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.camera_lora import samples_of, train_lora
-from demos.report import commit, psnr_db
 from model.adapters import apply_adapter
 from model.autoencoder import TinyAutoencoder
 from model.camera import Camera
@@ -34,8 +33,10 @@ from model.camera_methods.method import CameraMethod
 from model.camera_methods.steering import CAST_STEP_PX, Hints, Steering
 from model.camera_methods.warp import View, depth_of, warped
 from model.conditioning import condition
+from model.console import commit, output_file
 from model.demo.checkpoint import load_checkpoint, load_graphs
 from model.demo.data import FPS
+from model.demo.evaluation.figures import psnr_db
 from model.demo.evaluation.tours import Tour, draw_tour
 from model.demo.renderer import render
 from model.history import appended
@@ -224,7 +225,7 @@ def main() -> int:
     parser.add_argument("--train-lora", type=int, default=0, metavar="STEPS", help="train one, and measure with it too")
     parser.add_argument("--clips", type=int, default=20, help="that it is trained on (default: %(default)s)")
     parser.add_argument("--lora", type=Path, help="one trained before, or where it goes (out/camera_lora.safetensors)")
-    parser.add_argument("--report", type=Path)
+    parser.add_argument("--report", type=output_file)
     options = parser.parse_args()
     painter = Painter(options.model)
     lora: Path | None = options.lora
@@ -254,7 +255,6 @@ def main() -> int:
         )
         print(f"{name:<34}{row['mean_db']:>9.2f}{gains}{row['won']:>6}/{row['n']}{told}")
     if options.report:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
         document = {
             "commit": commit(),
             "places": options.places,

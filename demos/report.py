@@ -19,9 +19,8 @@ from bridge.metrics import percentile
 from demos.recording import make_folder_for
 from demos.session import Figures
 from demos.world import ReferenceRenderer
-from model.console import commit as commit
+from model.console import commit
 from model.demo.conditions import Conditions
-from model.demo.evaluation.figures import psnr_db as psnr_db
 
 Json = dict[str, object]
 
