@@ -208,8 +208,9 @@ def hostile(stage: ClientStage) -> str:
     stage.open_session()
     stage.wait_for_controls(3)
     stage.answering = False
+    unanswered = stage.wait_for_controls(1)[-1]
     count, heard, names = 0, len(stage.controls), ""
-    for name, parts in replies(sound_header(stage.controls[-1]), WIDTH, HEIGHT):
+    for name, parts in replies(sound_header(unanswered), WIDTH, HEIGHT):
         names = f"{names}; {name}" if heard == len(stage.controls) else name
         heard = len(stage.controls)
         stage.send_parts(parts)

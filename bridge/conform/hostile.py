@@ -51,14 +51,13 @@ def framings() -> Iterator[tuple[str, Parts]]:
 
 
 def replies(header: FrameHeader, width: int, height: int) -> Iterator[tuple[str, Parts]]:
-    """What a client must ignore. header: of a sound FRAME; the broken ones claim later `seq`s."""
+    """What a client must ignore. header: of a sound FRAME that was not sent; the broken ones claim to be that."""
     yield from framings()
     for name, body in bodies():
         yield f"FRAME: {name}", [PROTOCOL_MAGIC, _FRAME, body, bytes(3 * width * height)]
         yield f"ERROR: {name}", [PROTOCOL_MAGIC, _ERROR, body]
     whole = bytes(width * height * 3)
     sound: dict[str, Any] = msgpack.unpackb(bytes(encode(header, whole)[2]))
-    sound["seq"] += 1_000_000
     packed = msgpack.packb(sound)
     for length in (1, len(packed) // 2, len(packed) - 1):
         yield f"FRAME: {length} of {len(packed)} bytes", [PROTOCOL_MAGIC, _FRAME, packed[:length], whole]
