@@ -88,7 +88,8 @@ def _wrong_fields(sound: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     yield "width is a list", {"width": [sound["width"]]}
     yield "an unknown pixel format", {"pixel_format": "bgra16"}
     yield "jpeg that is none", {"pixel_format": "jpeg"}
-    yield "pixels in the message and in a ring", {"ring_slot": 0, "ring_sequence": 2}
+    unsent = sound["seq"] + 1_000_000  # a client that knows of no rings reads this one as sound, but for its seq
+    yield "pixels in the message and in a ring", {"ring_slot": 0, "ring_sequence": 2, "seq": unsent}
 
 
 def controls(sound: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -68,7 +68,7 @@ function isSound({ type, fields: it, pixels }) {
         isInt(it.server_us) && isInt(it.control_age_us) && typeof it.deadline_met === "boolean" &&
         ["generated", "reprojected", "held"].includes(it.source) && isNumbers(it.position, 3) && isNumbers(it.rotation, 4) &&
         Number.isFinite(it.vertical_fov_deg) && typeof it.action === "string" &&
-        (it.pixel_format === "rgb8" ? pixels?.length === 3 * it.width * it.height : it.pixel_format === "jpeg");
+        it.pixel_format === "rgb8" && pixels?.length === 3 * it.width * it.height;
     case TYPES.ERROR:
       return typeof it.code === "string" && typeof it.text === "string";
     case TYPES.PING:
