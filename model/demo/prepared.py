@@ -73,6 +73,7 @@ class PreparedFolder:
         self.names: list[str] = []
         self.encoded: list[str] = []
         self.painted: list[str] = []
+        self._things: dict[str, list[str]] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -85,6 +86,12 @@ class PreparedFolder:
     def write(self, name: str, geometry: Geometry) -> None:
         for field in fields(Geometry):  # weights last: its presence says that the clip is complete
             self._save(name, field.name, getattr(geometry, field.name))
+
+    def things(self, name: str) -> list[str]:
+        """`things_seen` in a clip, looked for once: training asks for every clip again as the folder grows."""
+        if name not in self._things:
+            self._things[name] = things_seen(self.read(name))
+        return self._things[name]
 
     def counterpart(self, name: str) -> str | None:
         """The clip of the same walk with the things in it the other way round, if there is one with latents."""

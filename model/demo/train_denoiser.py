@@ -20,7 +20,7 @@ from model.blockout import MATERIALS
 from model.conditioning import GLOW_CHANNEL, MATERIAL_CHANNELS, RAYS_PER_LATENT_PX
 from model.demo.checkpoint import HISTORY_SIZES
 from model.demo.network import DemoDenoiser
-from model.demo.prepared import PreparedFolder, things_seen
+from model.demo.prepared import PreparedFolder
 from model.demo.training import LossFunction, SampleSheet, TrainConfig, own_share, train
 
 HISTORY = sum(HISTORY_SIZES)
@@ -208,7 +208,7 @@ def rare_clips(folder: PreparedFolder) -> dict[str, list[str]]:
     """The clips that show what few do, by thing; of things that none shows there is no list."""
     found: dict[str, list[str]] = {}
     for name in folder.encoded:
-        for thing in things_seen(folder.read(name)):
+        for thing in folder.things(name):
             found.setdefault(thing, []).append(name)
     return found
 
