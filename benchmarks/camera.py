@@ -108,7 +108,7 @@ class Painter:
         seen = condition(place.parts, place.cameras)
         request = ChunkRequest(
             texts=("",) * _LATENTS, steps=spec.stage_steps, view=hints.view, first_stage=hints.first_stage,
-            guide={"frame_rays": seen.frame_rays}, outlines=seen.outlines, conditioning=np.zeros(
+            guide=seen.guide, edges=seen.edges, conditioning=np.zeros(
                 (1, spec.conditioning_channels, _LATENTS, spec.latent_height, spec.latent_width), np.float32
             ),
         )  # fmt: skip

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from model.blockout import MATERIALS, PackedParts
 from model.camera import Array, Camera, project
-from model.edges import Outlines
+from model.edges import Edges, edges_of
+from model.later import Later
 from model.raycast import RayHits, cast, dot
 
 RAYS_PER_LATENT_PX = 4
@@ -38,37 +39,71 @@ _BLUR_PX = 1.0  # standard deviation of the pixel's footprint that sines of surf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conditioning:
-    """T latent frames of four frames each; all arrays are float32 but `part`.
+class Surfaces:
+    """What lies behind every other ray of each frame. depth: (N, 2h, 2w) float32 view-axis metres, inf for the sky;
+    part: (N, 2h, 2w) int64, the packed part there, -1 for the sky."""
 
-    frame_rays: (1, 4, T, RAY_CHANNELS, 4h, 4w), each frame's rays. rays: (1, RAY_CHANNELS, T, 4h, 4w), those of the
-    reference frames. flow: (1, 4, T, h, w). depth: (4T, 2h, 2w), view-axis metres of every other ray, inf for the sky;
-    part: (4T, 2h, 2w) int64, the packed part there, -1 for the sky. outlines: of each frame, 4T.
-    """
-
-    frame_rays: NDArray[np.float32]
-    rays: NDArray[np.float32]
-    flow: NDArray[np.float32]
     depth: NDArray[np.float32]
     part: NDArray[np.int64]
-    outlines: tuple[Outlines, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditioning:
+    """T latent frames of four frames each. What the denoiser is told is there; the rest is made when it is asked for.
+
+    rays: (1, RAY_CHANNELS, T, 4h, 4w) float32, those of the reference frames. flow: (1, 4, T, h, w) float32. guide: of
+    each latent frame, by the decoder's name for it: `frame_rays` (1, 4, 1, RAY_CHANNELS, 4h, 4w) float32, each frame's
+    rays. surfaces: of all 4T frames. edges: of each.
+    """
+
+    rays: NDArray[np.float32]
+    flow: NDArray[np.float32]
+    guide: tuple[Later[dict[str, NDArray[np.float32]]], ...]
+    surfaces: Later[Surfaces]
+    edges: tuple[Later[Edges], ...]
+
+    def in_turn(self) -> list[Later[object]]:
+        """All that is made later, in the order in which a chunk asks for it."""
+        return [*self.guide, self.surfaces, *self.edges]
+
+    def frame_rays(self) -> NDArray[np.float32]:
+        """(1, 4, T, RAY_CHANNELS, 4h, 4w): every frame's rays."""
+        return np.concatenate([one.get()["frame_rays"] for one in self.guide], axis=2)
 
 
 def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
     """Conditioning for the frames of `cameras` (a multiple of four: four a latent frame)."""
-    seen = [cast(np, parts, camera, step_px=RAY_STEP_PX) for camera in cameras]
-    latents = range(len(cameras) // 4)
-    told = [ray_features(np, parts, hits, camera.focal_px) for hits, camera in zip(seen, cameras, strict=True)]
-    references = [4 * latent + REFERENCE_FRAME for latent in latents]
-    surfaces = [coarse_surfaces(hits) for hits in seen]
+    frames = [_Frame(parts, camera) for camera in cameras]
+    references = frames[REFERENCE_FRAME::4]
+    groups = [cameras[first : first + 4] for first in range(0, len(cameras), 4)]
     return Conditioning(
-        frame_rays=np.stack([np.stack(told[frame::4]) for frame in range(4)])[None],
-        rays=np.stack([told[at] for at in references], 1)[None],
-        flow=np.stack([flow(np, seen[at], cameras[4 * i : 4 * i + 4]) for i, at in enumerate(references)], 1)[None],
-        depth=np.stack([depth for depth, _ in surfaces]),
-        part=np.stack([part for _, part in surfaces]),
-        outlines=tuple(Outlines(parts, hits) for hits in seen),
+        rays=np.stack([frame.told.get() for frame in references], 1)[None],
+        flow=np.stack([flow(np, frame.hits.get(), group) for frame, group in zip(references, groups, strict=True)], 1)[
+            None
+        ],
+        guide=tuple(_guide(frames[first : first + 4]) for first in range(0, len(cameras), 4)),
+        surfaces=Later(lambda: _surfaces(frames)),
+        edges=tuple(frame.edges for frame in frames),
     )
+
+
+class _Frame:
+    """One frame's rays, cast when somebody asks."""
+
+    def __init__(self, parts: PackedParts, camera: Camera) -> None:
+        hits = Later(lambda: cast(np, parts, camera, step_px=RAY_STEP_PX))
+        self.hits = hits
+        self.told = Later(lambda: ray_features(np, parts, hits.get(), camera.focal_px))
+        self.edges = Later(lambda: edges_of(parts, hits.get()))
+
+
+def _guide(frames: Sequence[_Frame]) -> Later[dict[str, NDArray[np.float32]]]:
+    return Later(lambda: {"frame_rays": np.stack([frame.told.get() for frame in frames])[None, :, None]})
+
+
+def _surfaces(frames: Sequence[_Frame]) -> Surfaces:
+    depths, parts = zip(*(coarse_surfaces(frame.hits.get()) for frame in frames), strict=True)
+    return Surfaces(depth=np.stack(depths), part=np.stack(parts))
 
 
 def coarse_surfaces(hits: RayHits) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.edges import Outlines, resolve
+from model.edges import Edges, resolve
 from model.errors import RunnerError
+from model.later import Later
 from model.runners.base import Arrays, ModuleRunner, OverlappingRunner, Pending, signature_of, started
 from model.spec import Decode, Graph, ModelSpec
 
@@ -49,37 +50,50 @@ class Decoder:
         return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._memory.items()}
 
     def begin(
-        self, latents: NDArray[np.float32], guide: Arrays, memory: Arrays, outlines: Sequence[Outlines] = ()
+        self,
+        latents: NDArray[np.float32],
+        guide: Sequence[Later[Arrays]],
+        memory: Arrays,
+        edges: Sequence[Later[Edges]] = (),
     ) -> Decoding:
-        """Hands over a chunk's latents (1, 16, T, h, w), normalised, what guides the decoder (latent frames on axis 2),
-        and the outlines of its frames where they are to be painted anew. Raises: RunnerError."""
+        """Hands over a chunk's latents (1, 16, T, h, w), normalised, what guides the decoder in each latent frame (none
+        where nothing does), and the edges of its frames where they are to be painted anew. Raises: RunnerError."""
         newest = self._newest() if self._newest is not None else None
         if self.keeps_memory and newest is not None:
             newest.start_all()
         raw = latents / self._inv_std + self._mean
-        decoding = Decoding(self._spec, self._runner, self._pieces(raw, guide), memory, outlines)
+        decoding = Decoding(self._spec, self._runner, self._pieces(raw, guide), memory, edges)
         self._newest = weakref.ref(decoding)
         return decoding
 
-    def _pieces(self, raw: NDArray[np.float32], guide: Arrays) -> list[_Piece]:
+    def _pieces(self, raw: NDArray[np.float32], guide: Sequence[Later[Arrays]]) -> list[_Piece]:
         latents, stride = raw.shape[2], self._spec.temporal_stride
         if self._whole:
-            return [_Piece(self._next, {"latents": raw, **guide}, self._spec.frames_in(latents))]
+            return [_Piece(self._next, raw, guide, self._spec.frames_in(latents))]
         pieces = []
         for index in range(latents):
-            inputs = {name: array[:, :, index : index + 1] for name, array in {"latents": raw, **guide}.items()}
+            here = slice(index, index + 1)
             first = self.keeps_memory and index == 0
-            pieces.append(_Piece(self._first if first else self._next, inputs, 1 if first else stride))
+            graph, frames = (self._first, 1) if first else (self._next, stride)
+            pieces.append(_Piece(graph, raw[:, :, here], guide[here], frames))
         return pieces
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What goes through a graph at once, and how many frames come of it."""
+    """What goes through a graph at once, and how many frames come of it. latents: (1, 16, T, h, w), as the graph takes
+    them."""
 
     graph: Graph
-    inputs: Arrays
+    latents: NDArray[np.float32]
+    guide: Sequence[Later[Arrays]]
     frames: int
+
+    def inputs(self) -> Arrays:
+        """The graph's, but for its memory; waits for the guide."""
+        guides = [one.get() for one in self.guide]
+        joined = {name: np.concatenate([one[name] for one in guides], axis=2) for name in (guides[0] if guides else ())}
+        return {"latents": self.latents, **(guides[0] if len(guides) == 1 else joined)}
 
 
 class Decoding:
@@ -91,10 +105,10 @@ class Decoding:
         runner: ModuleRunner,
         pieces: list[_Piece],
         memory: Arrays,
-        outlines: Sequence[Outlines],
+        edges: Sequence[Later[Edges]],
     ) -> None:
         self._spec, self._runner, self._pieces = spec, runner, pieces
-        self._outlines = outlines
+        self._edges = edges
         self._made: dict[int, Frames] = {}
         self.memory_names = tuple(memory)
         self._before: Arrays = memory
@@ -133,7 +147,7 @@ class Decoding:
         index = len(self._pending)
         piece = self._pieces[index]
         memory = self._memory_after(index - 1) if index else self._before
-        self._pending.append(started(self._runner, piece.graph, {**piece.inputs, **memory}))
+        self._pending.append(started(self._runner, piece.graph, {**piece.inputs(), **memory}))
         self._before = {}  # it may be another chunk's, and hold all that were before it
 
     def _memory_after(self, index: int) -> Mapping[str, NDArray[np.generic]]:
@@ -143,7 +157,7 @@ class Decoding:
         return {name: outputs[_NEXT + name] for name in self.memory_names}
 
     def _frames(self, index: int) -> Frames:
-        """Of one latent frame; outlines are painted once, however often somebody asks."""
+        """Of one latent frame; edges are painted once, however often somebody asks."""
         if index not in self._made:
             self._made[index] = self._make(index)
         return self._made[index]
@@ -153,7 +167,7 @@ class Decoding:
             self._start_next()
         piece = self._pieces[index]
         first = sum(before.frames for before in self._pieces[:index])
-        edges = [outlines.edges for outlines in self._outlines[first : first + piece.frames]]  # before waiting
+        edges = [one.get() for one in self._edges[first : first + piece.frames]]  # before waiting
         frames = self._pending[index].result()["frames"]
         if self._ahead and len(self._pending) == index + 1 < len(self._pieces):
             self._start_next()

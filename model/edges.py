@@ -9,7 +9,6 @@ Pixels whose finer rays all meet their own cell's surface stay as the network pa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -34,18 +33,6 @@ class Edges:
 
     pixels: NDArray[np.int64]
     sources: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Outlines:
-    """What was met behind one frame; its edges are looked for when they are needed, beside the decoder's work."""
-
-    parts: PackedParts
-    hits: RayHits
-
-    @cached_property
-    def edges(self) -> Edges:
-        return edges_of(self.parts, self.hits)
 
 
 def edges_of(parts: PackedParts, hits: RayHits) -> Edges:

@@ -151,7 +151,7 @@ class Rollout:
         """Hands latents (1, 16, T, h, w) to the decoder."""
         state, request, reading, conditioning = chunk.state, chunk.request, chunk.reading, chunk.conditioning
         decoder = self._decoder if self._tiny_decoder is None or not request.tiny_decoder else self._tiny_decoder
-        decoding = decoder.begin(latents, request.guide, state.memory, request.outlines)
+        decoding = decoder.begin(latents, request.guide, state.memory, request.edges)
         after = RolloutState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),
@@ -181,6 +181,8 @@ class Rollout:
         if given != (spec.conditioning_channels > 0):
             wanted = "features or conditioning, one of both" if spec.conditioning_channels else "no conditioning"
             raise ModelError(f"{spec.name} takes {wanted}, got {given} of them")
+        if len(request.guide) not in (0, len(request.texts)):
+            raise ModelError(f"a guide is of {len(request.texts)} latent frames, or of none, got {len(request.guide)}")
         if request.tiny_decoder and not self.has_tiny_decoder:
             raise ModelError(f"{spec.name} has no tiny decoder beside its own, got a chunk for it")
         if request.view is not None and not self._pyramid.has_view:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.edges import Outlines
+from model.edges import Edges
 from model.errors import ModelError
 from model.history import HistoryView
+from model.later import Later
 from model.prompts import PromptMix
 from model.runners.base import Arrays
 
@@ -34,8 +35,9 @@ class ChunkRequest:
     texts: T action texts, one a latent frame. steps: denoising steps, one number a stage.
     features: the conditioner's inputs by name (frames on axis 2); or `conditioning` (1, C, T, h, w) float32, ready
     made; neither for a model without conditioning.
-    guide: what a guided decoder takes beside latents and memory, by name (frames on axis 2); empty for one that is not.
-    outlines: of each frame, painted anew when it is decoded; only for a guided decoder, and empty for none.
+    guide: what a guided decoder takes of each latent frame beside latents and memory, by name, with that latent frame
+    alone on axis 2; empty for one that is not guided. edges: of each frame, painted anew when it is decoded; only for a
+    guided decoder, and empty for none. Both are asked for when their latent frame is decoded, not before.
     view: a picture of where the camera will be, put into the history; only for a denoiser that has room for one.
     first_stage: (1, 16, T, h / 2**(stages - 1), w / ...) float32 normalised latents that stand for what the first stage
     would make; its step is not run then.
@@ -47,8 +49,8 @@ class ChunkRequest:
     steps: tuple[int, ...]
     features: Arrays | None = None
     conditioning: NDArray[np.float32] | None = None
-    guide: Arrays = field(default_factory=dict)
-    outlines: Sequence[Outlines] = ()
+    guide: Sequence[Later[Arrays]] = ()
+    edges: Sequence[Later[Edges]] = ()
     view: HistoryView | None = None
     first_stage: NDArray[np.float32] | None = None
     cut: bool = False

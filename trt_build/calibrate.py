@@ -46,7 +46,7 @@ def calibrated_scales(
     rollout = Rollout(spec, runner, clock=time.perf_counter, tokenize=tokenize)
     state = rollout.open(_SEED, requests[0].texts[0])
     for request in tqdm(requests, desc="calibrating", unit="chunk", disable=not progress):
-        _, state = rollout.chunk(state, replace(request, guide={}))  # a blind decoder is not guided
+        _, state = rollout.chunk(state, replace(request, guide=()))  # a blind decoder is not guided
     return observer.scales()
 
 

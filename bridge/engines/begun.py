@@ -41,7 +41,9 @@ class DecodingStep:
         self._spec, self._begun, self._texts = spec, begun, texts
         self._extra, self._seen_from = extra, seen_from
         self._overlaps = overlaps and not begun.state.memory
-        self.depth, self.parts = said.depth, said.parts
+        behind = None if said.behind is None else said.behind.get()
+        self.depth = None if behind is None else behind.depth
+        self.parts = None if behind is None else behind.parts
         self.actions = (texts[-1],) * spec.frames_in(len(texts))
 
     def after(self) -> After | None:

@@ -18,6 +18,7 @@ from model.camera_methods.method import CameraMethod
 from model.camera_methods.steering import Steering
 from model.camera_methods.warp import View, depth_of
 from model.conditioning import condition
+from model.later import Helper, Later
 from model.pictures import encoder_of
 from model.runners.base import ModuleRunner
 from model.spec import Decode, Graph, ModelSpec
@@ -29,23 +30,31 @@ _VIEW_DEPTH_STEP_PX = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a camera method tells the network of a chunk: part of its request, and of its texts. depth, parts: of the
-    blockout at each frame, where the picture follows it."""
+    """What a camera method tells the network of a chunk: part of its request, and of its texts. behind: the blockout at
+    each frame, where the picture follows it."""
 
     request: ChunkRequest
-    depth: NDArray[np.float32] | None
-    parts: NDArray[np.uint32] | None
+    behind: Later[Behind] | None
     clause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """What is behind a chunk's frames, as in `FrameChunk`: depth in metres, and the ids of parts."""
+
+    depth: NDArray[np.float32]
+    parts: NDArray[np.uint32]
 
 
 class CameraTelling:
     """One method for one model on one runner, for any number of sessions."""
 
     def __init__(self, method: CameraMethod, spec: ModelSpec, runner: ModuleRunner, *, threads: int) -> None:
-        """threads: that cast and bend frames; `channels` casts with one."""
+        """threads: that cast and bend frames; `channels` casts with one, and another beside the network."""
         self._method, self._spec = method, spec
         self._steering = Steering(method, spec, encoder_of(spec, runner), threads=threads)
         self._guided = "frame_rays" in runner.graphs[Graph.DECODER].inputs
+        self._helper = Helper("guide")
         self.bends = method in (CameraMethod.WARP_HISTORY, CameraMethod.LAYOUT)
         """Whether a chunk begins with the last picture, so that a session has to remember it."""
 
@@ -54,26 +63,38 @@ class CameraTelling:
         return self._steering.token_counts(frames)
 
     def close(self) -> None:
+        self._helper.close()
         self._steering.close()
 
     def said(self, state: State, before: World, world: World, cameras: Sequence[Camera], *, cut: bool) -> Said:
         """What the camera method tells the network of `cameras`. before: the world that the last picture shows."""
         if self._method is CameraMethod.CHANNELS:
-            # A latent frame has four frames; the first of a chunk that decodes alone is the fourth of its own.
-            lead = 0 if self._spec.decode is Decode.STREAMING else self._spec.temporal_stride - 1
-            seen = condition(world.packed, [cameras[0]] * lead + list(cameras))
-            request = ChunkRequest(texts=(), steps=(), features={"rays": seen.rays, "flow": seen.flow})
-            if self._guided:
-                request = replace(request, guide={"frame_rays": seen.frame_rays}, outlines=seen.outlines)
-            return Said(request=request, depth=seen.depth[lead:], parts=world.ids[seen.part[lead:]])
+            return self._channels(world, cameras)
         last = self._last_view(state, before, cameras[0]) if self.bends and not cut else None
         hints = self._steering.hints(world.packed if world.parts else None, cameras, last)
-        return Said(
-            request=ChunkRequest(texts=(), steps=(), view=hints.view, first_stage=hints.first_stage),
-            depth=hints.depth,
-            parts=None if hints.part is None else world.ids[hints.part],
-            clause=hints.clause,
-        )
+        behind = None
+        if hints.depth is not None and hints.part is not None:
+            behind = Later.known(Behind(depth=hints.depth, parts=world.ids[hints.part]))
+        request = ChunkRequest(texts=(), steps=(), view=hints.view, first_stage=hints.first_stage)
+        return Said(request=request, behind=behind, clause=hints.clause)
+
+    def _channels(self, world: World, cameras: Sequence[Camera]) -> Said:
+        """Casts what the denoiser is told; what only the decoder and the service need is cast beside the denoiser."""
+        # A latent frame has four frames; the first of a chunk that decodes alone is the fourth of its own.
+        lead = 0 if self._spec.decode is Decode.STREAMING else self._spec.temporal_stride - 1
+        seen = condition(world.packed, [cameras[0]] * lead + list(cameras))
+        request = ChunkRequest(texts=(), steps=(), features={"rays": seen.rays, "flow": seen.flow})
+        wanted: list[Later[object]] = [seen.surfaces]
+        if self._guided:
+            request = replace(request, guide=seen.guide, edges=seen.edges[lead:])
+            wanted = seen.in_turn()
+        self._helper.begin(wanted)
+
+        def behind() -> Behind:
+            found = seen.surfaces.get()
+            return Behind(depth=found.depth[lead:], parts=world.ids[found.part[lead:]])
+
+        return Said(request=request, behind=Later(behind))
 
     def _last_view(self, state: State, world: World, first: Camera) -> View | None:
         """The newest picture; one that the session began with is what its `first` camera sees. None: there is none."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bridge.engines.loading import ModelOptions, load_model
 from model.decoding import Decoder
 from model.history import appended
+from model.later import Later
 from model.loaded import LoadedModel
 from model.rollout import Rollout
 from model.spec import Graph
@@ -45,7 +46,10 @@ def request_of(loaded: LoadedModel) -> Callable[[int], ChunkRequest]:
 
     def made(seed: int) -> ChunkRequest:
         rng = np.random.default_rng(seed)
-        features, guide = drawn(Graph.CONDITIONER, rng), drawn(Graph.DECODER, rng)
+        features, guides = drawn(Graph.CONDITIONER, rng), drawn(Graph.DECODER, rng)
+        guide = [
+            Later.known({name: array[:, :, at : at + 1] for name, array in guides.items()}) for at in range(LATENTS)
+        ]
         return ChunkRequest(texts=("let it rain",) * LATENTS, steps=(1, 1, 1), features=features, guide=guide)
 
     return made
@@ -71,8 +75,8 @@ def test_memory_and_history_are_those_of_a_chunk_that_ended_there(
     begun = rollout.begin(before, asked)
     frames = begun.result().frames if taken else None
     inside = begun.state_after(latents)
-    guide = {name: array[:, :, :latents] for name, array in asked.guide.items()}
-    alone = Decoder(loaded.spec, loaded.runner).begin(begun.latents[:, :, :latents], guide, before.memory)
+    decoder = Decoder(loaded.spec, loaded.runner)
+    alone = decoder.begin(begun.latents[:, :, :latents], asked.guide[:latents], before.memory)
     shown = np.concatenate(list(alone))
     for name, array in alone.memory().items():
         assert np.array_equal(inside.memory[name], array), name

@@ -38,11 +38,11 @@ def reconstruct(autoencoder: TinyAutoencoder, tour: Tour, first: int) -> Reconst
     ]).astype(np.uint8)  # fmt: skip
     weight = next(autoencoder.parameters())
     seen = condition(tour.parts, [tour.camera(at) for at in range(first, first + CLIP_FRAMES)])
-    guide = torch.from_numpy(seen.frame_rays).to(weight).transpose(1, 2).flatten(1, 2)
+    guide = torch.from_numpy(seen.frame_rays()).to(weight).transpose(1, 2).flatten(1, 2)
     with torch.no_grad():
         given = torch.from_numpy(frames).permute(0, 3, 1, 2)[None].to(weight) / 255
         made, _ = autoencoder.decode(autoencoder.encode(given)[0], None, guide)
     pixels = np.ascontiguousarray((made[0].clamp(0, 1) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
-    for frame, outlines in zip(pixels, seen.outlines, strict=True):
-        resolve(frame, outlines.edges)
+    for frame, edges in zip(pixels, seen.edges, strict=True):
+        resolve(frame, edges.get())
     return Reconstruction(frames, pixels)

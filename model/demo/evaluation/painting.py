@@ -54,10 +54,9 @@ class Painter:
             began_s = time.monotonic()
             seen = condition(tour.parts, [tour.camera(start + i) for i in range(count)])
             features: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "flow": seen.flow}
-            guide: dict[str, NDArray[np.generic]] = {"frame_rays": seen.frame_rays}
             request = ChunkRequest(
-                texts=(tour.text(start),) * self._latents, steps=self._spec.stage_steps, features=features, guide=guide,
-                outlines=seen.outlines,
+                texts=(tour.text(start),) * self._latents, steps=self._spec.stage_steps, features=features,
+                guide=seen.guide, edges=seen.edges,
                 cut=afresh is not None and start == first,
             )  # fmt: skip
             result, state = self._rollout.chunk(state, request)

@@ -31,12 +31,12 @@ def camera(yaw_rad: float = 0.0, x: float = 0.0) -> Camera:
 
 def test_shapes_and_finiteness_with_sky():
     seen = condition(Blockout().add([LAMP]).pack(), [camera()] * 8)
-    assert seen.frame_rays.shape == (1, 4, 2, RAY_CHANNELS, 32, 48)
+    assert seen.frame_rays().shape == (1, 4, 2, RAY_CHANNELS, 32, 48)
     assert seen.rays.shape == (1, RAY_CHANNELS, 2, 32, 48)
     assert seen.flow.shape == (1, 4, 2, 8, 12)
-    assert seen.depth.shape == (8, 16, 24)
-    assert np.isfinite(seen.frame_rays).all()
-    assert np.isinf(seen.depth).any()
+    assert seen.surfaces.get().depth.shape == (8, 16, 24)
+    assert np.isfinite(seen.frame_rays()).all()
+    assert np.isinf(seen.surfaces.get().depth).any()
 
 
 def test_still_camera_has_no_flow():
@@ -62,7 +62,7 @@ def test_flow_of_a_step_aside_is_focal_over_depth():
 
 def test_each_frame_has_its_own_depth():
     cameras = [replace(camera(), position=np.array([0.0, 0.0, -0.5 * i])) for i in range(4)]
-    depth = condition(Blockout().add([WALL]).pack(), cameras).depth
+    depth = condition(Blockout().add([WALL]).pack(), cameras).surfaces.get().depth
     np.testing.assert_allclose(depth[:, 8, 12], [10.0, 9.5, 9.0, 8.5], rtol=1e-4)
 
 
@@ -75,14 +75,14 @@ def test_every_frame_has_rays_of_its_own_and_the_denoiser_those_of_one():
     stone = 9 + MATERIALS.index("stone")
     for index, one in enumerate(cameras):
         hits = cast(np, parts, one, step_px=2)
-        own = seen.frame_rays[0, index % 4, index // 4]
+        own = seen.frame_rays()[0, index % 4, index // 4]
         np.testing.assert_array_equal(own, ray_features(np, parts, hits, one.focal_px))
         assert own[stone].sum() > 0
         depth, part = coarse_surfaces(hits)
-        np.testing.assert_array_equal(seen.depth[index], depth)
-        np.testing.assert_array_equal(seen.part[index], part)
-    assert (seen.frame_rays[0, 0, 0, stone] != seen.frame_rays[0, 1, 0, stone]).any()
-    np.testing.assert_array_equal(seen.rays[0, :, 1], seen.frame_rays[0, REFERENCE_FRAME, 1])
+        np.testing.assert_array_equal(seen.surfaces.get().depth[index], depth)
+        np.testing.assert_array_equal(seen.surfaces.get().part[index], part)
+    assert (seen.frame_rays()[0, 0, 0, stone] != seen.frame_rays()[0, 1, 0, stone]).any()
+    np.testing.assert_array_equal(seen.rays[0, :, 1], seen.frame_rays()[0, REFERENCE_FRAME, 1])
 
 
 def test_coarse_depth_is_that_of_a_cell_s_middle():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.decoding import Decoder, Decoding, NextMemory
 from model.edges import Edges
+from model.later import Later
 from model.runners.base import Arrays, GraphSignature, TensorSignature
 from model.spec import Decode, ModelSpec
 
@@ -51,7 +50,7 @@ def chain(decoder: Decoder, chunks: int) -> list[Decoding]:
     memory: Arrays = decoder.fresh_memory()
     made = []
     for _ in range(chunks):
-        made.append(decoder.begin(np.zeros((1, 16, 1, 8, 8), np.float32), {}, memory))
+        made.append(decoder.begin(np.zeros((1, 16, 1, 8, 8), np.float32), (), memory))
         memory = NextMemory(made[-1])
     return made
 
@@ -72,15 +71,8 @@ def test_a_chunk_that_was_decoded_keeps_none_of_those_before_it() -> None:
     assert oldest() is None
 
 
-@dataclass
-class Marked:
-    """Stands for a frame's outlines: one pixel is painted anew, as the picture's last cell is."""
-
-    edges: Edges
-
-
 @pytest.mark.parametrize("writeable", [True, False])
-def test_each_frame_s_own_outlines_are_painted_anew(writeable: bool) -> None:
+def test_each_frame_s_own_edges_are_painted_anew(writeable: bool) -> None:
     class Painted(Counter):
         def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
             outputs = super().run(graph, inputs)
@@ -90,9 +82,9 @@ def test_each_frame_s_own_outlines_are_painted_anew(writeable: bool) -> None:
             return {**outputs, "frames": frames}
 
     last_two = np.array([[32 * 32 - 1, 32 * 32 - 1, 0, 0]])  # half of it is the cell that is painted into
-    outlines: Any = [Marked(Edges(np.array([at]), last_two)) for at in range(8)]
+    edges = [Later.known(Edges(np.array([at]), last_two)) for at in range(8)]
     decoder = Decoder(SPEC, Painted())
-    made = decoder.begin(np.zeros((1, 16, 2, 8, 8), np.float32), {}, decoder.fresh_memory(), outlines)
+    made = decoder.begin(np.zeros((1, 16, 2, 8, 8), np.float32), (), decoder.fresh_memory(), edges)
     for _ in range(2):  # whoever looks again sees the same
         first_rows = np.concatenate(list(made))[:, 0, :8, 0]
         np.testing.assert_array_equal(first_rows, 100 * np.eye(8))

@@ -13,7 +13,7 @@ from model.camera import Camera, quaternion_from_yaw_pitch
 from model.demo.blockouts import BlockoutGenerator
 from model.demo.conditions import Conditions
 from model.demo.renderer import render
-from model.edges import CELL_PX, SAMPLES_PX, Edges, Outlines, edges_of, resolve
+from model.edges import CELL_PX, SAMPLES_PX, Edges, edges_of, resolve
 from model.raycast import RayHits, cast
 
 ROWS, COLUMNS = 96, 160
@@ -111,9 +111,3 @@ def test_a_mesh_has_the_outline_of_the_box_that_it_is() -> None:
     assert len(of_box.pixels) > 100
     shared = np.intersect1d(of_box.pixels, of_mesh.pixels)
     assert len(shared) > 0.97 * max(len(of_box.pixels), len(of_mesh.pixels))
-
-
-def test_edges_are_looked_for_once() -> None:
-    parts = worlds()[0]
-    outlines = Outlines(parts, cast(np, parts, look(), step_px=CELL_PX))
-    assert outlines.edges is outlines.edges

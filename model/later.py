@@ -1,0 +1,55 @@
+"""Values that are made later: by whoever asks for one first, or before that by a thread that has time for it.
+
+What is not needed at once can so be made beside what is. Without a `Helper` every value is made where it is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Later(Generic[T_co]):
+    """A value that is made once, whatever thread asks for it; who asks while another makes it waits."""
+
+    def __init__(self, make: Callable[[], T_co]) -> None:
+        self._make: Callable[[], T_co] | None = make
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def known(value: T) -> Later[T]:
+        """One that is there already."""
+        return Later(lambda: value)
+
+    def get(self) -> T_co:
+        """Raises: whatever making it raises, at every call until it is made."""
+        with self._lock:
+            if self._make is not None:
+                self._value = self._make()
+                self._make = None  # it may hold much that nobody else does
+            return self._value
+
+
+class Helper:
+    """A thread that makes values before they are asked for, in the order in which it is told of them."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, name)
+
+    def begin(self, values: Iterable[Later[object]]) -> None:
+        """Returns at once. A value that cannot be made says so to whoever asks for it."""
+        self._pool.submit(_make_all, list(values))
+
+    def close(self) -> None:
+        """Returns when what has begun is made; the rest is not begun."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _make_all(values: list[Later[object]]) -> None:
+    while values:
+        values.pop(0).get()
