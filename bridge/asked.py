@@ -68,3 +68,17 @@ class Delivered:
     useful: bool
     lead_us: int
     underrun: bool | None = None
+
+
+@dataclass(slots=True)
+class Coming:
+    """How much of the chunk asked for is there. lead_us: from asking to when it may begin without running dry."""
+
+    made: int = 0
+    lead_us: int = 0
+
+    def came(self, asked: Asked, made: int, now_us: int) -> None:
+        """Of the chunk asked for `made` frames are there: when may it begin, so that those did not come too late?"""
+        needed_us = now_us - asked.asked_us - self.made * asked.start.frame_us
+        self.lead_us = max(self.lead_us, needed_us) if self.made else needed_us
+        self.made = made

@@ -26,12 +26,13 @@ from bridge.engine_events import (
     WorldRefused,
     WorldSaved,
 )
+from bridge.engine_worlds import WantedStep
 from bridge.messages import MessageType, Reset, Saved, SceneUpdate, Stats
 from bridge.outputs import ControlAccepted
 from bridge.player import Player
 from bridge.scheduler import Start
 from bridge.statefile import name_of, path_of
-from bridge.supervisor import EngineSupervisor, WantedStep
+from bridge.supervisor import EngineSupervisor
 
 _RETRY_FAILED_CHUNK_US = 500_000
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.engine import SessionStart, State
+from bridge.engine import ControlWindow, Plan, SessionStart, State
 
 
 @dataclass(slots=True)
@@ -22,6 +22,16 @@ class World:
     state: State | None = None
     deaths: int = 0
     saves: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedStep:
+    """What `EngineSupervisor.step` is asked."""
+
+    world: int
+    window: ControlWindow
+    plan: Plan
+    keep: int | None = None
 
 
 class EngineWorlds:

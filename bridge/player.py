@@ -11,7 +11,7 @@ from dataclasses import replace
 import msgspec
 
 from bridge.answering import Answerer
-from bridge.asked import Asked, Delivered
+from bridge.asked import Asked, Coming, Delivered
 from bridge.blockout import Blockout
 from bridge.clock import Clock
 from bridge.codec import Buffer
@@ -23,6 +23,7 @@ from bridge.frames import FrameStore
 from bridge.margin import Cause, Punctuality
 from bridge.messages import Event, FrameHeader, PixelFormat, Reset, SceneUpdate, Stats
 from bridge.metrics import SessionMetrics
+from bridge.news import News
 from bridge.outputs import ControlAccepted
 from bridge.pacing import PacingConfig
 from bridge.part_motion import PartMotion
@@ -72,14 +73,10 @@ class Player:
         self._chunks_made = 0
         self._replans = 0
         self._control_t_us = -1
-        self._asked_action = ""
-        self._has_news = False
-        self._paused = False
-        self._before_asking = (False, False, "")
+        self._news = News()
         self._can_cut = False
         self._motion = PartMotion()
-        self._made = 0  # how many frames of the chunk asked for are there
-        self._lead_us = 0  # that it needs by those
+        self._coming = Coming()
         self._told = ("", "")
         self._metrics = SessionMetrics()
         self._answerer = Answerer(
@@ -92,9 +89,9 @@ class Player:
         """Takes a control in. Returns: ring slots that it made useless (the camera jumped), to be released."""
         control = accepted.control
         newest = self.timeline.newest
-        self._paused |= newest is not None and accepted.received_us - newest.arrival_us >= IDLE_AFTER_US
+        away = newest is not None and accepted.received_us - newest.arrival_us >= IDLE_AFTER_US
+        self._news.note(control, paused=away)
         self._control_t_us = control.t_us
-        self._has_news |= bool(control.events) or control.action != self._asked_action
         cut = self.timeline.push(
             TimedControl(
                 time_us=self._client_clock.server_time_us(arrival_us=accepted.received_us, client_us=control.t_us),
@@ -156,6 +153,7 @@ class Player:
         window = self.timeline.take_window(
             start_us=start.display_us, frames=start.plan.frames, fps=1e6 / start.frame_us
         )
+        after_pause = self._news.take("" if self.timeline.newest is None else self.timeline.newest.action)
         self.asked = Asked(
             number=self._chunks_asked,
             epoch=self.timeline.epoch,
@@ -164,13 +162,10 @@ class Player:
             window=window,
             keep=keep,
             follows_us=self.store.buffered_until_us,
-            cause=Cause.PAUSED if self._paused else cause,
+            cause=Cause.PAUSED if after_pause else cause,
             control_t_us=self._control_t_us,
             places=self._motion.places,
         )
-        self._before_asking = (self._has_news, self._paused, self._asked_action)
-        self._asked_action = "" if self.timeline.newest is None else self.timeline.newest.action
-        self._has_news = self._paused = False
         self._chunks_asked += 1
         return self.asked
 
@@ -182,9 +177,9 @@ class Player:
         if asked is None or asked.epoch != self.timeline.epoch:
             return
         parts = growing.parts
-        if self._made and self.store.newest is not None:
+        if self._coming.made and self.store.newest is not None:
             parts = self.store.newest.parts
-        self._came(asked, growing.made, now_us)
+        self._coming.came(asked, growing.made, now_us)
         self.store.add(asked.stored(growing, made=growing.made, parts=parts))
 
     def deliver(self, made: ChunkMade, now_us: int) -> Delivered:
@@ -193,8 +188,8 @@ class Player:
         if asked is None:
             return Delivered(useful=False, lead_us=0)
         there = len(made.frames) - made.missing
-        self._came(asked, there, now_us)  # the decoder keeps up with those still to come
-        lead_us, self._made = self._lead_us, 0
+        self._coming.came(asked, there, now_us)  # the decoder keeps up with those still to come
+        lead_us, self._coming = self._coming.lead_us, Coming()
         if asked.epoch != self.timeline.epoch:
             return Delivered(useful=False, lead_us=lead_us)
         self._chunks_made += 1
@@ -215,12 +210,6 @@ class Player:
         )
         return Delivered(useful=True, lead_us=lead_us, underrun=underrun)
 
-    def _came(self, asked: Asked, made: int, now_us: int) -> None:
-        """Of the chunk asked for `made` frames are there: when may it begin, so that those did not come too late?"""
-        needed_us = now_us - asked.asked_us - self._made * asked.start.frame_us
-        self._lead_us = max(self._lead_us, needed_us) if self._made else needed_us
-        self._made = made
-
     def cut_us(self, now_us: int, ready_us: int) -> int | None:
         """Where to cut what is still to be shown, if new frames at `ready_us` make that worth it; None if not."""
         chunk = self.store.newest
@@ -233,14 +222,14 @@ class Player:
     def is_off(self) -> bool:
         """True when the player left the path that is being shown, or something happened since it was planned."""
         angle_deg, distance_m = self._error
-        return has_left(self._replan, error_deg=angle_deg, error_m=distance_m, news=self._has_news)
+        return has_left(self._replan, error_deg=angle_deg, error_m=distance_m, news=self._news.waits)
 
     @property
     def is_stale(self) -> bool:
         """True when what is being shown has to be bent to what the player does, or something happened since."""
         angle_deg, distance_m = self._error
         pacing = self._pacing
-        return self._has_news or angle_deg > pacing.exact_angle_deg or distance_m > pacing.exact_distance_m
+        return self._news.waits or angle_deg > pacing.exact_angle_deg or distance_m > pacing.exact_distance_m
 
     @property
     def _error(self) -> tuple[float, float]:
@@ -262,7 +251,7 @@ class Player:
         asked, self.asked = self.asked, None
         if asked is None:
             return
-        self._has_news, self._paused, self._asked_action = self._before_asking
+        self._news.give_back()
         self._replans -= asked.keep is not None
         self.timeline.give_back(asked.window)
 
@@ -281,14 +270,14 @@ class Player:
     def restart(self) -> list[int]:
         """The world begins anew. Returns: ring slots to be released."""
         self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
-        self._made = 0
+        self._coming = Coming()
         self.timeline.drop_scenes()
         self._answerer.forget()
         return self.store.clear()
 
     def _drop_growing(self) -> None:
         self.store.drop_growing()
-        self._made = 0
+        self._coming = Coming()
 
     # -- answers ---------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,8 @@ on, and where, engine_work.py's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from bridge.clock import Clock
 from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
@@ -24,10 +22,9 @@ from bridge.engine_events import (
     EngineGivenUp,
     EngineUp,
     WorldOpened,
-    WorldRefused,
-    WorldSaved,
 )
 from bridge.engine_process import EngineProcess
+from bridge.engine_saves import REPLACED, EngineSaves, refused
 from bridge.engine_words import (
     Adopt,
     Attach,
@@ -48,22 +45,11 @@ from bridge.engine_words import (
     Unusable,
 )
 from bridge.engine_work import EngineWork
-from bridge.engine_worlds import EngineWorlds
+from bridge.engine_worlds import EngineWorlds, WantedStep
 from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
 from bridge.link import Ended, EngineConfig
 
 _log = logging.getLogger(__name__)
-_REPLACED: Final = "the engine process is being replaced; try again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedStep:
-    """See `EngineSupervisor.step`."""
-
-    world: int
-    window: ControlWindow
-    plan: Plan
-    keep: int | None = None
 
 
 class EngineSupervisor:
@@ -73,8 +59,7 @@ class EngineSupervisor:
         self._config = config
         self._worlds = EngineWorlds(config.world_attempts)
         self._info: EngineInfo | None = None
-        self._saving: list[tuple[int, Path]] = []  # sent, not answered
-        self._unsaved: list[WorldSaved] = []  # could not be sent, and are not told of yet
+        self._saves = EngineSaves()
         self._work = EngineWork(clock)
         self._process = EngineProcess(config, clock)
 
@@ -111,7 +96,7 @@ class EngineSupervisor:
         if known is None:
             return
         if known.saves:
-            self._unsaved += _not_saved(((world, path) for path in known.saves), "it was replaced before it had begun")
+            self._saves.fail(world, known.saves, "it was replaced before it had begun")
             self._process.wake()
         if self._process.is_ready:
             self._process.send(Forget(world=world))
@@ -152,10 +137,10 @@ class EngineSupervisor:
         if self._process.is_ready and known is not None and known.state is None:
             known.saves.append(path)
         elif self._process.is_ready and known is not None:
-            self._saving.append((world, path))
+            self._saves.sent(world, path)
             self._process.send(Save(world=world, path=path))
         else:
-            self._unsaved += _not_saved([(world, path)], _REPLACED)
+            self._saves.fail(world, [path], REPLACED)
             self._process.wake()
 
     def hear(self, world: int, prompt: str | None, action: str) -> None:
@@ -177,8 +162,7 @@ class EngineSupervisor:
         events: list[EngineEvent] = []
         for word in self._process.reports():
             events += self._on_word(word)
-        events += self._unsaved
-        self._unsaved.clear()
+        events += self._saves.take_failed()
         self._process.tick(self._work.since_us)
         return events
 
@@ -204,8 +188,7 @@ class EngineSupervisor:
             case Began() | Refused():
                 return self._on_opened(word)
             case SaveDone():
-                self._saving.remove((word.world, word.path))
-                return [WorldSaved(world=word.world, path=word.path, size_bytes=word.size_bytes, text=word.text)]
+                return [self._saves.answered(word)]
             case Growing():
                 return self._on_growing(word)
             case Made():
@@ -250,7 +233,7 @@ class EngineSupervisor:
             events = [WorldOpened(world=word.world, scene=word.scene)]
         elif known is not None and isinstance(word, Refused):
             self._worlds.remove(word.world)
-            events = _refused(word.world, known.saves, word.text)
+            events = refused(word.world, known.saves, word.text)
         self._open_next()
         return events
 
@@ -309,22 +292,12 @@ class EngineSupervisor:
             reason = self._process.ended(reason)
         except EngineUnavailable as exc:
             return self._give_up(exc)
-        events: list[EngineEvent] = [EngineDown(reason=reason), *_not_saved(self._saving, _REPLACED)]
-        self._saving.clear()
+        events: list[EngineEvent] = [EngineDown(reason=reason), *self._saves.lost()]
         for world, given_up in self._worlds.blame(self._work.abandon()):
             text = f"the engine process ended {given_up.deaths} times in a row over this session ({reason})"
-            events += _refused(world, given_up.saves, text)
+            events += refused(world, given_up.saves, text)
         return events
 
     def _give_up(self, error: EngineError | ConfigError) -> list[EngineEvent]:
         self._process.give_up()
         return [EngineGivenUp(error=error)]
-
-
-def _refused(world: int, saves: Sequence[Path], text: str) -> list[EngineEvent]:
-    """A world ends; so do the saves that waited for it to begin, which are told of first."""
-    return [*_not_saved(((world, path) for path in saves), text), WorldRefused(world=world, text=text)]
-
-
-def _not_saved(asked: Iterable[tuple[int, Path]], text: str) -> list[WorldSaved]:
-    return [WorldSaved(world=world, path=path, size_bytes=0, text=text) for world, path in asked]

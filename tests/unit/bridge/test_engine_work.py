@@ -8,8 +8,9 @@ import pytest
 
 from bridge.engine_events import ChunkGrowing, ChunkMade, EngineDown, WorldRefused
 from bridge.engine_words import Began, Made, Step, Together
+from bridge.engine_worlds import WantedStep
 from bridge.link import Ended
-from bridge.supervisor import EngineSupervisor, WantedStep
+from bridge.supervisor import EngineSupervisor
 from tests.scripted_process import (
     PLAN,
     START,
