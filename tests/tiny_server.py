@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from bridge.clock import MonotonicClock
 from bridge.codec import decode, encode
 from bridge.config import ServeConfig
@@ -76,7 +78,8 @@ class TinyServer:
                 case ControlAccepted() as accepted if self.answer:
                     assert one.session is not None
                     header, pixels = frame_for(accepted)
-                    answers = one.session.answer(header, pixels)
+                    sent = msgspec.structs.replace(header, server_t_us=self._clock.now_us())
+                    answers = one.session.answer(sent, pixels)
                     self._act(self.lobby.settle(one.session, answers))
                 case SceneAccepted() as scene:
                     self.scenes.append(scene)

@@ -55,6 +55,17 @@ def test_a_game_loop_in_ten_lines(server: TinyServer) -> None:
         assert (stats.controls, stats.answered, stats.generated) == (20, 20, 20)
 
 
+def test_a_client_knows_its_buffer_and_the_server_s_clock(server: TinyServer) -> None:
+    """Both ends read one clock here: its offset is nothing but what the way there and back leaves open."""
+    with Client(server.address, playout_ms=25, budget_ms=1000) as client:
+        assert (client.round_trip_ms, client.clock_offset_ms, client.buffer_ms) == (None, None, 25.0)
+        client.step(Camera(position=(0, 1.6, 2.0)))
+        round_trip_ms, offset_ms = client.round_trip_ms, client.clock_offset_ms
+        assert round_trip_ms is not None
+        assert offset_ms is not None
+        assert abs(offset_ms) <= round_trip_ms / 2 + 1e-3
+
+
 def test_send_and_poll_do_not_block_and_the_newest_wins(server: TinyServer) -> None:
     with Client(server.address, credit=4) as client:
         assert client.poll() is None
