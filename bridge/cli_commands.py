@@ -145,7 +145,7 @@ def doctor(options: argparse.Namespace) -> int:
 def engine_config(config: ServeConfig) -> EngineConfig:
     """The engine process for a service.
 
-    One core is left to the game and the service.
+    Its network computes on all cores but one, which the game, the service, and rays cast beside the network share.
     """
     if config.model in _TEST_PATTERNS:
         if config.form.camera not in ("auto", "channels"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.conditioning import condition
 from model.demo.evaluation.tours import Tour
+from model.later import Helper
 from model.rollout import Rollout
 from model.runners.base import ModuleRunner
 from model.spec import ModelSpec
@@ -50,16 +52,17 @@ class Painter:
         afresh: a session to take over the texts in force from, and nothing else; what it has shown is forgotten.
         """
         state, count = afresh or self._rollout.open(seed), self.chunk_frames
-        for start in range(first, len(tour.positions) - count + 1, count):
-            began_s = time.monotonic()
-            seen = condition(tour.parts, [tour.camera(start + i) for i in range(count)])
-            features: dict[str, NDArray[np.generic]] = {"rays": seen.rays, "flow": seen.flow}
-            request = ChunkRequest(
-                texts=(tour.text(start),) * self._latents, steps=self._spec.stage_steps, features=features,
-                guide=seen.guide, edges=seen.edges,
-                cut=afresh is not None and start == first,
-            )  # fmt: skip
-            result, state = self._rollout.chunk(state, request)
-            yield PaintedChunk(
-                first=start, frames=result.frames, seconds=time.monotonic() - began_s, state=state
-            )  # fmt: skip
+        with closing(Helper("guide")) as helper:
+            for start in range(first, len(tour.positions) - count + 1, count):
+                began_s = time.monotonic()
+                seen = condition(tour.parts, [tour.camera(start + i) for i in range(count)])
+                helper.begin(seen.in_turn())  # beside the denoiser, as the service does
+                request = ChunkRequest(
+                    texts=(tour.text(start),) * self._latents, steps=self._spec.stage_steps,
+                    features={"rays": seen.rays, "flow": seen.flow}, guide=seen.guide, edges=seen.edges,
+                    cut=afresh is not None and start == first,
+                )  # fmt: skip
+                result, state = self._rollout.chunk(state, request)
+                yield PaintedChunk(
+                    first=start, frames=result.frames, seconds=time.monotonic() - began_s, state=state
+                )  # fmt: skip
