@@ -145,7 +145,8 @@ def doctor(options: argparse.Namespace) -> int:
 def engine_config(config: ServeConfig) -> EngineConfig:
     """The engine process for a service.
 
-    Its network computes on all cores but one, which the game, the service, and rays cast beside the network share.
+    Its network computes on all cores but one, at most on eight (onnxruntime's decoder on one more): the game, the
+    service, and the rays that are cast beside the network share what is left.
     """
     if config.model in _TEST_PATTERNS:
         if config.form.camera not in ("auto", "channels"):

@@ -1,4 +1,4 @@
-"""Which states of worlds are to be saved, and what became of it: every SAVE is answered once, whatever ends before it.
+"""Which states of worlds are to be saved, and what became of it: every SAVE is answered once, while there is a service.
 
 Plain bookkeeping, owned by supervisor.py.
 """
@@ -31,7 +31,7 @@ class EngineSaves:
 
     def fail(self, world: int, paths: Iterable[Path], text: str) -> None:
         """These could not be sent; `take_failed` tells of them."""
-        self._failed += not_saved(((world, path) for path in paths), text)
+        self._failed += _not_saved(((world, path) for path in paths), text)
 
     def take_failed(self) -> list[WorldSaved]:
         failed, self._failed = self._failed, []
@@ -40,13 +40,13 @@ class EngineSaves:
     def lost(self) -> list[WorldSaved]:
         """What the process had been asked for when it ended."""
         sent, self._sent = self._sent, []
-        return not_saved(sent, REPLACED)
+        return _not_saved(sent, REPLACED)
 
 
 def refused(world: int, saves: Sequence[Path], text: str) -> list[EngineEvent]:
     """A world ends; so do the saves that waited for it to begin, which are told of first."""
-    return [*not_saved(((world, path) for path in saves), text), WorldRefused(world=world, text=text)]
+    return [*_not_saved(((world, path) for path in saves), text), WorldRefused(world=world, text=text)]
 
 
-def not_saved(asked: Iterable[tuple[int, Path]], text: str) -> list[WorldSaved]:
+def _not_saved(asked: Iterable[tuple[int, Path]], text: str) -> list[WorldSaved]:
     return [WorldSaved(world=world, path=path, size_bytes=0, text=text) for world, path in asked]

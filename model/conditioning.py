@@ -3,7 +3,7 @@
 For each frame a grid of rays, 4x4 a latent pixel, is cast from its camera; what each ray met becomes `RAY_CHANNELS`
 plain numbers. All of them guide the decoder. The rays of one frame of a latent frame's four, and how the picture moves
 from its first to its last (`flow`), are folded by a small learned encoder (the `conditioner` graph) to the denoiser's
-conditioning channels.
+conditioning channels: these are cast at once, the other frames' when somebody asks.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ class Conditioning:
     surfaces: Later[Surfaces]
     edges: tuple[Later[Edges], ...]
 
-    def in_turn(self) -> list[Later[object]]:
-        """All that is made later, in the order in which a chunk asks for it."""
-        return [*self.guide, self.surfaces, *self.edges]
+    def in_turn(self, *, lead: int = 0) -> list[Later[object]]:
+        """All that is made later, in the order in which a chunk asks for it. lead: frames whose edges nobody will."""
+        wanted: list[Later[object]] = [self.surfaces]
+        for latent, guide in enumerate(self.guide):
+            wanted += [guide, *self.edges[max(lead, 4 * latent) : 4 * latent + 4]]
+        return wanted
 
     def frame_rays(self) -> NDArray[np.float32]:
         """(1, 4, T, RAY_CHANNELS, 4h, 4w): every frame's rays."""
@@ -72,17 +75,19 @@ class Conditioning:
 
 
 def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
-    """Conditioning for the frames of `cameras` (a multiple of four: four a latent frame)."""
+    """Conditioning for the frames of `cameras`, four a latent frame. Raises: ValueError: some are missing."""
+    if len(cameras) % 4:
+        raise ValueError(f"a latent frame has four cameras, got {len(cameras)} for some of them")
     frames = [_Frame(parts, camera) for camera in cameras]
-    references = frames[REFERENCE_FRAME::4]
-    groups = [cameras[first : first + 4] for first in range(0, len(cameras), 4)]
+    groups = [frames[first : first + 4] for first in range(0, len(frames), 4)]
+    references = [group[REFERENCE_FRAME] for group in groups]
+    hits = [frame.hits for frame in frames]
+    flows = [flow(np, group[REFERENCE_FRAME].hits.get(), [frame.camera for frame in group]) for group in groups]
     return Conditioning(
         rays=np.stack([frame.told.get() for frame in references], 1)[None],
-        flow=np.stack([flow(np, frame.hits.get(), group) for frame, group in zip(references, groups, strict=True)], 1)[
-            None
-        ],
-        guide=tuple(_guide(frames[first : first + 4]) for first in range(0, len(cameras), 4)),
-        surfaces=Later(lambda: _surfaces(frames)),
+        flow=np.stack(flows, 1)[None],
+        guide=tuple(_guide([frame.told for frame in group]) for group in groups),
+        surfaces=Later(lambda: _surfaces(hits)),
         edges=tuple(frame.edges for frame in frames),
     )
 
@@ -92,17 +97,17 @@ class _Frame:
 
     def __init__(self, parts: PackedParts, camera: Camera) -> None:
         hits = Later(lambda: cast(np, parts, camera, step_px=RAY_STEP_PX))
-        self.hits = hits
+        self.camera, self.hits = camera, hits
         self.told = Later(lambda: ray_features(np, parts, hits.get(), camera.focal_px))
         self.edges = Later(lambda: edges_of(parts, hits.get()))
 
 
-def _guide(frames: Sequence[_Frame]) -> Later[dict[str, NDArray[np.float32]]]:
-    return Later(lambda: {"frame_rays": np.stack([frame.told.get() for frame in frames])[None, :, None]})
+def _guide(told: Sequence[Later[NDArray[np.float32]]]) -> Later[dict[str, NDArray[np.float32]]]:
+    return Later(lambda: {"frame_rays": np.stack([frame.get() for frame in told])[None, :, None]})
 
 
-def _surfaces(frames: Sequence[_Frame]) -> Surfaces:
-    depths, parts = zip(*(coarse_surfaces(frame.hits.get()) for frame in frames), strict=True)
+def _surfaces(hits: Sequence[Later[RayHits]]) -> Surfaces:
+    depths, parts = zip(*(coarse_surfaces(frame.get()) for frame in hits), strict=True)
     return Surfaces(depth=np.stack(depths), part=np.stack(parts))
 
 

@@ -92,8 +92,10 @@ class _Piece:
     def inputs(self) -> Arrays:
         """The graph's, but for its memory; waits for the guide."""
         guides = [one.get() for one in self.guide]
-        joined = {name: np.concatenate([one[name] for one in guides], axis=2) for name in (guides[0] if guides else ())}
-        return {"latents": self.latents, **(guides[0] if len(guides) == 1 else joined)}
+        if len(guides) == 1:
+            return {"latents": self.latents, **guides[0]}
+        names = guides[0] if guides else ()
+        return {"latents": self.latents, **{name: np.concatenate([one[name] for one in guides], 2) for name in names}}
 
 
 class Decoding:

@@ -36,20 +36,19 @@ class Later(Generic[T_co]):
 
 
 class Helper:
-    """A thread that makes values before they are asked for, in the order in which it is told of them."""
+    """A thread that makes values before they are asked for, in the order in which it is told of them.
+
+    It does not know what nobody wants any more: values of a chunk that failed are made before those of the next.
+    """
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, name)
 
     def begin(self, values: Iterable[Later[object]]) -> None:
-        """Returns at once. A value that cannot be made says so to whoever asks for it."""
-        self._pool.submit(_make_all, list(values))
+        """Returns at once. A value that cannot be made says so to whoever asks for it, and keeps no other from it."""
+        for value in values:
+            self._pool.submit(value.get)
 
     def close(self) -> None:
-        """Returns when what has begun is made; the rest is not begun."""
+        """Returns when the value that is being made is made; the rest is left to whoever asks."""
         self._pool.shutdown(cancel_futures=True)
-
-
-def _make_all(values: list[Later[object]]) -> None:
-    while values:
-        values.pop(0).get()

@@ -61,7 +61,8 @@ class ChunkRequest:
 class ChunkResult:
     """frames: (N, H, W, 3) uint8 RGB. latents: (1, 16, T, h, w) float32, normalised.
 
-    stage_ms: text, conditioning, stage0 .. stageN, decode; milliseconds by the rollout's clock.
+    stage_ms: text, conditioning, stage0 .. stageN, decode; milliseconds by the rollout's clock. What the decoder has to
+    wait for (its guide, edges) counts for decode.
     """
 
     frames: NDArray[np.uint8]

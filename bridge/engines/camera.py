@@ -87,11 +87,12 @@ class CameraTelling:
         wanted: list[Later[object]] = [seen.surfaces]
         if self._guided:
             request = replace(request, guide=seen.guide, edges=seen.edges[lead:])
-            wanted = seen.in_turn()
+            wanted = seen.in_turn(lead=lead)
         self._helper.begin(wanted)
+        surfaces = seen.surfaces
 
         def behind() -> Behind:
-            found = seen.surfaces.get()
+            found = surfaces.get()
             return Behind(depth=found.depth[lead:], parts=world.ids[found.part[lead:]])
 
         return Said(request=request, behind=Later(behind))

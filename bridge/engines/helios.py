@@ -53,7 +53,7 @@ class HeliosEngine:
     ) -> None:
         """chunk_latents: the chunk lengths on offer. blend_chunks: over how many a new prompt comes in. camera: how a
         pose reaches the pixels, one of `camera_methods.method.CHOICES`. threads: that cast and bend frames
-        (`channels` casts with one).
+        (`channels` casts with one, and another beside the network).
 
         Raises: EngineIncompatible: the model and these settings do not go together.
         """

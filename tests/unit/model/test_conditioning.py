@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from model.blockout import MATERIALS, Blockout, Part, Shape
+from model.blockout import MATERIALS, Blockout, PackedParts, Part, Shape
 from model.camera import Camera, quaternion_from_yaw_pitch
 from model.conditioning import (
     RAY_CHANNELS,
@@ -18,7 +19,7 @@ from model.conditioning import (
     lamp_glow,
     ray_features,
 )
-from model.raycast import cast
+from model.raycast import RayHits, cast
 
 WALL = Part(id=1, shape=Shape.BOX, position=(0, 0, -10.5), size=(60, 60, 1), material="tiles", colour=(0.5, 0.6, 0.7))
 LAMP = Part(id=2, shape=Shape.SPHERE, position=(0, 0, -9), size=(0.5, 0.5, 0.5), material="lamp")
@@ -134,3 +135,27 @@ def test_glow_falls_with_distance():
     hits = cast(np, parts, camera(), step_px=2)
     glow = lamp_glow(np, parts, hits)
     assert glow[16, 23] > glow[16, 40] > glow[1, 1] > 0
+
+
+def test_what_the_denoiser_is_not_told_is_cast_when_a_chunk_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two latent frames: two rays' worth at once; then, in the order of `in_turn`, each frame once."""
+    cast_at: list[float] = []
+
+    def counted(xp: ModuleType, parts: PackedParts, one: Camera, *, step_px: float) -> RayHits:
+        cast_at.append(float(one.position[0]))
+        return cast(xp, parts, one, step_px=step_px)
+
+    monkeypatch.setattr("model.conditioning.cast", counted)
+    seen = condition(Blockout().add([WALL]).pack(), [camera(x=0.1 * i) for i in range(8)])
+    np.testing.assert_allclose(cast_at, [0.2, 0.6])
+    wanted = seen.in_turn()
+    assert wanted == [seen.surfaces, seen.guide[0], *seen.edges[:4], seen.guide[1], *seen.edges[4:]]
+    assert seen.in_turn(lead=3)[2:4] == [seen.edges[3], seen.guide[1]]
+    for value in wanted:
+        value.get()
+    np.testing.assert_allclose(sorted(cast_at), 0.1 * np.arange(8), atol=1e-9)
+
+
+def test_a_latent_frame_needs_its_four_cameras() -> None:
+    with pytest.raises(ValueError, match="got 7"):
+        condition(Blockout().add([WALL]).pack(), [camera()] * 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,3 +89,24 @@ def test_each_frame_s_own_edges_are_painted_anew(writeable: bool) -> None:
     for _ in range(2):  # whoever looks again sees the same
         first_rows = np.concatenate(list(made))[:, 0, :8, 0]
         np.testing.assert_array_equal(first_rows, 100 * np.eye(8))
+
+
+def test_a_decoder_that_takes_a_chunk_whole_is_guided_in_all_of_it() -> None:
+    class Whole(Counter):
+        @property
+        def graphs(self) -> Mapping[str, GraphSignature]:
+            rays = TensorSignature("float32", (1, 4, None, 2, 3, 3))
+            latents = TensorSignature("float32", (1, 16, None, 8, 8))
+            frames = TensorSignature("uint8", (None, 64, 64, 3))
+            return {"decoder": GraphSignature({"latents": latents, "frame_rays": rays}, {"frames": frames})}
+
+        def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+            self.given = inputs
+            return {"frames": np.zeros((9, 64, 64, 3), np.uint8)}
+
+    runner = Whole()
+    rays = np.random.default_rng(0).random((1, 4, 3, 2, 3, 3), np.float32)
+    guide = [Later.known({"frame_rays": rays[:, :, at : at + 1]}) for at in range(3)]
+    decoder = Decoder(replace(SPEC, decode=Decode.PER_CHUNK), runner)
+    list(decoder.begin(np.zeros((1, 16, 3, 8, 8), np.float32), guide, {}))
+    np.testing.assert_array_equal(runner.given["frame_rays"], rays)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from model.errors import ModelError, RunnerError
+from model.later import Later
 from model.runners.base import GraphSignature, TensorSignature
 from model.state import ChunkRequest, RolloutState
 from tests.fake_runner import HEIGHT, LATENT, WIDTH, FakeRunner, request, rollout
@@ -160,6 +161,15 @@ def test_an_incomplete_state_is_refused_by_name() -> None:
         (request("", steps=(0, 0, 0)), "steps must be 3"),
         (request("", steps=(1, 1, -1)), "steps must be 3"),
         (ChunkRequest(texts=("",), steps=(1, 1, 1)), "features or conditioning"),
+        (
+            ChunkRequest(
+                texts=("", ""),
+                steps=(1, 1, 1),
+                guide=[Later.known({})],
+                conditioning=np.zeros((1, 3, 2, *LATENT), np.float32),
+            ),
+            "2 latent frames, or of none, got 1",
+        ),
         (ChunkRequest(texts=("",), steps=(1, 1, 1), conditioning=np.zeros((1, 3, 1, *LATENT), np.float32)), "must be"),
     ],
 )
