@@ -191,13 +191,13 @@ class _FlowLoss:
         spec, new = self._spec, start.shape[2]
         indices = frame_indices(spec.history_sizes, prefix=spec.keep_prefix, new=new)
         noised = past + _normal(past.shape, rng) * float(rng.uniform(0, _NOISED_HISTORY))
-        history = split_history(_with_channels(noised, spec).numpy(), spec.history_sizes, None)
+        history = split_history(with_channels(noised, spec).numpy(), spec.history_sizes, None)
         tokens = sample.tokens if rng.random() < _WITH_VIEW else sample.tokens[:0]
         flow: Tensor = self._graph(
-            _with_channels(start, spec), timestep, self._model.denoiser.embedding(sample.conditions[None]),
+            with_channels(start, spec), timestep, self._model.denoiser.embedding(sample.conditions[None]),
             *(torch.from_numpy(x) for x in (indices.new, indices.short, indices.mid, indices.long)),
             *(torch.from_numpy(np.ascontiguousarray(x)) for x in (history.short, history.mid, history.long)),
-            _with_channels(sample.view, spec), torch.from_numpy(indices.new), tokens,
+            with_channels(sample.view, spec), torch.from_numpy(indices.new), tokens,
         )  # fmt: skip
         return flow
 
@@ -217,7 +217,8 @@ def _cropped(sample: Sample, spec: ModelSpec, rng: np.random.Generator) -> Sampl
     return Sample(sample.latents[here].contiguous(), sample.view[here].contiguous(), tokens, sample.conditions)
 
 
-def _with_channels(latents: Tensor, spec: ModelSpec) -> Tensor:
+def with_channels(latents: Tensor, spec: ModelSpec) -> Tensor:
+    """(B, 16, T, h, w) -> (B, 16 + C, T, h, w), the camera's channels at zero."""
     batch, _, *size = latents.shape
     return torch.cat([latents, latents.new_zeros(batch, spec.conditioning_channels, *size)], dim=1)
 
