@@ -188,18 +188,11 @@ class _FlowLoss:
 
     def _flow(self, start: Tensor, timestep: Tensor, past: Tensor, sample: Sample, rng: np.random.Generator) -> Tensor:
         """The network's prediction, its channels at zero; now and then without the view."""
-        spec, new = self._spec, start.shape[2]
-        indices = frame_indices(spec.history_sizes, prefix=spec.keep_prefix, new=new)
+        spec = self._spec
         noised = past + _normal(past.shape, rng) * float(rng.uniform(0, _NOISED_HISTORY))
-        history = split_history(with_channels(noised, spec).numpy(), spec.history_sizes, None)
         tokens = sample.tokens if rng.random() < _WITH_VIEW else sample.tokens[:0]
-        flow: Tensor = self._graph(
-            with_channels(start, spec), timestep, self._model.denoiser.embedding(sample.conditions[None]),
-            *(torch.from_numpy(x) for x in (indices.new, indices.short, indices.mid, indices.long)),
-            *(torch.from_numpy(np.ascontiguousarray(x)) for x in (history.short, history.mid, history.long)),
-            with_channels(sample.view, spec), torch.from_numpy(indices.new), tokens,
-        )  # fmt: skip
-        return flow
+        text = self._model.denoiser.embedding(sample.conditions[None])
+        return flow_with_view(self._graph, spec, start, timestep, text, noised, sample.view, tokens)
 
 
 def _cropped(sample: Sample, spec: ModelSpec, rng: np.random.Generator) -> Sample:
@@ -217,7 +210,27 @@ def _cropped(sample: Sample, spec: ModelSpec, rng: np.random.Generator) -> Sampl
     return Sample(sample.latents[here].contiguous(), sample.view[here].contiguous(), tokens, sample.conditions)
 
 
-def with_channels(latents: Tensor, spec: ModelSpec) -> Tensor:
+def flow_with_view(
+    graph: ViewDenoiserGraph, spec: ModelSpec, start: Tensor, timestep: Tensor, text: Tensor, past: Tensor,
+    view: Tensor, tokens: Tensor,
+) -> Tensor:  # fmt: skip
+    """A stage's flow, the camera's channels at zero.
+
+    start: (B, 16, T, ...), past: (B, 16, history, h, w), view: (B, 16, T, h, w), all normalised. text: the embedded
+    conditions. tokens: (kept,) of the view, none for no view.
+    """
+    indices = frame_indices(spec.history_sizes, prefix=spec.keep_prefix, new=start.shape[2])
+    history = split_history(_with_channels(past, spec).numpy(), spec.history_sizes, None)
+    flow: Tensor = graph(
+        _with_channels(start, spec), timestep, text,
+        *(torch.from_numpy(x) for x in (indices.new, indices.short, indices.mid, indices.long)),
+        *(torch.from_numpy(np.ascontiguousarray(x)) for x in (history.short, history.mid, history.long)),
+        _with_channels(view, spec), torch.from_numpy(indices.new), tokens,
+    )  # fmt: skip
+    return flow
+
+
+def _with_channels(latents: Tensor, spec: ModelSpec) -> Tensor:
     """(B, 16, T, h, w) -> (B, 16 + C, T, h, w), the camera's channels at zero."""
     batch, _, *size = latents.shape
     return torch.cat([latents, latents.new_zeros(batch, spec.conditioning_channels, *size)], dim=1)

@@ -18,16 +18,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import HeliosTransformer3DModel
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.camera_lora import with_channels
+from benchmarks.camera_lora import flow_with_view
 from model.demo.checkpoint import load_checkpoint, save_checkpoint
 from model.demo.network import DemoDenoiser
 from model.demo.prepared import PreparedFolder
-from model.demo.train_denoiser import HISTORY, STAGES, START_SIGMA, TIMESTEPS, draw_sample, raise_stage, shrunk
+from model.demo.train_denoiser import (
+    HISTORY,
+    STAGES,
+    START_SIGMA,
+    TIMESTEPS,
+    draw_sample,
+    first_start,
+    normal_like,
+    raise_stage,
+    shrunk,
+)
 from model.demo.training import LossFunction, TrainConfig, train
-from model.history import frame_indices, split_history
 from model.spec import ModelSpec
 from model.view_denoiser import ViewDenoiserGraph
 
@@ -76,8 +84,10 @@ def reading_loss(folder: PreparedFolder, spec: ModelSpec) -> LossFunction:
         target = shrunk(clean, 2 ** (STAGES - 1 - stage))
         start = _start(stage, clean, past[:, :, -1:] if has_past else None, rng)
         tokens = seen_tokens((new, clean.shape[3] // 2, clean.shape[4] // 2), rng)
-        view = clean + _VIEW_ERROR * _normal(clean, rng)
-        flow = _flow(model, spec, stage, start, shown, view, tokens if has_view else tokens[:0], conditions[:, -1])
+        view = clean + _VIEW_ERROR * normal_like(clean, rng)
+        graph = ViewDenoiserGraph(model.transformer)  # made anew: its tables are copies of what is trained
+        timestep, text = torch.tensor([TIMESTEPS[stage]]), model.embedding(conditions[:, -1])
+        flow = flow_with_view(graph, spec, start, timestep, text, shown, view, tokens if has_view else tokens[:0])
         loss = (flow - (start - target) / START_SIGMA).square().mean()
         return {"loss": loss, f"stage{stage}_{'view' if has_view else 'alone'}": loss.detach()}
 
@@ -97,10 +107,7 @@ def seen_tokens(size: tuple[int, int, int], rng: np.random.Generator) -> Tensor:
 def _start(stage: int, clean: Tensor, last: Tensor | None, rng: np.random.Generator) -> Tensor:
     """Where a stage starts. last: the newest latent frame of the past, where there is one."""
     if stage == 0:
-        noise = _normal(clean, rng)
-        for _ in range(STAGES - 1):
-            noise = shrunk(noise, 2) * 2
-        return noise
+        return first_start(clean, rng)
     before, kind = shrunk(clean, 2 ** (STAGES - stage)), rng.random()
     if kind < _STILL and last is not None:
         before = shrunk(last, 2 ** (STAGES - stage)).expand_as(before)
@@ -111,29 +118,8 @@ def _start(stage: int, clean: Tensor, last: Tensor | None, rng: np.random.Genera
     return raise_stage(_noised(before, rng, _STAGE_ERROR), stage, rng)
 
 
-def _flow(
-    model: DemoDenoiser, spec: ModelSpec, stage: int, start: Tensor, past: Tensor, view: Tensor, tokens: Tensor,
-    conditions: Tensor,
-) -> Tensor:  # fmt: skip
-    """The network's prediction, its channels at zero."""
-    indices = frame_indices(spec.history_sizes, prefix=spec.keep_prefix, new=start.shape[2])
-    history = split_history(with_channels(past, spec).numpy(), spec.history_sizes, None)
-    flow: Tensor = ViewDenoiserGraph(model.transformer)(  # made anew: its tables are copies of what is trained
-        with_channels(start, spec), torch.tensor([TIMESTEPS[stage]]), model.embedding(conditions),
-        *(torch.from_numpy(x) for x in (indices.new, indices.short, indices.mid, indices.long)),
-        *(torch.from_numpy(np.ascontiguousarray(x)) for x in (history.short, history.mid, history.long)),
-        with_channels(view, spec), torch.from_numpy(indices.new), tokens,
-    )  # fmt: skip
-    return flow
-
-
 def _noised(x: Tensor, rng: np.random.Generator, most: float) -> Tensor:
-    return x + _normal(x, rng) * float(rng.uniform(0, most))
-
-
-def _normal(like: Tensor, rng: np.random.Generator) -> Tensor:
-    drawn: NDArray[np.float32] = rng.standard_normal(tuple(like.shape), dtype=np.float32)
-    return torch.from_numpy(drawn)
+    return x + normal_like(x, rng) * float(rng.uniform(0, most))
 
 
 def main() -> int:

@@ -90,16 +90,15 @@ def flow_loss(data: DenoiserData, device: str) -> LossFunction:
         if keep_history:
             with torch.no_grad():  # the new frames teach the conditioner enough, at half the cost
                 seen = conditioned(model, rays[:, :, :HISTORY], flows[:, :, :HISTORY], conditions[:, :HISTORY])
-            disturbed = latents[:, :, :HISTORY] + _normal(latents[:, :, :HISTORY], rng) * float(rng.uniform(0, 0.25))
+            past = latents[:, :, :HISTORY]
+            disturbed = past + normal_like(past, rng) * float(rng.uniform(0, 0.25))
             history = torch.cat([disturbed, seen], 1) * present.view(-1, 1, HISTORY, 1, 1)
         if blind:
             fresh = torch.zeros_like(fresh)
             history = torch.cat([history[:, :16], torch.zeros_like(history[:, 16:])], 1)
         text = model.embedding(conditions[:, -1])
         sizes = [shrunk(clean, 2 ** (STAGES - 1 - s)) for s in range(STAGES)]
-        start = _normal(clean, rng)
-        for _ in range(STAGES - 1):
-            start = shrunk(start, 2) * 2
+        start = first_start(clean, rng)
         if stage > 0:
             before = sizes[stage - 1]
             if own_stage_before and _is_whole(sizes[stage - 1]):
@@ -156,6 +155,14 @@ def predict_flow(
         latents_history_long=long, return_dict=False,
     )[0]  # fmt: skip
     return result
+
+
+def first_start(clean: Tensor, rng: np.random.Generator) -> Tensor:
+    """Where the lowest stage starts for latents of full size: noise brought down, of variance 1 again."""
+    start = normal_like(clean, rng)
+    for _ in range(STAGES - 1):
+        start = shrunk(start, 2) * 2
+    return start
 
 
 def raise_stage(before: Tensor, stage: int, rng: np.random.Generator) -> Tensor:
@@ -218,9 +225,10 @@ def shrunk(x: Tensor, factor: int) -> Tensor:
     return functional.avg_pool3d(x, (1, factor, factor)) if factor > 1 else x
 
 
-def _normal(like: Tensor, rng: np.random.Generator) -> Tensor:
+def normal_like(like: Tensor, rng: np.random.Generator) -> Tensor:
+    """float32 noise of the size of `like`, on its device."""
     return torch.from_numpy(rng.standard_normal(tuple(like.shape), dtype=np.float32)).to(like.device)
 
 
 def _disturbed(x: Tensor, rng: np.random.Generator) -> Tensor:
-    return x + _normal(x, rng) * float(rng.uniform(0, 0.3))
+    return x + normal_like(x, rng) * float(rng.uniform(0, 0.3))
