@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.begun import Stopwatch
+from model.chunk_noise import ChunkNoise, NoisePlace
 from model.history import FrameIndices, frame_indices, split_history
-from model.noise import DrawNormal, block_correlated, halved
+from model.noise import DrawNormal
 from model.reading import Reading
-from model.runners.base import ModuleRunner
+from model.runners.base import ModuleRunner, OverlappingRunner, started
 from model.schedule import Schedule, denoised, renoised
 from model.spec import Graph, ModelSpec
 from model.state import ChunkRequest, RolloutState
@@ -45,7 +46,9 @@ class Pyramid:
     """A model's denoiser on one runner."""
 
     def __init__(self, spec: ModelSpec, runner: ModuleRunner, draw: DrawNormal) -> None:
-        self._spec, self._runner, self._draw = spec, runner, draw
+        self._spec, self._runner = spec, runner
+        self._noise = ChunkNoise(spec, draw)
+        self._overlaps = isinstance(runner, OverlappingRunner)
         self._schedule = Schedule(spec)
         denoiser = runner.graphs.get(Graph.DENOISER)
         self.has_view = denoiser is not None and "latents_view" in denoiser.inputs
@@ -72,29 +75,30 @@ class Pyramid:
             fixed |= self._view(request)
         conditioning = np.concatenate([chunk.conditioning for chunk in chunks])
         doubled = spec.amplify_first_chunk and not state.continues
-        sample = np.concatenate([self._start_noise(chunk.state, len(request.texts)) for chunk in chunks])
+        first_stages = [chunk.request.first_stage for chunk in chunks]
+        given = [first_stage for first_stage in first_stages if first_stage is not None]
+        sample = np.concatenate(given) if given else self._noise_of(chunks, stage=0)
         for stage, steps in enumerate(request.steps):
+            if stage == 0 and given:
+                continue
             # The reference counts the tokens that come in: past stage 0, those of the stage before.
             tokens = sample[0, 0].size // (rows * columns)
-            if stage == 0 and request.first_stage is not None:
-                given = [chunk.request.first_stage for chunk in chunks]
-                sample = np.concatenate([first_stage for first_stage in given if first_stage is not None])
-                continue
             if steps == 0:  # latents of the stage before, as they are: half as sharp, and nothing to run
                 sample = _enlarged(sample)
                 continue
             plan = self._schedule.stage(stage, steps, tokens=tokens, doubled=doubled)
-            start = sample = self._enter(stage, sample, [chunk.state for chunk in chunks]) if stage else sample
+            start = sample = self._enter(stage, sample, chunks) if stage else sample
             pooled = _pooled(conditioning, spec.latent_height // sample.shape[3])
             for step, (timestep, sigma) in enumerate(zip(plan.timesteps, plan.sigmas, strict=True)):
-                flow = self._runner.run(
-                    Graph.DENOISER,
-                    {
-                        **fixed,
-                        "hidden_states": np.concatenate([sample, pooled], axis=1),
-                        "timestep": timestep[None],
-                    },
-                )["sample"]
+                inputs = {
+                    **fixed,
+                    "hidden_states": np.concatenate([sample, pooled], axis=1),
+                    "timestep": timestep[None],
+                }
+                flowing = started(self._runner, Graph.DENOISER, inputs)
+                if self._overlaps and step == 0:
+                    self._noise.draw_ahead(_next_places(chunks, stage))
+                flow = flowing.result()["sample"]
                 sample = denoised(sample, _float32(flow), float(sigma))
                 if step + 1 < len(plan.sigmas):
                     sample = renoised(sample, start, float(plan.sigmas[step + 1]))
@@ -133,27 +137,29 @@ class Pyramid:
             tokens = request.view.tokens
         return {"latents_view": latents, "indices_view": self._indices(new=frames).new, "tokens_view": tokens}
 
-    def _start_noise(self, state: RolloutState, frames: int) -> NDArray[np.float32]:
-        """(1, 16, T, h, w) of the first stage's size."""
-        spec = self._spec
-        shape = (1, spec.latent_channels, frames, spec.latent_height, spec.latent_width)
-        noise = self._draw(seed=state.seed, chunk=state.chunk_index, stage=0, shape=shape)
-        for _ in range(spec.stages - 1):
-            noise = halved(noise)
-        return noise
+    def _noise_of(self, chunks: Sequence[PreparedChunk], *, stage: int) -> NDArray[np.float32]:
+        """(B, 16, T, h, w) of the stage's size."""
+        return np.concatenate([self._noise.at(_place(chunk, stage)) for chunk in chunks])
 
-    def _enter(self, stage: int, sample: NDArray[np.float32], states: Sequence[RolloutState]) -> NDArray[np.float32]:
+    def _enter(self, stage: int, sample: NDArray[np.float32], chunks: Sequence[PreparedChunk]) -> NDArray[np.float32]:
         """A stage's result, twice as large and noised in blocks: where the next stage starts."""
-        _, rows, columns = self._spec.patch_size
-        upsampled = _enlarged(sample)
-        _, channels, frames, height, width = upsampled.shape
-        shape = (1, channels, frames, height // rows, width // columns, rows * columns)
-        raw = np.concatenate(
-            [self._draw(seed=state.seed, chunk=state.chunk_index, stage=stage, shape=shape) for state in states]
-        )
         weights = self._schedule.upsampling(stage)
-        noise = block_correlated(raw, self._spec.gamma, (rows, columns))
-        return _float32(weights.alpha * upsampled + weights.beta * noise)
+        return _float32(weights.alpha * _enlarged(sample) + weights.beta * self._noise_of(chunks, stage=stage))
+
+
+def _place(chunk: PreparedChunk, stage: int, *, later: int = 0) -> NoisePlace:
+    """later: by how many chunks."""
+    state = chunk.state
+    return NoisePlace(state.seed, state.chunk_index + later, stage, len(chunk.request.texts))
+
+
+def _next_places(chunks: Sequence[PreparedChunk], stage: int) -> list[NoisePlace]:
+    """Whose noise is needed after a stage: the next one's, or the first one's of chunks that go on as these do."""
+    request = chunks[0].request
+    if any(request.steps[stage + 1 : stage + 2]):
+        return [_place(chunk, stage + 1) for chunk in chunks]
+    first = 0 if request.first_stage is None else 1
+    return [_place(chunk, first, later=1) for chunk in chunks]
 
 
 def _history_indices(indices: FrameIndices) -> dict[str, NDArray[np.int64]]:

@@ -41,7 +41,8 @@ class StaticRunner:
         self._device = torch.device(device)
         self._modules = dict(graphs)
         self._graphs = {name: graph_signature(graph, self._device) for name, graph in graphs.items()}
-        lanes = {False: _Lane(self._device), True: _Lane(self._device)}
+        # Somebody waits for the frames that the background makes, and nobody yet for what the rest of the GPU does.
+        lanes = {False: _Lane(self._device), True: _Lane(self._device, first=True)}
         self._lanes = {name: lanes[name in background] for name in graphs}
         self._bound: dict[str, dict[str, NDArray[np.generic]]] = {name: {} for name in graphs}
         self._kept = {
@@ -154,9 +155,11 @@ class _Mark:
 class _Lane:
     """A CUDA stream with the memory that its captured graphs share; on a CPU, work is done as it is given."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, first: bool = False) -> None:
+        """first: its kernels, captured ones too, go before those of other streams that wait for a place on the GPU."""
         self.cuda = device.type == "cuda"
-        self.stream: Any = torch.cuda.Stream(device) if self.cuda else None  # type: ignore[no-untyped-call]
+        priority = -1 if first else 0
+        self.stream: Any = torch.cuda.Stream(device, priority) if self.cuda else None  # type: ignore[no-untyped-call]
         # Graphs of one lane never run at the same time, so their intermediate results may lie in the same memory.
         self.pool: Any = torch.cuda.graph_pool_handle() if self.cuda else None
         # A ring for each: should an array be dropped before it is written, the buffer's next writer still comes later.
@@ -255,7 +258,9 @@ class _KeptValues:
         self._values.insert(0, entry)
         _, made = entry
         key = tuple((tensor.shape, tensor.dtype) for tensor in made)
-        fixed = self._fixed.setdefault(key, tuple(torch.empty_like(tensor) for tensor in made))
+        if key not in self._fixed:
+            self._fixed[key] = tuple(torch.empty_like(tensor) for tensor in made)
+        fixed = self._fixed[key]
         if made is not self._in_force:
             for buffer, tensor in zip(fixed, made, strict=True):
                 buffer.copy_(tensor)

@@ -8,6 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
+
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
+
 pytestmark = pytest.mark.torch
 
 LAYERS = 2
@@ -94,3 +98,47 @@ def test_weights_in_fp8_take_half_the_memory_of_bfloat16() -> None:
         gigabytes[precision] = sum(x.nbytes for x in held.values()) / 1e9
     assert gigabytes[Precision.BF16] == pytest.approx(28.8, abs=0.5)
     assert gigabytes[Precision.FP8] < 20  # the prompt's keys and values stay in bf16
+
+
+class HostTensors(TorchDispatchMode):
+    """Notes every operation that touches a tensor in host memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor)]
+        if any(x.device.type == "cpu" for x in tensors):
+            self.operations.append(str(func))
+        return result
+
+
+def test_no_graph_of_a_chunk_reads_host_memory_or_a_value_which_a_capture_would_refuse() -> None:
+    """On the meta device reading a value fails, and a constant made on the host would be seen on its way here."""
+    from benchmarks.gpu_model import random_transformer, random_wan
+    from benchmarks.gpu_sizes import FULL
+    from model.fast.denoiser import FastDenoiser
+    from model.helios.graphs import empty_tiny_decoder, streaming_decoders
+    from model.precision import Precision
+    from model.view_denoiser import example_view_inputs
+
+    meta = torch.device("meta")
+    spec = FULL.spec(steps=(1, 1, 1), chunk_latents=9)
+    denoiser = FastDenoiser(random_transformer(FULL, meta, torch.bfloat16, layers=LAYERS), Precision.BF16)
+    inputs = {name: tensor.to(meta) for name, tensor in example_view_inputs(spec).items()}
+    told = denoiser.text_keys(inputs.pop("encoder_hidden_states"))
+    wan, tiny = random_wan(FULL, meta, torch.bfloat16), empty_tiny_decoder().to(torch.bfloat16)
+    decoders = [*streaming_decoders(spec, wan, None).values(), *streaming_decoders(spec, None, tiny).values()]
+    latents = [decoder.inputs["latents"].to(meta) for decoder in decoders]
+    for decoder in decoders:
+        decoder.module.to(meta)
+    with torch.no_grad(), HostTensors() as seen:
+        denoiser(*inputs.values(), *told)
+        frames = [len(decoder.module(x)) for decoder, x in zip(decoders, latents, strict=True)]
+    assert frames == [1, 4, 1, 4]
+    assert seen.operations == []
+    with HostTensors() as seen:
+        torch.zeros(1).to(meta)
+    assert seen.operations  # a copy from the host would have been seen
