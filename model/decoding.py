@@ -206,6 +206,8 @@ def _memory_inputs(runner: ModuleRunner, decoder: Graph) -> dict[str, tuple[tupl
     """Shape and dtype of each `memory_*` input of the decoder. Raises: RunnerError: a length varies, or is not given
     back as `next_memory_*`."""
     signature = signature_of(runner.graphs, decoder)
+    if "frames" not in signature.outputs:
+        raise RunnerError(f"{decoder} gives {', '.join(signature.outputs)}, expected frames; export the model again")
     memory = {}
     for name, tensor in signature.inputs.items():
         if not name.startswith(_MEMORY):

@@ -18,7 +18,7 @@ from model.spec import ModelSpec
 from trt_build.errors import BuildError
 
 MANIFEST_FILE = "export.json"
-FORMAT = 1
+FORMAT = 2  # decoders give frames in 8 bits
 Shape = tuple[int, ...]
 
 

@@ -1,6 +1,7 @@
 """A model's graphs in the precision that they are exported in. Needs the torch extra.
 
-Graphs take and give float32 whatever they compute in: hosts have no bf16, and what crosses the seam is small.
+Graphs take and give float32 whatever they compute in, but for frames, which are 8-bit: hosts have no bf16, and what
+crosses the seam is small.
 """
 
 from __future__ import annotations

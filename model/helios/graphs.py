@@ -27,7 +27,7 @@ from model.helios import parts
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, Session, read_folder, spec_of
 from model.helios.parts import Dtype, Report
 from model.helios.prompt_encoder import PromptEncoder
-from model.helios.streaming import DecoderMemory, StreamingDecoder
+from model.helios.streaming import DecoderMemory, FramesStep, StreamingDecoder
 from model.helios.tiny import TinyDecoderStep
 from model.helios.wan import WanDecoderStep, WanEncoder, WanEncoderStep, encoder_memory_shapes, memory_shapes
 from model.runners.torch import TorchGraph
@@ -126,7 +126,7 @@ def export_graphs(
     spec: ModelSpec, loaded: Mapping[str, Any], tiny: TinyAutoencoder | None = None
 ) -> dict[str, TorchGraph]:
     """As `graphs_of`, with the decoder's memory made visible: `decoder_first` gives `next_memory_*`, `decoder` takes
-    `memory_*` and gives `next_memory_*`; their `pixels` are (1, 3, T, H, W) in [-1, 1].
+    `memory_*` and gives `next_memory_*`.
 
     The encoder comes in two likewise: `encoder_first` for a clip's first frame, `encoder` for each four after it.
     diffusers encodes in a Python loop over time, which no one graph of any length can hold.
@@ -136,9 +136,9 @@ def export_graphs(
     memory = {f"memory_{index}": torch.zeros(shape, dtype=dtype) for index, shape in enumerate(shapes)}
     decoders = {
         name: TorchGraph(
-            module=step,
+            module=FramesStep(step),
             inputs={"latents": _one_latent(spec), **({} if name is Graph.DECODER_FIRST else memory)},
-            outputs=("pixels", *(f"next_{key}" for key in memory)),
+            outputs=("frames", *(f"next_{key}" for key in memory)),
             dynamic_axes={},
         )
         for name, step in _decoder_steps(spec, vae, tiny).items()

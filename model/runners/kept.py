@@ -1,4 +1,4 @@
-"""What a causal autoencoder remembers between two runs of a chunk, kept by the runner, and pixels as frames.
+"""What a causal autoencoder remembers between two runs of a chunk, kept by the runner.
 
 An export makes the memory visible: `decoder_first` gives `next_memory_*`, `decoder` takes `memory_*` and gives
 `next_memory_*`; `encoder_first` and `encoder` likewise. A chunk is decoded or encoded on its own, so the memory belongs
@@ -9,7 +9,6 @@ name; `HostMemory` is for runtimes that take and give host arrays alone. No devi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from model.runners.base import GraphSignature, TensorSignature
 from model.spec import Graph
 
 _TAKEN, _GIVEN = "memory_", "next_memory_"
-_PIXELS, _FRAMES = "pixels", "frames"
 _PAIRS = {Graph.DECODER_FIRST: Graph.DECODER, Graph.ENCODER_FIRST: Graph.ENCODER}
 
 Kept = Mapping[str, Mapping[str, TensorSignature]]
@@ -52,28 +50,12 @@ def is_kept(graph: str, name: str, kept: Kept) -> bool:
 
 
 def seen_from_outside(graph: str, signature: GraphSignature, kept: Kept) -> GraphSignature:
-    """The signature that callers meet: no memory, and 8-bit frames in place of pixels."""
-    if not kept.get(_pair_of(graph)):
-        return signature
-    outputs = {name: tensor for name, tensor in signature.outputs.items() if not is_kept(graph, name, kept)}
-    if _PIXELS in outputs:
-        _, channels, frames, height, width = outputs.pop(_PIXELS).shape
-        outputs[_FRAMES] = TensorSignature("uint8", (frames, height, width, channels))
-    inputs = {name: tensor for name, tensor in signature.inputs.items() if not is_kept(graph, name, kept)}
-    return replace(signature, inputs=inputs, outputs=outputs)
+    """The signature that callers meet: no memory."""
 
+    def without(tensors: Mapping[str, TensorSignature]) -> dict[str, TensorSignature]:
+        return {name: tensor for name, tensor in tensors.items() if not is_kept(graph, name, kept)}
 
-def finished(outputs: dict[str, NDArray[np.generic]], seen: GraphSignature) -> dict[str, NDArray[np.generic]]:
-    """A graph's outputs under the names of the signature that callers meet."""
-    if _FRAMES in seen.outputs and _PIXELS in outputs:
-        return {_FRAMES: frames_from_pixels(np.asarray(outputs[_PIXELS], dtype=np.float32))}
-    return outputs
-
-
-def frames_from_pixels(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(1, 3, T, H, W) in [-1, 1] -> (T, H, W, 3) uint8, rounded to even as torch does."""
-    levels = np.clip(pixels[0] / 2 + 0.5, 0, 1) * 255
-    return np.ascontiguousarray(np.rint(levels).astype(np.uint8).transpose(1, 2, 3, 0))
+    return GraphSignature(without(signature.inputs), without(signature.outputs))
 
 
 class KeptMemory:

@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
-from model.runners.kept import HostMemory, finished, kept_tensors, seen_from_outside
+from model.runners.kept import HostMemory, kept_tensors, seen_from_outside
 from model.spec import Graph
 
 _PROVIDER = "CPUExecutionProvider"
@@ -80,8 +80,7 @@ class OrtRunner:
             given = self._sessions[graph].run(None, {**bound, **inputs, **taken})
         except ORT_ERRORS as exc:
             raise RunnerError(f"{graph}: onnxruntime failed: {exc}") from exc
-        outputs = self._memory.keep(graph, dict(zip(self._outputs[graph], given, strict=True)))
-        return finished(outputs, signature)
+        return self._memory.keep(graph, dict(zip(self._outputs[graph], given, strict=True)))
 
     def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
         check_input(graph, signature_of(self._graphs, graph), name, array)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, TensorSignature, check_input, check_inputs, signature_of
 from model.runners.device import Bytes, Device
-from model.runners.kept import Kept, KeptMemory, finished, is_kept, kept_tensors, seen_from_outside
+from model.runners.kept import Kept, KeptMemory, is_kept, kept_tensors, seen_from_outside
 from model.runners.trt_log import TensorRtLog
 from model.runners.trt_plan import REBUILD, LoadedPlan, PlanFile, Shape, load_plan
 
@@ -108,7 +108,7 @@ class TrtRunner:
                 self._device.synchronize()
             except RunnerError as exc:
                 raise RunnerError(f"{graph}: {exc}") from exc
-        return finished({name: state.tensors[name].take(shape) for name, shape in shapes.items()}, signature)
+        return {name: state.tensors[name].take(shape) for name, shape in shapes.items()}
 
     def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
         signature, state = self._lookup(graph)

@@ -57,15 +57,17 @@ def write_export(folder: Path, *, weight: float = 2.0, spec: ModelSpec = SPEC, *
 
 
 def write_chunk_decoder(folder: Path) -> Path:
-    """`decoder_first` gives its latents as pixels and as memory; `decoder` latents plus memory as both."""
+    """`decoder_first` gives its latents as frames (truncated) and as memory; `decoder` latents plus memory as both."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = [1, 3, 1, 2, 2]
-    names = ("latents", "memory_0", "pixels", "next_memory_0")
-    latents, memory, pixels, after = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names)
-    first = [helper.make_node("Identity", ["latents"], [name]) for name in ("pixels", "next_memory_0")]
-    _save(helper.make_graph(first, "first", [latents], [pixels, after]), folder / "decoder_first.onnx")
-    added = [helper.make_node("Add", ["latents", "memory_0"], [name]) for name in ("pixels", "next_memory_0")]
-    _save(helper.make_graph(added, "next", [latents, memory], [pixels, after]), folder / "decoder.onnx")
+    names = ("latents", "memory_0", "next_memory_0")
+    latents, memory, after = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names)
+    frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, shape)
+    last = helper.make_node("Cast", ["next_memory_0"], ["frames"], to=TensorProto.UINT8)
+    first = [helper.make_node("Identity", ["latents"], ["next_memory_0"]), last]
+    _save(helper.make_graph(first, "first", [latents], [frames, after]), folder / "decoder_first.onnx")
+    added = [helper.make_node("Add", ["latents", "memory_0"], ["next_memory_0"]), last]
+    _save(helper.make_graph(added, "next", [latents, memory], [frames, after]), folder / "decoder.onnx")
     write_spec(SPEC, folder)
     graphs = {name: _entry(folder / f"{name}.onnx", (), name) for name in ("decoder_first", "decoder")}
     write_manifest(

@@ -192,6 +192,11 @@ def test_a_decoder_that_keeps_its_memory_is_refused() -> None:
         rollout(FakeRunner(decoder_outputs=("frames",)))
 
 
+def test_a_decoder_that_gives_no_frames_is_to_be_exported_again() -> None:
+    with pytest.raises(RunnerError, match="decoder gives pixels, next_memory_0, expected frames; export"):
+        rollout(FakeRunner(decoder_outputs=("pixels", "next_memory_0")))
+
+
 def test_a_model_without_a_tokeniser_asks_for_one() -> None:
     with pytest.raises(ModelError, match="tokenize"):
         rollout(FakeRunner(), text_vocabulary=0)

@@ -57,7 +57,7 @@ def test_frames_vary_where_they_are_counted() -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"format": 99}, "not of format 1"), ({"precision": "int3"}, "int3"), ({"graphs": {"denoiser": {}}}, "file")],
+    [({"format": 99}, "not of format 2"), ({"precision": "int3"}, "int3"), ({"graphs": {"denoiser": {}}}, "file")],
 )
 def test_a_damaged_manifest_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     write_manifest(manifest(), tmp_path)

@@ -129,7 +129,7 @@ def test_the_tiny_decoder_is_counted_where_it_is_loaded(with_tiny: Path, helios_
     module: Any = graphs["decoder" if kind is DecoderKind.TINY else "tiny_decoder"].module
     in_file = nbytes_in(with_tiny / "taew2_1.safetensors")
     assert plan.stored["tiny decoder"] == plan.weights["tiny decoder"] == in_file > 2e7
-    assert sum(tensor.nbytes for tensor in module.step.autoencoder.state_dict().values()) == in_file
+    assert sum(tensor.nbytes for tensor in module.step.step.autoencoder.state_dict().values()) == in_file
     memories: set[Any] = {graph.memory for graph in graphs.values() if graph.memory is not None}
     assert plan.decoder_memory == sum(memory.nbytes for memory in memories)
     without = planned(helios_folder, session=small, vae_dtype=Dtype.BF16)

@@ -1,4 +1,4 @@
-"""A chunk decoder's memory seen from outside: not at all; and its pixels as the frames that torch makes of them."""
+"""A chunk decoder's memory seen from outside: not at all."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import pytest
 
 from model.errors import RunnerError
 from model.runners.base import GraphSignature, TensorSignature
-from model.runners.kept import HostMemory, KeptMemory, frames_from_pixels, kept_tensors, seen_from_outside
+from model.runners.kept import HostMemory, KeptMemory, kept_tensors, seen_from_outside
 
 MEMORY = TensorSignature("float32", (1, 8, 2, 4, 4))
 LATENTS = TensorSignature("float32", (1, 16, 1, 4, 4))
-PIXELS = TensorSignature("float32", (1, 3, 4, 32, 32))
+FRAMES = TensorSignature("uint8", (4, 32, 32, 3))
 
 
 def graphs(**given: TensorSignature) -> dict[str, GraphSignature]:
     after = {"next_memory_0": MEMORY, **given}
     return {
-        "decoder_first": GraphSignature({"latents": LATENTS}, {"pixels": PIXELS, **after}),
-        "decoder": GraphSignature({"latents": LATENTS, "memory_0": MEMORY}, {"pixels": PIXELS, **after}),
+        "decoder_first": GraphSignature({"latents": LATENTS}, {"frames": FRAMES, **after}),
+        "decoder": GraphSignature({"latents": LATENTS, "memory_0": MEMORY}, {"frames": FRAMES, **after}),
         "text_encoder": GraphSignature({"memory_0": MEMORY}, {"embeddings": MEMORY}),
     }
 
@@ -38,7 +38,7 @@ def test_decoders_that_do_not_agree_are_refused() -> None:
 
 def test_callers_meet_latents_and_frames() -> None:
     seen = seen_from_outside("decoder", graphs()["decoder"], kept_tensors(graphs()))
-    assert seen == GraphSignature({"latents": LATENTS}, {"frames": TensorSignature("uint8", (4, 32, 32, 3))})
+    assert seen == GraphSignature({"latents": LATENTS}, {"frames": FRAMES})
     assert (
         seen_from_outside("text_encoder", graphs()["text_encoder"], kept_tensors(graphs()))
         == (graphs()["text_encoder"])
@@ -67,22 +67,12 @@ def test_a_host_keeps_what_a_run_gave_for_the_next_of_its_pair() -> None:
     memory = HostMemory(kept_tensors(graphs() | encoder))
     with pytest.raises(RunnerError, match="decoder continues what decoder_first began"):
         memory.taken_by("decoder")
-    first, other, pixels = (np.full(1, value, np.float32) for value in (1, 2, 3))
+    first, other, newest = (np.full(1, value, np.float32) for value in (1, 2, 3))
     assert memory.taken_by("decoder_first") == memory.taken_by("text_encoder") == {}
-    assert memory.keep("decoder_first", {"pixels": pixels, "next_memory_0": first}) == {"pixels": pixels}
-    memory.keep("encoder_first", {"pixels": pixels, "next_memory_0": other})
+    assert memory.keep("decoder_first", {"frames": newest, "next_memory_0": first}) == {"frames": newest}
+    memory.keep("encoder_first", {"frames": newest, "next_memory_0": other})
     assert memory.taken_by("decoder") == {"memory_0": first}
-    memory.keep("decoder", {"pixels": pixels, "next_memory_0": pixels})
-    assert memory.taken_by("decoder") == {"memory_0": pixels}
+    memory.keep("decoder", {"frames": newest, "next_memory_0": newest})
+    assert memory.taken_by("decoder") == {"memory_0": newest}
     assert memory.taken_by("encoder") == {"memory_0": other}
     assert memory.keep("text_encoder", {"next_memory_0": first}) == {"next_memory_0": first}
-
-
-def test_frames_are_torchs_own() -> None:
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("diffusers")
-    from model.helios.streaming import as_frames
-
-    pixels = np.random.default_rng(3).normal(scale=0.8, size=(1, 3, 4, 16, 24)).astype(np.float32)
-    pixels.flat[:256] = np.arange(256) / 127.5 - 1
-    np.testing.assert_array_equal(frames_from_pixels(pixels), as_frames(torch.from_numpy(pixels)).numpy())

@@ -218,10 +218,10 @@ def test_a_comparison_sees_the_decoders_memory(tensorrt_world: Any, tmp_path: Pa
     build_model(folder, cache, HERE, BuildOptions(), out=io.StringIO())
     runner = open_if_built(folder, HERE, cache, FakeDevice())
     assert runner is not None
-    latents, memory = (np.full((1, 3, 1, 2, 2), value, np.float32) for value in (0.5, -2.0))
+    latents, memory = (np.full((1, 3, 1, 2, 2), value, np.float32) for value in (5.5, -2.0))
     given = runner.run("decoder", {"latents": latents, "memory_0": memory})
-    assert {name: float(array.flat[0]) for name, array in given.items()} == {"pixels": -1.5, "next_memory_0": -1.5}
-    assert list(runner.run("decoder_first", {"latents": latents})) == ["pixels", "next_memory_0"]
+    assert {name: float(array.flat[0]) for name, array in given.items()} == {"frames": 3.0, "next_memory_0": 3.5}
+    assert list(runner.run("decoder_first", {"latents": latents})) == ["frames", "next_memory_0"]
 
 
 def test_a_chunk_decoders_memory_stays_on_the_gpu(tensorrt_world: Any, tmp_path: Path) -> None:
@@ -235,17 +235,17 @@ def test_a_chunk_decoders_memory_stays_on_the_gpu(tensorrt_world: Any, tmp_path:
     runner = TrtRunner({entry.key.graph_name: PlanFile(path=entry.plan) for entry in entries}, device)
     for name in ("decoder_first", "decoder"):
         assert dict(runner.graphs[name].inputs) == {"latents": TensorSignature("float32", (1, 3, 1, 2, 2))}
-        assert dict(runner.graphs[name].outputs) == {"frames": TensorSignature("uint8", (1, 2, 2, 3))}
+        assert dict(runner.graphs[name].outputs) == {"frames": TensorSignature("uint8", (1, 3, 1, 2, 2))}
 
     def decoded(graph: str, value: float) -> float:
         device.log.clear()
         frames = runner.run(graph, {"latents": np.full((1, 3, 1, 2, 2), value, np.float32)})["frames"]
-        assert device.log.count("upload 48") == device.log.count("download 48") == 1
-        assert frames.shape == (1, 2, 2, 3)
+        assert device.log.count("upload 48") == device.log.count("download 12") == 1
+        assert frames.shape == (1, 3, 1, 2, 2)
         return float(frames.flat[0])
 
     for _ in range(2):
-        assert decoded("decoder_first", -1.0) == 0
-        assert decoded("decoder", 0.5) == 64  # -1 + 0.5 = -0.5: a quarter of 255, rounded
-        assert decoded("decoder", 0.5) == 128  # 127.5, rounded to even
-        assert decoded("decoder", 0.75) == 223
+        assert decoded("decoder_first", 7.0) == 7
+        assert decoded("decoder", 0.5) == 7  # 7.5
+        assert decoded("decoder", 0.5) == 8
+        assert decoded("decoder", 0.75) == 8  # 8.75
