@@ -22,14 +22,14 @@ import torch
 from benchmarks.gpu_baseline import time_pipeline
 from benchmarks.gpu_checks import agreement, copy_rate, forget_peak, machine, matrix_rate, memory_gb, waiter
 from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt, random_transformer, served_decoders
-from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop
+from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop, step_list
 from model.console import commit, output_file
-from model.fast.graph import DECODERS, chunk_kernels, fast_denoiser_graph
+from model.fast.graph import chunk_kernels, fast_denoiser_graph
 from model.precision import Precision
 from model.rollout import Rollout
 from model.runners.static import StaticRunner
 from model.runners.torch import TorchGraph
-from model.spec import Graph, ModelSpec
+from model.spec import DECODERS, Graph, ModelSpec
 from model.state import ChunkRequest, RolloutState
 
 _WARM_UP_CHUNKS = 3
@@ -256,7 +256,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add: Callable[..., Any] = parser.add_argument
     add("--weights", choices=["random"], default="random", help="made on the device; speed does not depend on them")
     add("--precision", choices=["bf16", "fp8"], default="bf16")
-    add("--steps", type=_steps, default=(1, 1, 1), metavar="1,1,1|2,2,2", help="denoising steps a stage")
+    add("--steps", type=step_list, default=(1, 1, 1), metavar="1,1,1|2,2,2", help="denoising steps a stage")
     add("--decoder", choices=["wan", "tiny", "none"], default="wan")
     add("--baseline", choices=["diffusers", "none"], default="diffusers", help="measured first, in this process")
     add("--report", type=output_file, metavar="FILE.json")
@@ -267,13 +267,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--size", choices=list(_SIZES), help="default: full on a GPU, small on a CPU")
     return parser.parse_args(arguments)
-
-
-def _steps(text: str) -> tuple[int, ...]:
-    steps = tuple(int(part) for part in text.split(","))
-    if len(steps) != 3 or min(steps) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected three positive numbers, for example 1,1,1")
-    return steps
 
 
 if __name__ == "__main__":

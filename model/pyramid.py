@@ -73,6 +73,8 @@ class Pyramid:
         fixed |= {"encoder_hidden_states": np.concatenate([chunk.reading.embeddings for chunk in chunks])}
         if self.has_view:
             fixed |= self._view(request)
+        for array in fixed.values():
+            array.flags.writeable = False  # so that a runner need not take them anew for every step
         conditioning = np.concatenate([chunk.conditioning for chunk in chunks])
         doubled = spec.amplify_first_chunk and not state.continues
         first_stages = [chunk.request.first_stage for chunk in chunks]
@@ -113,6 +115,7 @@ class Pyramid:
         latents = np.concatenate(
             [np.concatenate([state.history_latents, state.history_conditioning], axis=1) for state in states]
         )
+        latents.flags.writeable = False
         prefix = None
         if self._spec.keep_prefix:
             prefix = np.concatenate(
@@ -134,7 +137,7 @@ class Pyramid:
         tokens = np.zeros(0, np.int64)
         if request.view is not None:
             latents[:, : spec.latent_channels] = request.view.latents
-            tokens = request.view.tokens
+            tokens = request.view.tokens.copy()
         return {"latents_view": latents, "indices_view": self._indices(new=frames).new, "tokens_view": tokens}
 
     def _noise_of(self, chunks: Sequence[PreparedChunk], *, stage: int) -> NDArray[np.float32]:

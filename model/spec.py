@@ -33,6 +33,10 @@ class Graph(enum.StrEnum):
     ENCODER = "encoder"
 
 
+DECODERS = (Graph.DECODER_FIRST, Graph.DECODER, Graph.TINY_DECODER_FIRST, Graph.TINY_DECODER)
+"""They run beside the other graphs where a runner can, and in their own order."""
+
+
 class Decode(enum.StrEnum):
     """How latents become frames: with memory of the chunks before, or each chunk on its own (Wan's VAE)."""
 

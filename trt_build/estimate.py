@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.precision import Precision
-from model.spec import Decode, Graph, ModelSpec, read_spec
+from model.spec import DECODERS, Decode, Graph, ModelSpec, read_spec
 from trt_build.errors import BuildError
 from trt_build.manifest import Profile, stage_profiles
 from trt_build.state import tensorrt_export
@@ -146,7 +146,7 @@ def describe(size: ModelSize, gpu_name: str) -> str:
     for graph in size.graphs:
         lines.append(f"  {graph.name}: {graph.parameters / 1e9:.2f} billion parameters, {_gb(graph.weight_bytes)}")
         lines += [f"    profile {profile}" for profile in graph.profiles]
-    scratch = max(graph.scratch_bytes for graph in size.graphs)
+    scratch = _scratch_bytes(size)
     resident = size.weight_bytes + scratch + size.kept_bytes
     short = resident - gpu.memory_bytes
     lines += [
@@ -159,6 +159,14 @@ def describe(size: ModelSize, gpu_name: str) -> str:
         f"as for GPT-J-6B on an A100 (10 min a profile of 6 billion parameters); a second build reuses the timings",
     ]
     return "\n".join(lines)
+
+
+def _scratch_bytes(size: ModelSize) -> int:
+    """Decoders and other graphs run beside each other; those of one kind share."""
+    return sum(
+        max((graph.scratch_bytes for graph in size.graphs if (graph.name in DECODERS) is decodes), default=0)
+        for decodes in (False, True)
+    )
 
 
 def build_s(size: ModelSize) -> float:

@@ -86,7 +86,7 @@ def inspect_plan(graph: str, plan: PlanFile, device: Device) -> Inspection:
     """Loads a plan and reads what it says of itself. Raises: RunnerError: it does not load on this GPU."""
     log = TensorRtLog()
     with device.current():
-        loaded = load_plan(graph, plan, trt.Runtime(log), log, device)
+        loaded = load_plan(graph, plan, trt.Runtime(log), log, device, device.open_queue())
         told = loaded.engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
         return Inspection(
             graph=graph,

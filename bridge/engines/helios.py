@@ -92,8 +92,8 @@ class HeliosEngine:
     def warm_up(self) -> None:
         """Makes the longest chunk once, for nobody: a runtime's first run allocates, and is twice as slow.
 
-        A runner with static graphs makes one for each shape it meets, so there it is a chunk of every length: none
-        shall be made while somebody plays.
+        A runner that overlaps sets itself up for each shape it meets, so there it is a chunk of every length: none
+        shall be met first while somebody plays.
         """
         lengths = self._info.frames_per_chunk
         for frames in lengths if isinstance(self._loaded.runner, OverlappingRunner) else lengths[-1:]:

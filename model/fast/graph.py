@@ -18,13 +18,11 @@ from model.fast.projection import working_dtype
 from model.precision import Precision
 from model.runners.static import StaticRunner
 from model.runners.torch import Kept, TorchGraph
-from model.spec import Graph, ModelSpec
+from model.spec import DECODERS, Graph, ModelSpec
 from model.transformer import DenoiserGraph
 from model.view_denoiser import VIEW_DENOISER_AXES, ViewDenoiserGraph, example_view_inputs
 
 PROMPT = "encoder_hidden_states"
-DECODERS = (Graph.DECODER_FIRST, Graph.DECODER, Graph.TINY_DECODER_FIRST, Graph.TINY_DECODER)
-"""They run beside the denoiser, and in their own order."""
 
 
 def fast_denoiser_graph(

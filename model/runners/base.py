@@ -53,7 +53,8 @@ class ModuleRunner(Protocol):
     def graphs(self) -> Mapping[str, GraphSignature]: ...
 
     def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """All outputs of a graph, as arrays that the caller owns. `inputs` are only read.
+        """All outputs of a graph, as arrays that the caller owns. `inputs` are only read; one that comes again and
+        `is_frozen` may be used where it was put before.
 
         Raises: RunnerError: an input is missing, unknown, or of the wrong dtype or shape.
         """
@@ -106,6 +107,16 @@ def started(runner: ModuleRunner, graph: str, inputs: Arrays) -> Pending:
     if isinstance(runner, OverlappingRunner):
         return runner.start(graph, inputs)
     return _Finished(runner.run(graph, inputs))
+
+
+def is_frozen(array: NDArray[np.generic]) -> bool:
+    """Whether an array can be written through no array any more: neither itself nor what it is a view of."""
+    part: object = array
+    while isinstance(part, np.ndarray):
+        if part.flags.writeable:
+            return False
+        part = part.base
+    return part is None
 
 
 def signature_of(graphs: Mapping[str, GraphSignature], graph: str) -> GraphSignature:

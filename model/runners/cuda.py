@@ -6,8 +6,10 @@ Works in the GPU's primary context, the one that TensorRT and every other user o
 from __future__ import annotations
 
 import re
+import weakref
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ _VERSION = re.compile(r"\b\d{3}\.\d+(?:\.\d+)*\b")
 
 
 class CudaDevice:
-    """GPU `index` with one stream of its own. See `Device` for the contract."""
+    """GPU `index`. See `Device` for the contract."""
 
     def __init__(self, index: int = 0) -> None:
         """Raises: RunnerError: there is no such GPU, or the driver does not start."""
@@ -32,16 +34,11 @@ class CudaDevice:
         self._identity = identify(index)
         self._memory: list[Any] = []
         self._staging: list[Any] = []
-        with self.current(), _mapped("no stream could be made", "restart the engine"):
-            self._stream: Any = cuda.Stream()
+        self._queues: list[_CudaQueue] = []
 
     @property
     def identity(self) -> DeviceIdentity:
         return self._identity
-
-    @property
-    def stream_handle(self) -> int:
-        return int(self._stream.handle)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -53,6 +50,12 @@ class CudaDevice:
             yield
         finally:
             cuda.Context.pop()
+
+    def open_queue(self) -> _CudaQueue:
+        with _mapped("no stream could be made", "restart the engine"):
+            queue = _CudaQueue(self)
+        self._queues.append(queue)
+        return queue
 
     def free_bytes(self) -> int:
         with _mapped("the GPU does not tell its free memory", "restart the engine"):
@@ -75,6 +78,35 @@ class CudaDevice:
         self._staging.append(block)
         return block
 
+    def close(self) -> None:
+        """The staging arrays go when nobody holds them any more: a caller may still read one."""
+        if self._context is None:
+            return
+        with self.current(), _mapped("the GPU's memory could not be freed", "restart the engine"):
+            for queue in self._queues:
+                queue.close()
+            self._queues.clear()
+            for block in self._memory:
+                block.free()
+            self._memory.clear()
+            self._staging.clear()
+        context, self._context = self._context, None
+        context.detach()
+
+
+class _CudaQueue:
+    """A stream, and the events that its marks are made of: pycuda frees one on the device's own thread alone, so they
+    go back to the queue instead, whichever thread drops a mark."""
+
+    def __init__(self, device: CudaDevice) -> None:
+        self._device = device
+        self._stream: Any = cuda.Stream()
+        self._events: deque[Any] = deque()
+
+    @property
+    def handle(self) -> int:
+        return int(self._stream.handle)
+
     def upload(self, address: int, source: Bytes) -> None:
         if source.nbytes:
             with _mapped("a copy to the GPU failed", _LOST):
@@ -85,24 +117,35 @@ class CudaDevice:
             with _mapped("a copy from the GPU failed", _LOST):
                 cuda.memcpy_dtoh_async(target, address, self._stream)
 
-    def synchronize(self) -> None:
-        with _mapped("the GPU failed at what was queued", _LOST):
-            self._stream.synchronize()
+    def mark(self) -> _CudaMark:
+        with _mapped("the GPU takes no mark", _LOST):
+            event = self._events.popleft() if self._events else cuda.Event(cuda.event_flags.DISABLE_TIMING)
+            event.record(self._stream)
+        mark = _CudaMark(self._device, event)
+        weakref.finalize(mark, self._events.append, event)
+        return mark
 
     def close(self) -> None:
-        """The staging arrays go when nobody holds them any more: a caller may still read one."""
-        if self._context is None:
-            return
-        with self.current(), _mapped("the GPU's memory could not be freed", "restart the engine"):
-            for block in self._memory:
-                block.free()
-            self._memory.clear()
-            self._staging.clear()
-            self._stream = None
-        context, self._context = self._context, None
-        context.detach()
+        with suppress(cuda.Error):  # a fault is told by the mark that waits for it
+            self._stream.synchronize()
+        self._events.clear()
+        self._stream = None
 
 
+class _CudaMark:
+    def __init__(self, device: CudaDevice, event: Any) -> None:
+        self._device, self._event = device, event
+
+    def reached(self) -> bool:
+        with self._device.current(), _mapped(_FAULT, _LOST):
+            return bool(self._event.query())
+
+    def wait(self) -> None:
+        with self._device.current(), _mapped(_FAULT, _LOST):
+            self._event.synchronize()
+
+
+_FAULT = "the GPU failed at what was queued"
 _LOST = "its context is lost: restart the engine, and build the plans anew if it happens again"
 
 

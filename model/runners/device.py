@@ -1,4 +1,4 @@
-"""What a runner needs of a GPU: memory by address, page-locked staging, one stream that work is queued on.
+"""What a runner needs of a GPU: memory by address, page-locked staging, queues that work beside each other.
 
 The seam between a runner and the driver's API: `cuda.py` is the one that ships. No GPU library is imported here.
 """
@@ -27,8 +27,45 @@ class DeviceIdentity:
     total_bytes: int
 
 
+class Mark(Protocol):
+    """A place in a queue. May be asked from any thread."""
+
+    def reached(self) -> bool:
+        """Whether all that was queued before it is done. Raises: RunnerError, as `wait`."""
+        ...
+
+    def wait(self) -> None:
+        """Raises: RunnerError: some of what was queued before it failed, or the device was closed."""
+        ...
+
+
+class Queue(Protocol):
+    """Work for a GPU, done in order, beside that of other queues. Nothing of it may be read or overwritten before a
+    mark behind it is reached.
+
+    Raises (all methods): RunnerError, never the driver library's own exception.
+    """
+
+    @property
+    def handle(self) -> int:
+        """The driver's handle of the stream."""
+        ...
+
+    def upload(self, address: int, source: Bytes) -> None:
+        """Queues a copy to the GPU. source: all of a piece of staging."""
+        ...
+
+    def download(self, target: Bytes, address: int) -> None:
+        """Queues a copy from the GPU. target: all of a piece of staging."""
+        ...
+
+    def mark(self) -> Mark:
+        """Behind all that was queued so far."""
+        ...
+
+
 class Device(Protocol):
-    """One GPU. Queued work runs in order; nothing of it may be read or overwritten before `synchronize`.
+    """One GPU.
 
     Raises (all methods): RunnerError, never the driver library's own exception.
     """
@@ -36,13 +73,13 @@ class Device(Protocol):
     @property
     def identity(self) -> DeviceIdentity: ...
 
-    @property
-    def stream_handle(self) -> int:
-        """The stream that everything here is queued on, as the driver's handle."""
+    def current(self) -> AbstractContextManager[None]:
+        """While it is entered, this thread's driver calls go to this GPU. Everything below, and what queues work, needs
+        it."""
         ...
 
-    def current(self) -> AbstractContextManager[None]:
-        """While it is entered, this thread's driver calls go to this GPU. Everything below needs it."""
+    def open_queue(self) -> Queue:
+        """One that lives until `close`."""
         ...
 
     def free_bytes(self) -> int: ...
@@ -58,20 +95,8 @@ class Device(Protocol):
         """Page-locked host memory, which copies run from and to without a stop. It lives until `close`."""
         ...
 
-    def upload(self, address: int, source: Bytes) -> None:
-        """Queues a copy to the GPU. source: all of a piece of staging."""
-        ...
-
-    def download(self, target: Bytes, address: int) -> None:
-        """Queues a copy from the GPU. target: all of a piece of staging."""
-        ...
-
-    def synchronize(self) -> None:
-        """Waits until all that was queued is done. An error of any of it is raised here."""
-        ...
-
     def close(self) -> None:
-        """Frees everything. Harmless the second time."""
+        """Frees everything, once all that was queued is done. Harmless the second time."""
         ...
 
 

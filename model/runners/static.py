@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.errors import RunnerError
-from model.runners.base import Arrays, GraphSignature, Pending, check_input, check_inputs, signature_of
-from model.runners.host_ring import HostRing
+from model.runners.base import Arrays, GraphSignature, Pending, check_input, check_inputs, is_frozen, signature_of
+from model.runners.lane import Lane, Mark
 from model.runners.torch import FAILURES, Kept, TorchGraph, graph_signature
 
 _log = logging.getLogger(__name__)
@@ -42,13 +43,14 @@ class StaticRunner:
         self._modules = dict(graphs)
         self._graphs = {name: graph_signature(graph, self._device) for name, graph in graphs.items()}
         # Somebody waits for the frames that the background makes, and nobody yet for what the rest of the GPU does.
-        lanes = {False: _Lane(self._device), True: _Lane(self._device, first=True)}
+        lanes = {False: Lane(self._device), True: Lane(self._device, first=True)}
         self._lanes = {name: lanes[name in background] for name in graphs}
         self._bound: dict[str, dict[str, NDArray[np.generic]]] = {name: {} for name in graphs}
         self._kept = {
             name: _KeptValues(graph.kept, self._device) for name, graph in graphs.items() if graph.kept is not None
         }
         self._static: dict[tuple[object, ...], _StaticGraph] = {}
+        self._inputs: dict[tuple[object, ...], _Input] = {}
         if self._device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # shapes never change: let cuDNN try its convolutions once
             # Weights may still be on their way, on a stream that the lanes do not wait for.
@@ -89,12 +91,15 @@ class StaticRunner:
 
     def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
         check_input(graph, signature_of(self._graphs, graph), name, array)
-        self._bound[graph][name] = array.copy()
+        bound = array.copy()
+        bound.flags.writeable = False
+        self._bound[graph][name] = bound
 
     def close(self) -> None:
         for lane in self._lanes.values():
             lane.wait()
         self._static.clear()
+        self._inputs.clear()
         self._kept.clear()
         self._modules.clear()
         self._graphs.clear()
@@ -104,16 +109,24 @@ class StaticRunner:
         own = {key: array for key, array in given.items() if graph.kept is None or key not in graph.kept.inputs}
         key = (name, *((array.shape, array.dtype) for array in own.values()), *(tensor.data_ptr() for tensor in extra))
         if key not in self._static:
-            inputs = {key: torch.from_numpy(np.array(own[key])).to(self._device) for key in graph.own_inputs}
+            inputs = {key: self._input(name, key, own[key]) for key in graph.own_inputs}
+            tensors = {key: one.tensor for key, one in inputs.items()}
 
             def call() -> tuple[Tensor, ...]:
-                return graph.call(inputs, extra)
+                return graph.call(tensors, extra)
 
             with _unchanged(graph.memory):
                 self._static[key] = _StaticGraph(name, inputs, call, self._lanes[name])
         return self._static[key]
 
-    def _unload(self, graph: str, outputs: tuple[Tensor, ...], lane: _Lane) -> Pending:
+    def _input(self, graph: str, name: str, array: NDArray[np.generic]) -> _Input:
+        """One for all static graphs of a module that take this input in this shape."""
+        key = (graph, name, array.shape, array.dtype)
+        if key not in self._inputs:
+            self._inputs[key] = _Input(torch.from_numpy(np.array(array)).to(self._device))
+        return self._inputs[key]
+
+    def _unload(self, graph: str, outputs: tuple[Tensor, ...], lane: Lane) -> Pending:
         arrays = {}
         for name, tensor in zip(self._graphs[graph].outputs, outputs, strict=True):
             buffer, arrays[name] = lane.ring.lend(tensor)
@@ -124,7 +137,7 @@ class StaticRunner:
 class _Started:
     """Outputs under way to the host."""
 
-    def __init__(self, graph: str, arrays: dict[str, NDArray[np.generic]], done: _Mark) -> None:
+    def __init__(self, graph: str, arrays: dict[str, NDArray[np.generic]], done: Mark) -> None:
         self._graph, self._arrays, self._done = graph, arrays, done
 
     def ready(self) -> bool:
@@ -138,57 +151,23 @@ class _Started:
         return self._arrays
 
 
-class _Mark:
-    """A point in a lane's work."""
+@dataclass(slots=True)
+class _Input:
+    """A buffer that never moves. held: the frozen array that is in it, if it is one."""
 
-    def __init__(self, event: Any = None) -> None:
-        self._event = event
-
-    def reached(self) -> bool:
-        return self._event is None or bool(self._event.query())
-
-    def wait(self) -> None:
-        if self._event is not None:
-            self._event.synchronize()
-
-
-class _Lane:
-    """A CUDA stream with the memory that its captured graphs share; on a CPU, work is done as it is given."""
-
-    def __init__(self, device: torch.device, *, first: bool = False) -> None:
-        """first: its kernels, captured ones too, go before those of other streams that wait for a place on the GPU."""
-        self.cuda = device.type == "cuda"
-        priority = -1 if first else 0
-        self.stream: Any = torch.cuda.Stream(device, priority) if self.cuda else None  # type: ignore[no-untyped-call]
-        # Graphs of one lane never run at the same time, so their intermediate results may lie in the same memory.
-        self.pool: Any = torch.cuda.graph_pool_handle() if self.cuda else None
-        # A ring for each: should an array be dropped before it is written, the buffer's next writer still comes later.
-        self.ring = HostRing(pinned=self.cuda)
-
-    def active(self) -> contextlib.AbstractContextManager[object]:
-        return torch.cuda.stream(self.stream) if self.cuda else contextlib.nullcontext()
-
-    def mark(self) -> _Mark:
-        if not self.cuda:
-            return _Mark()
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record(self.stream)
-        return _Mark(event)
-
-    def wait(self) -> None:
-        if self.cuda:
-            self.stream.synchronize()
+    tensor: Tensor
+    held: NDArray[np.generic] | None = None
 
 
 class _StaticGraph:
     """One module at one set of shapes, over buffers that never move."""
 
     def __init__(
-        self, name: str, inputs: dict[str, Tensor], call: Callable[[], tuple[Tensor, ...]], lane: _Lane
+        self, name: str, inputs: dict[str, _Input], call: Callable[[], tuple[Tensor, ...]], lane: Lane
     ) -> None:
         self.inputs = inputs
         self._call, self._lane = call, lane
-        self._staging: deque[tuple[_Mark, dict[str, Tensor]]] = deque()
+        self._staging: deque[tuple[Mark, dict[str, Tensor]]] = deque()
         self._graph: Any = None
         self.outputs = tuple(output.clone() for output in call())
         if lane.cuda:
@@ -201,15 +180,22 @@ class _StaticGraph:
     def load(self, arrays: Arrays) -> None:
         staging = self._free_staging()
         for name, array in arrays.items():
+            given = self.inputs[name]
+            if given.held is array:
+                continue
             staging[name].numpy()[...] = array
-            self.inputs[name].copy_(staging[name], non_blocking=True)
+            given.tensor.copy_(staging[name], non_blocking=True)
+            given.held = array if is_frozen(array) else None
         self._staging.append((self._lane.mark(), staging))
 
     def _free_staging(self) -> dict[str, Tensor]:
         """Host memory that no copy still reads: the oldest, or more of it, so that nobody waits for runs queued up."""
         if self._staging and self._staging[0][0].reached():
             return self._staging.popleft()[1]
-        return {name: torch.empty_like(x, device="cpu", pin_memory=self._lane.cuda) for name, x in self.inputs.items()}
+        return {
+            name: torch.empty_like(one.tensor, device="cpu", pin_memory=self._lane.cuda)
+            for name, one in self.inputs.items()
+        }
 
     def replay(self) -> None:
         if self._graph is not None:
@@ -241,12 +227,15 @@ class _KeptValues:
     def __init__(self, kept: Kept, device: torch.device) -> None:
         self._kept, self._device = kept, device
         self._values: list[tuple[Arrays, tuple[Tensor, ...]]] = []  # the newest first
+        self._frozen: Arrays = {}  # the arrays that the newest came as, if they are frozen
         self._fixed: dict[tuple[object, ...], tuple[Tensor, ...]] = {}
         self._in_force: tuple[Tensor, ...] = ()
 
     def of(self, given: Arrays) -> tuple[Tensor, ...]:
         """Buffers whose address depends on the inputs' shapes only."""
         inputs = {name: given[name] for name in self._kept.inputs}
+        if inputs.keys() == self._frozen.keys() and all(self._frozen[name] is inputs[name] for name in inputs):
+            return self._buffers(self._in_force)
         place = next((i for i, (seen, _) in enumerate(self._values) if _equal(seen, inputs)), None)
         if place is None:
             tensors = (torch.from_numpy(np.array(array)).to(self._device) for array in inputs.values())
@@ -256,16 +245,20 @@ class _KeptValues:
         else:
             entry = self._values.pop(place)
         self._values.insert(0, entry)
+        self._frozen = inputs if all(map(is_frozen, inputs.values())) else {}
         _, made = entry
-        key = tuple((tensor.shape, tensor.dtype) for tensor in made)
-        if key not in self._fixed:
-            self._fixed[key] = tuple(torch.empty_like(tensor) for tensor in made)
-        fixed = self._fixed[key]
+        fixed = self._buffers(made)
         if made is not self._in_force:
             for buffer, tensor in zip(fixed, made, strict=True):
                 buffer.copy_(tensor)
             self._in_force = made
         return fixed
+
+    def _buffers(self, like: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        key = tuple((tensor.shape, tensor.dtype) for tensor in like)
+        if key not in self._fixed:
+            self._fixed[key] = tuple(torch.empty_like(tensor) for tensor in like)
+        return self._fixed[key]
 
 
 @contextlib.contextmanager

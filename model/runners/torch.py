@@ -102,7 +102,8 @@ class TorchRunner:
         self._graphs.clear()
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        own = array if array.flags.writeable else array.copy()  # torch warns of memory that it must not write
+        return torch.from_numpy(np.ascontiguousarray(own)).to(self._device)
 
 
 def graph_signature(graph: TorchGraph, device: torch.device) -> GraphSignature:

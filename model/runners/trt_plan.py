@@ -14,7 +14,7 @@ import tensorrt as trt
 
 from model.errors import RunnerError
 from model.runners.base import GraphSignature, TensorSignature
-from model.runners.device import Device, out_of_memory
+from model.runners.device import Device, Queue, out_of_memory
 from model.runners.trt_log import TensorRtLog
 
 Shape = tuple[int, ...]
@@ -68,14 +68,16 @@ class LoadedPlan:
     scratch_bytes: int
 
 
-def load_plan(graph: str, plan: PlanFile, runtime: trt.Runtime, log: TensorRtLog, device: Device) -> LoadedPlan:
-    """Call it while `device` is current.
+def load_plan(
+    graph: str, plan: PlanFile, runtime: trt.Runtime, log: TensorRtLog, device: Device, queue: Queue
+) -> LoadedPlan:
+    """Call it while `device` is current. queue: that it will run on.
 
     Raises: RunnerError: the plan cannot be read, is for another GPU or TensorRT, or does not fit into GPU memory.
     """
     engine = _engine(graph, plan, runtime, log, device)
     if plan.weights_from is not None:
-        _give_weights(graph, engine, plan.weights_from, log, device)
+        _give_weights(graph, engine, plan.weights_from, log, queue)
     if plan.weight_streaming:
         # Before any context is made: contexts fix it.
         engine.weight_streaming_budget_v2 = engine.get_weight_streaming_automatic_budget()
@@ -113,7 +115,7 @@ def _engine(graph: str, plan: PlanFile, runtime: trt.Runtime, log: TensorRtLog, 
     return engine
 
 
-def _give_weights(graph: str, engine: trt.ICudaEngine, onnx_file: Path, log: TensorRtLog, device: Device) -> None:
+def _give_weights(graph: str, engine: trt.ICudaEngine, onnx_file: Path, log: TensorRtLog, queue: Queue) -> None:
     refitter = trt.Refitter(engine, log)
     parser = trt.OnnxParserRefitter(refitter, log)
     if not parser.refit_from_file(str(onnx_file)):
@@ -124,9 +126,9 @@ def _give_weights(graph: str, engine: trt.ICudaEngine, onnx_file: Path, log: Ten
         )
     if missing := refitter.get_missing_weights():
         raise RunnerError(f"{graph}: {onnx_file} lacks weights of the plan ({', '.join(missing[:3])}); {REBUILD}")
-    if not refitter.refit_cuda_engine_async(device.stream_handle):
+    if not refitter.refit_cuda_engine_async(queue.handle):
         raise RunnerError(f"{graph}: TensorRT could not set the weights ({log.last_errors()}); {REBUILD}")
-    device.synchronize()
+    queue.mark().wait()
 
 
 def _signature(graph: str, engine: trt.ICudaEngine) -> GraphSignature:

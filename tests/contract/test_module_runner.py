@@ -183,6 +183,23 @@ def test_inputs_may_be_any_view_and_are_only_read(runner: ModuleRunner) -> None:
     )
 
 
+def test_an_input_that_changes_between_two_runs_is_read_again_frozen_or_not(runner: ModuleRunner) -> None:
+    given = inputs()
+    images = [given["image"], given["image"] + 1]
+    wanted = [runner.run("mix", {**given, "image": image})["pixels"] for image in images]
+    assert not np.array_equal(*wanted)
+    frozen = [image.copy() for image in images]
+    for image in frozen:
+        image.flags.writeable = False
+    reused, looked_at = images[0].copy(), images[0].copy()
+    view = looked_at[:]
+    view.flags.writeable = False
+    for index in (0, 0, 1, 0, 1, 1):
+        reused[:] = looked_at[:] = images[index]
+        for image in (reused, frozen[index], view):
+            np.testing.assert_array_equal(runner.run("mix", {**given, "image": image})["pixels"], wanted[index])
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

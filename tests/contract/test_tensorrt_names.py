@@ -26,7 +26,7 @@ PLANTED = {
     "model/runners/trt_log.py": ("trt.ILogger.VERBOSE: logging.DEBUG", "trt.ILogger.TRACE: logging.DEBUG"),
     "model/runners/trt_plan.py": ("runtime.deserialize_cuda_engine(mapped)", "runtime.deserialize_engine(mapped)"),
     "model/runners/trt.py": (
-        "set_optimization_profile_async(profile, self._device.stream_handle)",
+        "set_optimization_profile_async(profile, state.queue.handle)",
         "set_optimization_profile_async(profile)",
     ),
     "trt_build/inspect.py": ("create_engine_inspector()", "create_inspector()"),

@@ -1,20 +1,21 @@
-/* A CUDA driver without a GPU: "device" memory is host memory, and what is queued on a stream runs when the stream is
- * waited for, not before. With it pycuda itself runs on any machine that has it installed, so that the calls of
+/* A CUDA driver without a GPU: "device" memory is host memory, and what is queued on a stream runs when the stream, or
+ * an event behind it, is waited for, not before. With it pycuda itself runs on any machine that has it installed, so that the calls of
  * model/runners/cuda.py meet pycuda's real code. It proves nothing about a GPU. Test aid; never installed.
  *
  * STAND_IN_BYTES: how much memory the device has (1 MiB if not given). STAND_IN_FAULT: an error number that the next
- * cuStreamSynchronize gives. */
+ * wait gives. */
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_SUPPORTED = 801, LONGEST_QUEUE = 4096 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_READY = 600, NOT_SUPPORTED = 801, LONGEST_QUEUE = 4096 };
 typedef unsigned long long address;
 struct block { address at; size_t bytes; struct block *next; };
 struct copy { void *target; const void *source; size_t bytes; };
+struct stream { struct copy queue[LONGEST_QUEUE]; int queued, done; };
+struct event { struct stream *stream; int behind; };
 
 static struct block *blocks;
-static struct copy queue[LONGEST_QUEUE];
-static int queued, depth, context_object, stream_object;
+static int depth, context_object;
 
 static size_t total(void) { const char *given = getenv("STAND_IN_BYTES"); return given ? strtoull(given, NULL, 10) : 1 << 20; }
 static size_t used(void) { size_t sum = 0; for (struct block *b = blocks; b; b = b->next) sum += b->bytes; return sum; }
@@ -24,10 +25,15 @@ static int inside(address at, size_t bytes) {
     for (struct block *b = blocks; b; b = b->next) if (at >= b->at && at + bytes <= b->at + b->bytes) return 1;
     return 0;
 }
-static int enqueue(void *target, const void *source, size_t bytes) {
-    if (queued == LONGEST_QUEUE || depth == 0) return INVALID_VALUE;
-    queue[queued++] = (struct copy){target, source, bytes};
+static int enqueue(struct stream *s, void *target, const void *source, size_t bytes) {
+    if (!s || s->queued == LONGEST_QUEUE || depth == 0) return INVALID_VALUE;
+    s->queue[s->queued++] = (struct copy){target, source, bytes};
     return OK;
+}
+static int do_until(struct stream *s, int count) {
+    const char *fault = getenv("STAND_IN_FAULT");
+    for (; s->done < count; s->done++) memcpy(s->queue[s->done].target, s->queue[s->done].source, s->queue[s->done].bytes);
+    return fault ? atoi(fault) : OK;
 }
 
 int cuInit(unsigned flags) { return flags ? INVALID_VALUE : OK; }
@@ -66,20 +72,26 @@ int cuMemFree_v2(address at) {
 int cuMemHostAlloc(void **at, size_t bytes, unsigned flags) { (void)flags; *at = malloc(bytes ? bytes : 1); return depth ? OK : 201; }
 int cuMemFreeHost(void *at) { free(at); return OK; }
 int cuMemcpyHtoDAsync_v2(address target, const void *source, size_t bytes, void *stream) {
-    return stream == &stream_object && inside(target, bytes) ? enqueue((void *)target, source, bytes) : INVALID_VALUE;
+    return inside(target, bytes) ? enqueue(stream, (void *)target, source, bytes) : INVALID_VALUE;
 }
 int cuMemcpyDtoHAsync_v2(void *target, address source, size_t bytes, void *stream) {
-    return stream == &stream_object && inside(source, bytes) ? enqueue(target, (void *)source, bytes) : INVALID_VALUE;
+    return inside(source, bytes) ? enqueue(stream, target, (void *)source, bytes) : INVALID_VALUE;
 }
-int cuStreamCreate(void **stream, unsigned flags) { (void)flags; *stream = &stream_object; return depth ? OK : 201; }
-int cuStreamDestroy_v2(void *stream) { (void)stream; return OK; }
-int cuStreamSynchronize(void *stream) {
-    const char *fault = getenv("STAND_IN_FAULT");
-    (void)stream;
-    for (int i = 0; i < queued; i++) memcpy(queue[i].target, queue[i].source, queue[i].bytes);
-    queued = 0;
-    return fault ? atoi(fault) : OK;
+int cuStreamCreate(void **stream, unsigned flags) { (void)flags; *stream = calloc(1, sizeof(struct stream)); return depth ? OK : 201; }
+int cuStreamDestroy_v2(void *stream) { free(stream); return OK; }
+int cuStreamSynchronize(void *stream) { struct stream *s = stream; return do_until(s, s->queued); }
+int cuEventCreate(void **event, unsigned flags) { (void)flags; *event = calloc(1, sizeof(struct event)); return depth ? OK : 201; }
+int cuEventDestroy_v2(void *event) { free(event); return OK; }
+int cuEventRecord(void *event, void *stream) {
+    struct stream *s = stream;
+    *(struct event *)event = (struct event){s, s->queued};
+    return depth ? OK : 201;
 }
+int cuEventQuery(void *event) {
+    struct event *e = event;
+    return !depth ? 201 : e->stream->done >= e->behind ? OK : NOT_READY;
+}
+int cuEventSynchronize(void *event) { struct event *e = event; return depth ? do_until(e->stream, e->behind) : 201; }
 
 /* What pycuda links to and this project never calls. */
 #define UNUSED(name) int name(void) { return NOT_SUPPORTED; }
@@ -87,8 +99,7 @@ UNUSED(cuArray3DCreate_v2) UNUSED(cuArray3DGetDescriptor_v2) UNUSED(cuArrayCreat
 UNUSED(cuArrayGetDescriptor_v2) UNUSED(cuCtxCreate_v4) UNUSED(cuCtxDisablePeerAccess) UNUSED(cuCtxEnablePeerAccess)
 UNUSED(cuCtxGetCacheConfig) UNUSED(cuCtxGetLimit) UNUSED(cuCtxGetSharedMemConfig) UNUSED(cuCtxSetCacheConfig)
 UNUSED(cuCtxSetLimit) UNUSED(cuCtxSetSharedMemConfig) UNUSED(cuDeviceCanAccessPeer) UNUSED(cuDeviceGetByPCIBusId)
-UNUSED(cuDeviceGetPCIBusId) UNUSED(cuEventCreate) UNUSED(cuEventDestroy_v2) UNUSED(cuEventElapsedTime_v2)
-UNUSED(cuEventQuery) UNUSED(cuEventRecord) UNUSED(cuEventSynchronize) UNUSED(cuFuncGetAttribute)
+UNUSED(cuDeviceGetPCIBusId) UNUSED(cuEventElapsedTime_v2) UNUSED(cuFuncGetAttribute)
 UNUSED(cuFuncSetAttribute) UNUSED(cuFuncSetBlockShape) UNUSED(cuFuncSetCacheConfig) UNUSED(cuFuncSetSharedSize)
 UNUSED(cuIpcCloseMemHandle) UNUSED(cuIpcGetEventHandle) UNUSED(cuIpcGetMemHandle) UNUSED(cuIpcOpenEventHandle)
 UNUSED(cuIpcOpenMemHandle_v2) UNUSED(cuLaunch) UNUSED(cuLaunchGrid) UNUSED(cuLaunchGridAsync) UNUSED(cuLaunchKernel)

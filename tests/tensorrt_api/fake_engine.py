@@ -125,7 +125,7 @@ class IExecutionContext:
         self._scratch = (memory, size)
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        STREAMS[stream_handle].log.append(f"profile {profile_index}")
+        STREAMS[stream_handle].tell(f"profile {profile_index}")
         if WORLD.fail == "set profile":
             return False
         self._profile = profile_index
@@ -167,14 +167,14 @@ class IExecutionContext:
         return True
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        device = STREAMS[stream_handle]
-        device.log.append("execute")
+        queue = STREAMS[stream_handle]
+        queue.tell("execute")
         if WORLD.fail == "execute" or self._session is None:
             return False
         assert self._scratch[0], "no scratch memory was given"
         shapes = {name: self.get_tensor_shape(name)[:] for name in self.engine.tensors}
         where = {
-            name: device.memory(self._addresses[name], math.prod(shape) * self._dtype(name).itemsize)
+            name: queue.device.memory(self._addresses[name], math.prod(shape) * self._dtype(name).itemsize)
             for name, shape in shapes.items()
         }
 
@@ -183,7 +183,7 @@ class IExecutionContext:
             for name, array in self._compute(given).items():
                 where[name][:] = np.frombuffer(array.tobytes(), np.uint8)
 
-        device.enqueue(compute)
+        queue.enqueue(compute)
         return True
 
     def _inputs(self) -> list[str]:
@@ -211,7 +211,7 @@ class Refitter:
         return ["blocks.0.weight"] if WORLD.fail == "missing weights" else []
 
     def refit_cuda_engine_async(self, stream_handle: int) -> bool:
-        STREAMS[stream_handle].log.append("refit")
+        STREAMS[stream_handle].tell("refit")
         return WORLD.fail != "refit"
 
 

@@ -1,4 +1,4 @@
-"""pycuda's half: copies byte for byte, and every failure as a RunnerError that says what to do.
+"""pycuda's half: copies byte for byte, queues beside each other, every failure as a RunnerError that says what to do.
 
 On a GPU the first tests run for real. Where pycuda is installed without one, all run over a driver that is none
 (tests/pycuda_stand_in), which shows that the calls fit pycuda and nothing more. Elsewhere they are skipped by name, and
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,40 +43,64 @@ class TestOnAGpu:
             yield device
         device.close()
 
+    @pytest.fixture
+    def queue(self, device):
+        return device.open_queue()
+
     @pytest.mark.parametrize("size", SIZES)
-    def test_what_goes_up_comes_down(self, device, size: int):
+    def test_what_goes_up_comes_down(self, device, queue, size: int):
         sent = np.random.default_rng(size).integers(0, 256, size, np.uint8)
         up, down = device.staging(size, what="up"), device.staging(size, what="down")
         address = device.allocate(size, what="block")
         up[:] = sent
         down[:] = 0
-        device.upload(address, up)
-        device.download(down, address)
-        device.synchronize()
+        queue.upload(address, up)
+        queue.download(down, address)
+        queue.mark().wait()
         assert down.tobytes() == sent.tobytes()
 
-    def test_blocks_do_not_overlap(self, device):
+    def test_blocks_do_not_overlap(self, device, queue):
         blocks = [(device.allocate(1000, what="block"), device.staging(1000, what="staging")) for _ in range(8)]
         for value, (address, staging) in enumerate(blocks):
             staging[:] = value
-            device.upload(address, staging)
-        device.synchronize()
+            queue.upload(address, staging)
+        queue.mark().wait()
         for value, (address, staging) in enumerate(blocks):
             staging[:] = 255
-            device.download(staging, address)
-            device.synchronize()
+            queue.download(staging, address)
+            queue.mark().wait()
             assert (staging == value).all()
+
+    def test_a_mark_tells_of_its_own_queue_on_any_thread(self, device):
+        size = 1 << 26
+        slow, quick = device.open_queue(), device.open_queue()
+        address, staging = device.allocate(size, what="block"), device.staging(size, what="staging")
+        for _ in range(20):  # a gigabyte and a half
+            slow.upload(address, staging)
+        late = slow.mark()
+        quick.mark().wait()
+        assert not late.reached()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(late.wait).result()
+            assert pool.submit(late.reached).result()
+
+    def test_marks_that_are_dropped_on_another_thread_are_used_again(self, device, queue):
+        marks = [queue.mark() for _ in range(4)]
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(marks.clear).result()
+        for _ in range(8):
+            queue.mark().wait()
 
     def test_memory_that_is_not_there_is_counted(self, device):
         with pytest.raises(RunnerError, match=r"out of GPU memory: weights needs \d+\.\d+ GB, .* are missing"):
             device.allocate(1 << 50, what="weights")
         assert device.free_bytes() > 0
 
-    def test_the_gpu_says_what_it_is(self, device):
+    def test_the_gpu_says_what_it_is(self, device, queue):
         assert device.identity.name
         assert float(device.identity.compute_capability) > 0
         assert "CUDA" in device.identity.driver
-        assert device.stream_handle != 0
+        assert queue.handle != 0
 
     def test_a_closed_device_refuses(self):
         pytest.importorskip("pycuda", reason="pycuda is not installed")
@@ -107,7 +132,13 @@ class Refusing(types.ModuleType):
             name=lambda: "GPU", compute_capability=lambda: (9, 0), total_memory=lambda: 80_000_000_000,
             retain_primary_context=lambda: context,
         )  # fmt: skip
-        self.Stream = lambda: SimpleNamespace(handle=7, synchronize=self._refused)
+        self.Stream = lambda: self._refused(SimpleNamespace(handle=7, synchronize=self._refused))
+        self.Event = lambda flags: self._refused(
+            SimpleNamespace(
+                record=lambda stream: self._refused(), query=lambda: self._refused(True), synchronize=self._refused
+            )
+        )
+        self.event_flags = SimpleNamespace(DISABLE_TIMING=2)
         self.init = self._refused
         self.get_driver_version = lambda: 13000
         self.mem_get_info = lambda: self._refused((1_000_000_000, 80_000_000_000))
@@ -145,15 +176,18 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusing]:
 
 
 CALLS = {
-    "open": lambda cuda, device: cuda.CudaDevice(),
-    "identify": lambda cuda, device: cuda.identify(),
-    "enter": lambda cuda, device: device.current().__enter__(),
-    "free_bytes": lambda cuda, device: device.free_bytes(),
-    "allocate": lambda cuda, device: device.allocate(8, what="it"),
-    "staging": lambda cuda, device: device.staging(8, what="it"),
-    "upload": lambda cuda, device: device.upload(4096, np.zeros(8, np.uint8)),
-    "download": lambda cuda, device: device.download(np.zeros(8, np.uint8), 4096),
-    "synchronize": lambda cuda, device: device.synchronize(),
+    "open": lambda at: at.cuda.CudaDevice(),
+    "identify": lambda at: at.cuda.identify(),
+    "enter": lambda at: at.device.current().__enter__(),
+    "open_queue": lambda at: at.device.open_queue(),
+    "free_bytes": lambda at: at.device.free_bytes(),
+    "allocate": lambda at: at.device.allocate(8, what="it"),
+    "staging": lambda at: at.device.staging(8, what="it"),
+    "upload": lambda at: at.queue.upload(4096, np.zeros(8, np.uint8)),
+    "download": lambda at: at.queue.download(np.zeros(8, np.uint8), 4096),
+    "mark": lambda at: at.queue.mark(),
+    "reached": lambda at: at.mark.reached(),
+    "wait": lambda at: at.mark.wait(),
 }
 
 
@@ -163,10 +197,23 @@ def test_every_error_of_every_call_is_a_runner_error_with_a_remedy(refusing: Ref
     cuda = importlib.import_module("model.runners.cuda")
     device = cuda.CudaDevice()
     with device.current():
+        queue = device.open_queue()
+        at = SimpleNamespace(cuda=cuda, device=device, queue=queue, mark=queue.mark())
         refusing.error = getattr(Refusing, kind)
         with pytest.raises(RunnerError, match=r"\(it failed\); "):
-            CALLS[call](cuda, device)
+            CALLS[call](at)
     assert refusing.depth == 0
+
+
+def test_a_device_whose_gpu_is_lost_still_closes(refusing: Refusing):
+    """What waits tells of the fault; closing has nothing to add."""
+    device = importlib.import_module("model.runners.cuda").CudaDevice()
+    with device.current():
+        queue = device.open_queue()
+    queue._stream.synchronize = lambda: (_ for _ in ()).throw(Refusing.LaunchError("an illegal address"))
+    device.close()
+    with pytest.raises(RunnerError, match="was closed"), device.current():
+        pass
 
 
 def test_memory_that_is_missing_is_counted(refusing: Refusing):
@@ -200,6 +247,7 @@ def test_the_driver_tells_both_its_versions(
 
 OVER_STAND_IN = """
 import os, sys
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from model.errors import RunnerError
 from model.runners.cuda import CudaDevice, identify
@@ -218,16 +266,22 @@ with device.current():
     address = device.allocate(5000, what="block")
     up[:] = np.random.default_rng(0).integers(0, 256, 5000, np.uint8)
     down[:] = 0
-    device.upload(address, up)
-    device.download(down, address)
-    print(int(down.any()))
-    device.synchronize()
-    print(int((up == down).all()))
+    queue, other = device.open_queue(), device.open_queue()
+    queue.upload(address, up)
+    queue.download(down, address)
+    mark = queue.mark()
+    other.mark().wait()
+    print(int(down.any()), int(mark.reached()))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(mark.wait).result()
+    print(int((up == down).all()), int(mark.reached()))
+    del mark
+    print(queue.handle != other.handle, len(queue._events))
     print(refusal(lambda: device.allocate(3_000_000_000, what="weights")))
     os.environ["STAND_IN_FAULT"] = "700"
     os.putenv("STAND_IN_FAULT", "700")
-    print(refusal(device.synchronize))
-    print(refusal(lambda: device.upload(address + 4999, up)))
+    print(refusal(queue.mark().wait))
+    print(refusal(lambda: queue.upload(address + 4999, up)))
 print(refusal(lambda: CudaDevice(1)))
 device.close()
 device.close()
@@ -250,12 +304,13 @@ def test_the_calls_fit_pycuda_over_a_driver_that_is_none(tmp_path: Path):
         [sys.executable, "-c", OVER_STAND_IN], env=environment, capture_output=True, text=True, check=False
     )
     assert told.returncode == 0, told.stderr
-    name, before, same, memory, fault, copy, absent, closed = told.stdout.splitlines()
-    assert (name, before, same) == ("Stand-in", "0", "1")
+    name, before, after, queues, memory, fault, copy, absent, closed = told.stdout.splitlines()
+    assert (name, before, after) == ("Stand-in", "0 0", "1 1")
+    assert queues == "True 1"  # the event of a mark that is gone is there for the next
     assert memory.startswith(
         "out of GPU memory: weights needs 3.00 GB, 2.00 GB of 2.00 GB are free, 1.00 GB are missing"
     )
-    assert fault.startswith("the GPU failed at what was queued (cuStreamSynchronize failed")
+    assert fault.startswith("the GPU failed at what was queued (cuEventSynchronize failed")
     assert "restart the engine" in fault
     assert copy.startswith("a copy to the GPU failed")
     assert absent.startswith("GPU 1 could not be opened")
