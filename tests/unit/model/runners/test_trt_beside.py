@@ -1,4 +1,4 @@
-"""A chunk's decoders on the TensorRT runner: beside the other graphs, over a fake TensorRT and a device in host memory."""
+"""A chunk's decoders on the TensorRT runner beside the other graphs; TensorRT and the device are fakes."""
 
 from __future__ import annotations
 
