@@ -246,15 +246,10 @@ class EngineSupervisor:
         frames, depth = self._work.view(growing)
         return [
             ChunkGrowing(
-                world=growing.world,
-                slot=growing.slot,
-                made=growing.made,
-                frames=frames,
-                depth=depth,
-                actions=growing.actions,
-                parts=growing.parts,
+                world=growing.world, slot=growing.slot, made=growing.made, frames=frames, depth=depth,
+                actions=growing.actions, parts=growing.parts,
             )
-        ]
+        ]  # fmt: skip
 
     def _succeeded(self, world: int) -> None:
         """A chunk of `world` has all its frames."""
@@ -275,17 +270,10 @@ class EngineSupervisor:
         frames, depth = self._work.view(made)
         return [
             ChunkMade(
-                world=made.world,
-                slot=made.slot,
-                missing=made.missing,
-                frames=frames,
-                depth=depth,
-                actions=made.actions,
-                stage_ms=made.stage_ms,
-                cuts=made.cuts,
-                parts=made.parts,
+                world=made.world, slot=made.slot, missing=made.missing, frames=frames, depth=depth,
+                actions=made.actions, stage_ms=made.stage_ms, cuts=made.cuts, parts=made.parts,
             )
-        ]
+        ]  # fmt: skip
 
     def _on_ended(self, reason: str) -> list[EngineEvent]:
         try:
