@@ -202,6 +202,7 @@ class HandingOut:
                 # The thread's top: without it the process would live on, and its chunk's frames would never come.
                 _log.exception("engine.decode_crashed world=%d", step.world)
                 os._exit(1)
+            del taken, step, begun, after  # a chunk holds what its runner lent it, and the next may be long in coming
 
     def _hand_out(self, step: Step, begun: BegunStep, after: After) -> None:
         told = False

@@ -126,7 +126,7 @@ class Pyramid:
             "latents_history_long": history.long,
             "latents_history_mid": history.mid,
             "latents_history_short": history.short,
-            "indices_hidden_states": self._indices(new=new).new,
+            "indices_hidden_states": self._indices(new=new).new.copy(),
         }
 
     def _view(self, request: ChunkRequest) -> dict[str, NDArray[np.generic]]:
@@ -138,7 +138,7 @@ class Pyramid:
         if request.view is not None:
             latents[:, : spec.latent_channels] = request.view.latents
             tokens = request.view.tokens.copy()
-        return {"latents_view": latents, "indices_view": self._indices(new=frames).new, "tokens_view": tokens}
+        return {"latents_view": latents, "indices_view": self._indices(new=frames).new.copy(), "tokens_view": tokens}
 
     def _noise_of(self, chunks: Sequence[PreparedChunk], *, stage: int) -> NDArray[np.float32]:
         """(B, 16, T, h, w) of the stage's size."""

@@ -53,8 +53,10 @@ class ModuleRunner(Protocol):
     def graphs(self) -> Mapping[str, GraphSignature]: ...
 
     def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """All outputs of a graph, as arrays that the caller owns. `inputs` are only read; one that comes again and
-        `is_frozen` may be used where it was put before.
+        """All outputs of a graph, as arrays that the caller owns. `inputs` are only read.
+
+        One that `is_frozen` and comes again need not be read again: who freezes an array writes to it no more, by
+        whatever view.
 
         Raises: RunnerError: an input is missing, unknown, or of the wrong dtype or shape.
         """
@@ -110,7 +112,7 @@ def started(runner: ModuleRunner, graph: str, inputs: Arrays) -> Pending:
 
 
 def is_frozen(array: NDArray[np.generic]) -> bool:
-    """Whether an array can be written through no array any more: neither itself nor what it is a view of."""
+    """Whether neither an array nor anything that it is a view of can be written."""
     part: object = array
     while isinstance(part, np.ndarray):
         if part.flags.writeable:

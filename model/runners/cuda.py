@@ -6,6 +6,7 @@ Works in the GPU's primary context, the one that TensorRT and every other user o
 from __future__ import annotations
 
 import re
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ class CudaDevice:
         self._memory: list[Any] = []
         self._staging: list[Any] = []
         self._queues: list[_CudaQueue] = []
+        self._open = True
+        self._inside = 0
+        self._left = threading.Condition()
 
     @property
     def identity(self) -> DeviceIdentity:
@@ -42,8 +46,20 @@ class CudaDevice:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        if self._context is None:
-            raise RunnerError("this GPU was closed; open it again")
+        with self._left:
+            if not self._open:
+                raise RunnerError("this GPU was closed; open it again")
+            self._inside += 1
+        try:
+            with self._entered():
+                yield
+        finally:
+            with self._left:
+                self._inside -= 1
+                self._left.notify_all()
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
         with _mapped("the GPU's context cannot be entered", "restart the engine"):
             self._context.push()
         try:
@@ -79,10 +95,12 @@ class CudaDevice:
         return block
 
     def close(self) -> None:
-        """The staging arrays go when nobody holds them any more: a caller may still read one."""
-        if self._context is None:
-            return
-        with self.current(), _mapped("the GPU's memory could not be freed", "restart the engine"):
+        with self._left:
+            if not self._open:
+                return
+            self._open = False
+            self._left.wait_for(lambda: not self._inside, timeout=_PATIENCE_S)
+        with self._entered(), _mapped("the GPU's memory could not be freed", "restart the engine"):
             for queue in self._queues:
                 queue.close()
             self._queues.clear()
@@ -95,12 +113,12 @@ class CudaDevice:
 
 
 class _CudaQueue:
-    """A stream, and the events that its marks are made of: pycuda frees one on the device's own thread alone, so they
-    go back to the queue instead, whichever thread drops a mark."""
+    """A stream that waits for no other, and the events that its marks are made of: pycuda frees one on the device's own
+    thread alone, so they go back to the queue instead, whichever thread drops a mark."""
 
     def __init__(self, device: CudaDevice) -> None:
         self._device = device
-        self._stream: Any = cuda.Stream()
+        self._stream: Any = cuda.Stream(_NON_BLOCKING)
         self._events: deque[Any] = deque()
 
     @property
@@ -119,7 +137,7 @@ class _CudaQueue:
 
     def mark(self) -> _CudaMark:
         with _mapped("the GPU takes no mark", _LOST):
-            event = self._events.popleft() if self._events else cuda.Event(cuda.event_flags.DISABLE_TIMING)
+            event = self._events.popleft() if self._events else cuda.Event(_EVENT)
             event.record(self._stream)
         mark = _CudaMark(self._device, event)
         weakref.finalize(mark, self._events.append, event)
@@ -145,6 +163,9 @@ class _CudaMark:
             self._event.synchronize()
 
 
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which pycuda has no name for
+_EVENT = cuda.event_flags.DISABLE_TIMING | cuda.event_flags.BLOCKING_SYNC  # a thread that waits burns no core
+_PATIENCE_S = 5.0  # for who is still inside when the device is closed
 _FAULT = "the GPU failed at what was queued"
 _LOST = "its context is lost: restart the engine, and build the plans anew if it happens again"
 

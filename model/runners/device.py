@@ -92,11 +92,12 @@ class Device(Protocol):
         ...
 
     def staging(self, nbytes: int, *, what: str) -> Bytes:
-        """Page-locked host memory, which copies run from and to without a stop. It lives until `close`."""
+        """Page-locked host memory, which copies run from and to without a stop. It may be read and written until
+        `close`."""
         ...
 
     def close(self) -> None:
-        """Frees everything, once all that was queued is done. Harmless the second time."""
+        """Frees everything, once all that was queued is done and no thread is in `current`. May be called again."""
         ...
 
 

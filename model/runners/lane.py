@@ -43,7 +43,7 @@ class Lane:
     def mark(self) -> Mark:
         if not self.cuda:
             return Mark()
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # who waits burns no core
         event.record(self.stream)
         return Mark(event)
 

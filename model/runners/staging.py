@@ -6,6 +6,7 @@ Numpy only; the GPU is `Device`'s.
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping
@@ -23,11 +24,12 @@ Layout = tuple[np.dtype[np.generic], tuple[int, ...]]
 
 
 class Staging:
-    """Sets for tensors of the given sizes; a new one is made only while all that there are are in use."""
+    """Sets for tensors of the given sizes. A new one is made when the one that came back first is still in use."""
 
     def __init__(self, device: Device, nbytes: Mapping[str, int], *, what: str) -> None:
         """nbytes: of each tensor, by name. what: for whom, in errors."""
-        self._device, self._nbytes, self._what = device, dict(nbytes), what
+        self.device = device
+        self._nbytes, self._what = dict(nbytes), what
         self._given_back: deque[tuple[Mark, StagingSet]] = deque()
 
     def lend(self) -> StagingSet:
@@ -38,7 +40,7 @@ class Staging:
         if self._given_back and self._given_back[0][0].reached():
             return self._given_back.popleft()[1]
         return {
-            name: self._device.staging(nbytes, what=f"{self._what}'s {name}") for name, nbytes in self._nbytes.items()
+            name: self.device.staging(nbytes, what=f"{self._what}'s {name}") for name, nbytes in self._nbytes.items()
         }
 
     def give_back(self, lent: StagingSet, after: Mark) -> None:
@@ -47,25 +49,35 @@ class Staging:
 
 
 class StagedOutputs:
-    """A run's outputs under way to the host; see `Pending`. Its staging is given back when nobody holds it any more."""
+    """A run's outputs under way to the host; see `Pending`. Its staging is given back once they are fetched, or when
+    nobody is left to fetch them."""
 
     def __init__(
         self, graph: str, staging: Staging, lent: StagingSet, layouts: Mapping[str, Layout], done: Mark
     ) -> None:
         """lent: of `staging`. done: behind the copies into it."""
-        self._graph, self._lent, self._layouts, self._done = graph, lent, dict(layouts), done
-        weakref.finalize(self, staging.give_back, lent, done)
+        self._graph, self._staging, self._layouts, self._done = graph, staging, dict(layouts), done
+        self._lent: StagingSet | None = lent
+        self._fetched: dict[str, NDArray[np.generic]] = {}
+        self._lock = threading.Lock()
+        self._give_back = weakref.finalize(self, staging.give_back, lent, done)
 
     def ready(self) -> bool:
         return self._done.reached()
 
     def result(self) -> dict[str, NDArray[np.generic]]:
-        try:
-            self._done.wait()
-        except RunnerError as exc:
-            raise RunnerError(f"{self._graph}: {exc}") from exc
-        return {name: self._copied(name, dtype, shape) for name, (dtype, shape) in self._layouts.items()}
+        with self._lock:
+            if self._lent is not None:
+                try:
+                    with self._staging.device.current():  # it is not closed, and its staging not freed, meanwhile
+                        self._done.wait()
+                        self._fetched = {name: _copied(self._lent[name], *at) for name, at in self._layouts.items()}
+                except RunnerError as exc:
+                    raise RunnerError(f"{self._graph}: {exc}") from exc
+                self._lent = None
+                self._give_back()
+            return dict(self._fetched)
 
-    def _copied(self, name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
-        nbytes = math.prod(shape) * dtype.itemsize
-        return self._lent[name][:nbytes].view(dtype).reshape(shape).copy()
+
+def _copied(piece: Bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+    return piece[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape).copy()

@@ -183,6 +183,7 @@ class _StaticGraph:
             given = self.inputs[name]
             if given.held is array:
                 continue
+            given.held = None
             staging[name].numpy()[...] = array
             given.tensor.copy_(staging[name], non_blocking=True)
             given.held = array if is_frozen(array) else None
@@ -236,6 +237,7 @@ class _KeptValues:
         inputs = {name: given[name] for name in self._kept.inputs}
         if inputs.keys() == self._frozen.keys() and all(self._frozen[name] is inputs[name] for name in inputs):
             return self._buffers(self._in_force)
+        self._frozen = {}  # until what is given is in force
         place = next((i for i, (seen, _) in enumerate(self._values) if _equal(seen, inputs)), None)
         if place is None:
             tensors = (torch.from_numpy(np.array(array)).to(self._device) for array in inputs.values())
@@ -245,13 +247,13 @@ class _KeptValues:
         else:
             entry = self._values.pop(place)
         self._values.insert(0, entry)
-        self._frozen = inputs if all(map(is_frozen, inputs.values())) else {}
         _, made = entry
         fixed = self._buffers(made)
         if made is not self._in_force:
             for buffer, tensor in zip(fixed, made, strict=True):
                 buffer.copy_(tensor)
             self._in_force = made
+        self._frozen = inputs if all(map(is_frozen, inputs.values())) else {}
         return fixed
 
     def _buffers(self, like: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

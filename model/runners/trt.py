@@ -28,7 +28,7 @@ from model.runners.base import (
 )
 from model.runners.device import Device, Mark, Queue
 from model.runners.kept import Kept, KeptMemory, is_kept, kept_tensors, seen_from_outside
-from model.runners.staging import StagedOutputs, Staging
+from model.runners.staging import StagedOutputs, Staging, StagingSet
 from model.runners.trt_log import TensorRtLog
 from model.runners.trt_plan import REBUILD, LoadedPlan, PlanFile, Shape, load_plan
 from model.spec import DECODERS
@@ -109,10 +109,11 @@ class TrtRunner:
         with self._device.current(), _mapped(graph):
             self._fit({name: array.shape for name, array in inputs.items()} | state.bound, state)
             self._upload(inputs, state)
+            landing = state.outputs.lend()
             if not state.plan.context.execute_async_v3(state.queue.handle):
                 raise RunnerError(f"{graph}: TensorRT failed: {self._log.last_errors()}; restart the engine")
             self._kept.advance(graph)
-            return self._download(state)
+            return self._download(landing, state)
 
     def bind_constant(self, graph: str, name: str, array: NDArray[np.generic]) -> None:
         signature, state = self._lookup(graph)
@@ -145,27 +146,25 @@ class TrtRunner:
         for name, array in arrays.items():
             if state.held.get(name) is array:
                 continue
+            state.held.pop(name, None)
             tensor = state.tensors[name]
             filled = staging[name][: array.nbytes]
             filled.view(tensor.dtype).reshape(array.shape)[...] = array
             state.queue.upload(tensor.memory, filled)
             if is_frozen(array):
                 state.held[name] = array
-            else:
-                state.held.pop(name, None)
         read = state.queue.mark()
         state.inputs.give_back(staging, read)
         return read
 
-    def _download(self, state: _Graph) -> StagedOutputs:
-        """Queues the outputs' way to the host."""
-        staging = state.outputs.lend()
-        shapes = {name: state.plan.context.get_tensor_shape(name)[:] for name in staging}
+    def _download(self, landing: StagingSet, state: _Graph) -> StagedOutputs:
+        """Queues the outputs' way to the host. landing: lent for them."""
+        shapes = {name: state.plan.context.get_tensor_shape(name)[:] for name in landing}
         for name, shape in shapes.items():
             tensor = state.tensors[name]
-            state.queue.download(staging[name][: tensor.nbytes(shape)], tensor.memory)
+            state.queue.download(landing[name][: tensor.nbytes(shape)], tensor.memory)
         layouts = {name: (state.tensors[name].dtype, shape) for name, shape in shapes.items()}
-        return StagedOutputs(state.plan.graph, state.outputs, staging, layouts, state.queue.mark())
+        return StagedOutputs(state.plan.graph, state.outputs, landing, layouts, state.queue.mark())
 
     def _lookup(self, graph: str) -> tuple[GraphSignature, _Graph]:
         return signature_of(self._signatures, graph), self._graphs[graph]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.errors import RunnerError
-from model.runners.base import ModuleRunner, TensorSignature
+from model.runners.base import ModuleRunner, TensorSignature, is_frozen
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -194,10 +194,47 @@ def test_an_input_that_changes_between_two_runs_is_read_again_frozen_or_not(runn
     reused, looked_at = images[0].copy(), images[0].copy()
     view = looked_at[:]
     view.flags.writeable = False
-    for index in (0, 0, 1, 0, 1, 1):
-        reused[:] = looked_at[:] = images[index]
-        for image in (reused, frozen[index], view):
-            np.testing.assert_array_equal(runner.run("mix", {**given, "image": image})["pixels"], wanted[index])
+
+    def check(image: Any, index: int) -> None:
+        np.testing.assert_array_equal(runner.run("mix", {**given, "image": image})["pixels"], wanted[index])
+
+    for changing, of in ((reused, reused), (view, looked_at)):
+        for index in (0, 1, 1, 0):  # the same array, other numbers
+            of[:] = images[index]
+            check(changing, index)
+    for index in (0, 0, 1, 0):
+        check(frozen[index], index)
+    reused[:] = images[1]
+    check(reused, 1)  # between two runs of the same frozen one
+    check(frozen[0], 0)
+
+
+def test_a_frozen_input_stays_right_while_another_changes_its_shape(runner: ModuleRunner) -> None:
+    """Whatever a runner makes for each shape must not each remember what is in a place that they share."""
+    offsets = [np.array([number]) for number in (0, 2)]
+    for offset in offsets:
+        offset.flags.writeable = False
+    wanted = {
+        (size, index): runner.run("mix", {**inputs(*size), "offset": np.array(offset)})["pixels"]
+        for size in ((5, 6), (1, 9))
+        for index, offset in enumerate(offsets)
+    }
+    for size, index in [((5, 6), 0), ((1, 9), 1), ((5, 6), 0), ((1, 9), 0), ((5, 6), 1), ((1, 9), 1)]:
+        got = runner.run("mix", {**inputs(*size), "offset": offsets[index]})["pixels"]
+        np.testing.assert_array_equal(got, wanted[size, index])
+
+
+def test_frozen_is_what_nothing_it_is_a_view_of_can_be_written_through() -> None:
+    owner = np.zeros(4)
+    view, foreign = owner[1:], np.frombuffer(bytearray(8), np.uint8)
+    assert not is_frozen(owner)
+    view.flags.writeable = foreign.flags.writeable = False
+    assert not is_frozen(view)
+    assert not is_frozen(foreign)  # a bytearray can be written
+    owner.flags.writeable = False
+    assert is_frozen(owner)
+    assert is_frozen(view)
+    assert is_frozen(owner[::2].reshape(2, 1))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Fresh memory is full of 0xCC. A copy must lie inside one allocation, and its sta
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,7 +28,7 @@ class FakeDevice:
         self._identity = identity
         self._memory: dict[int, Bytes] = {}
         self._staging: list[Bytes] = []
-        self._entered = 0
+        self._here = threading.local()
         self._next = 1 << 40
         self.closed = False
         self.log: list[str] = []
@@ -42,11 +43,11 @@ class FakeDevice:
     def current(self) -> Iterator[None]:
         if self.closed:
             raise RunnerError("this GPU was closed; open it again")
-        self._entered += 1
+        self._here.entered = getattr(self._here, "entered", 0) + 1
         try:
             yield
         finally:
-            self._entered -= 1
+            self._here.entered -= 1
 
     def open_queue(self) -> FakeQueue:
         self.check_entered()
@@ -91,7 +92,7 @@ class FakeDevice:
         raise AssertionError(f"{nbytes} bytes at {address:#x} are not on this device")
 
     def check_entered(self) -> None:
-        assert self._entered, "the device is not current"
+        assert getattr(self._here, "entered", 0), "the device is not current on this thread"
 
     def check_staging(self, block: Bytes) -> None:
         assert block.dtype == np.uint8

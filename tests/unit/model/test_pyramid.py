@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.errors import ModelError
 from model.history import HistoryView
-from model.runners.base import Arrays, GraphSignature, TensorSignature
+from model.runners.base import Arrays, GraphSignature, TensorSignature, is_frozen
 from model.state import ChunkRequest
 from tests.fake_runner import CHANNELS, LATENT, FakeRunner, request, rollout
 
@@ -29,6 +29,17 @@ def test_conditioning_is_pooled_for_each_stage_and_stands_after_the_latents() ->
         for row, column in ((0, 0), (1, 2)):
             block = full[..., row * factor : (row + 1) * factor, column * factor : (column + 1) * factor]
             np.testing.assert_allclose(sample[:, 16, :, row, column], block.mean((-2, -1)), atol=1e-6)
+
+
+def test_what_stays_the_same_through_a_chunk_is_frozen() -> None:
+    runner = FakeRunner()
+    loop = rollout(runner)
+    loop.chunk(loop.open(1), request("", "", steps=(2, 1, 1)))
+    first, *others = runner.inputs_of("denoiser")
+    staying = {name for name, array in first.items() if all(other[name] is array for other in others)}
+    assert staying == set(first) - {"hidden_states", "timestep"}
+    assert all(is_frozen(first[name]) for name in staying)
+    assert not is_frozen(first["hidden_states"])
 
 
 def test_the_first_chunk_doubles_its_steps_where_the_model_wants_it() -> None:

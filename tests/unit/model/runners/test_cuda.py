@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -126,13 +127,13 @@ class Refusing(types.ModuleType):
             name=lambda: "GPU", compute_capability=lambda: (9, 0), total_memory=lambda: 80_000_000_000,
             retain_primary_context=lambda: context,
         )  # fmt: skip
-        self.Stream = lambda: self._refused(SimpleNamespace(handle=7, synchronize=self._refused))
+        self.Stream = lambda flags: self._refused(SimpleNamespace(handle=7, synchronize=self._refused))
         self.Event = lambda flags: self._refused(
             SimpleNamespace(
                 record=lambda stream: self._refused(), query=lambda: self._refused(True), synchronize=self._refused
             )
         )
-        self.event_flags = SimpleNamespace(DISABLE_TIMING=2)
+        self.event_flags = SimpleNamespace(DISABLE_TIMING=2, BLOCKING_SYNC=1)
         self.init = self._refused
         self.get_driver_version = lambda: 13000
         self.mem_get_info = lambda: self._refused((1_000_000_000, 80_000_000_000))
@@ -208,6 +209,27 @@ def test_a_device_whose_gpu_is_lost_still_closes(refusing: Refusing):
     device.close()
     with pytest.raises(RunnerError, match="was closed"), device.current():
         pass
+
+
+def test_closing_waits_for_who_is_inside(refusing: Refusing):
+    device = importlib.import_module("model.runners.cuda").CudaDevice()
+    inside, leave, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with device.current():
+            inside.set()
+            assert leave.wait(10)
+            assert not closed.is_set()
+
+    with ThreadPoolExecutor(2) as pool:
+        staying = pool.submit(stay)
+        assert inside.wait(10)
+        closing = pool.submit(lambda: (device.close(), closed.set()))
+        assert not closed.wait(0.1)
+        leave.set()
+        staying.result()
+        closing.result()
+    assert refusing.depth == 0
 
 
 def test_memory_that_is_missing_is_counted(refusing: Refusing):

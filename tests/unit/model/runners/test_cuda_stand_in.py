@@ -53,8 +53,16 @@ with device.current():
     print(refusal(queue.mark().wait))
     print(refusal(lambda: queue.upload(address + 4999, up)))
 print(refusal(lambda: CudaDevice(1)))
+os.unsetenv("STAND_IN_FAULT")
+with device.current():
+    queue = device.open_queue()
+    target = device.staging(5000, what="target")
+    target[:] = 0
+    queue.upload(address, up)
+    queue.download(target, address)
 device.close()
 device.close()
+print(int((target == up).all()))
 with_closed = refusal(lambda: device.current().__enter__())
 print(with_closed)
 """
@@ -74,7 +82,7 @@ def test_the_calls_fit_pycuda_over_a_driver_that_is_none(tmp_path: Path):
         [sys.executable, "-c", OVER_STAND_IN], env=environment, capture_output=True, text=True, check=False
     )
     assert told.returncode == 0, told.stderr
-    name, before, after, queues, memory, fault, copy, absent, closed = told.stdout.splitlines()
+    name, before, after, queues, memory, fault, copy, absent, done, closed = told.stdout.splitlines()
     assert (name, before, after) == ("Stand-in", "0 0", "1 1")
     assert queues == "True 1"  # the event of a mark that is gone is there for the next
     assert memory.startswith(
@@ -84,4 +92,5 @@ def test_the_calls_fit_pycuda_over_a_driver_that_is_none(tmp_path: Path):
     assert "restart the engine" in fault
     assert copy.startswith("a copy to the GPU failed")
     assert absent.startswith("GPU 1 could not be opened")
+    assert done == "1"  # closing waited for what was queued
     assert closed == "this GPU was closed; open it again"

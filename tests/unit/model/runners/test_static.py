@@ -91,6 +91,56 @@ def test_a_prompt_changed_in_place_is_noticed(made: Made) -> None:
     assert made.runner.run("sum", given)["sum"].tolist() == [[8]]
 
 
+def frozen(*values: float) -> Any:
+    array = np.array([values], np.float32)
+    array.flags.writeable = False
+    return array
+
+
+def change(array: Any, value: float) -> None:
+    """What whoever froze it promised not to do: it shows whether somebody reads it again."""
+    array.flags.writeable = True
+    array[:] = value
+    array.flags.writeable = False
+
+
+def test_a_frozen_input_is_read_once_and_a_frozen_prompt_compared_once(made: Made) -> None:
+    sample, prompt = frozen(1, 2), frozen(1, 1, 1, 1)
+
+    def run(**changes: Any) -> list[float]:
+        values: list[float] = made.runner.run("sum", {"sample": sample, "prompt": prompt, **changes})["sum"][0].tolist()
+        return values
+
+    for _ in range(2):
+        assert run() == [6, 8]
+    change(sample, 7)
+    change(prompt, 0)
+    assert run() == [6, 8]
+    assert run(sample=frozen(1, 2, 3)) == [6, 8, 10]  # another width, whose buffer is another
+    assert run() == [6, 8]
+    assert run(sample=np.array([[3, 3]], np.float32)) == [10, 10]
+    assert run() == [18, 18]  # the buffer was another's in between
+    assert made.prompt.calls == 1
+    assert run(prompt=np.array([[2, 0, 0, 0]], np.float32)) == [16, 16]
+    assert run() == [14, 14]
+
+
+def test_a_frozen_prompt_whose_making_failed_is_made_when_it_comes_again(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.run([1], [1, 1, 1, 1])
+    given = {"sample": frozen(1), "prompt": frozen(2, 2, 2, 2)}
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "copy_", fail)
+        with pytest.raises(RunnerError, match="out of memory"):
+            made.runner.run("sum", given)
+    assert made.runner.run("sum", given)["sum"].item() == 10
+
+
 def test_every_width_has_its_own_graph_and_returns_to_it(made: Made) -> None:
     for _ in range(2):
         assert made.run([1], [0, 0, 0, 0]) == [2]

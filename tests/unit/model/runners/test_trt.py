@@ -110,6 +110,26 @@ def test_a_frozen_input_is_uploaded_once_until_another_comes(open_runner: Callab
     np.testing.assert_array_equal(runner.run("scale", given)["y"], given["x"] * 2 + 5)
 
 
+def test_a_run_without_room_for_its_outputs_has_not_run(
+    open_runner: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = FakeDevice()
+    runner = open_runner(device)
+    make = device.staging
+
+    def refuse(nbytes: int, *, what: str) -> Any:
+        if what == "scale's y":
+            raise RunnerError(f"no page-locked memory for {what}")
+        return make(nbytes, what=what)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "staging", refuse)
+        with pytest.raises(RunnerError, match="no page-locked memory for scale's y"):
+            runner.start("scale", scaled(2))
+    assert "execute" not in device.log
+    np.testing.assert_array_equal(runner.run("scale", scaled(2))["y"], scaled(2)["x"] * 2 + 1)
+
+
 def test_a_size_that_no_profile_has_is_refused_with_what_there_is(open_runner: Callable[..., Any]) -> None:
     runner = open_runner()
     with pytest.raises(RunnerError, match=r"built for x \(1, 2\)\.\.\(4, 2\); x \(5, 2\)\.\.\(9, 2\); got .*\(10, 2\)"):
