@@ -45,7 +45,7 @@ def calibrated_scales(
     observer.largest.clear()  # the runner tries every graph on its example, which is noise
     rollout = Rollout(spec, runner, clock=time.perf_counter, tokenize=tokenize)
     state = rollout.open(_SEED, requests[0].texts[0])
-    for request in tqdm(requests, desc="calibrating", unit="chunk", disable=not progress):
+    for request in tqdm(requests, desc="calibrating", unit="chunk", disable=None if progress else True):
         _, state = rollout.chunk(state, replace(request, guide=()))  # a blind decoder is not guided
     return observer.scales()
 

@@ -62,7 +62,7 @@ class Storage(enum.StrEnum):
 class ExportConfig:
     """model, decoder: what the manifest says that the graphs came from.
 
-    inline_bytes: weights of more than this in all lie beside their graph. progress: a bar on stderr.
+    inline_bytes: weights of more than this in all lie beside their graph. progress: a bar on stderr, if that is a terminal.
 
     Raises: BuildError: the parts do not go together.
     """
@@ -178,7 +178,7 @@ def store_as_float16(model: onnx.ModelProto) -> None:
 
 def _write(graphs: Mapping[str, TorchGraph], folder: Path, config: ExportConfig) -> dict[str, Written]:
     total = sum(weight_bytes(graph.module) for graph in graphs.values())
-    with tqdm(total=total, unit="B", unit_scale=True, disable=not config.progress) as bar:
+    with tqdm(total=total, unit="B", unit_scale=True, disable=None if config.progress else True) as bar:
         written = {}
         for name, graph in graphs.items():
             bar.set_description(f"tracing {name}")

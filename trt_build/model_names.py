@@ -15,5 +15,8 @@ def model_folder(model: str) -> Path | None:
         return None
     folder = Path(model)
     if not folder.is_dir():
-        raise BuildError(f"no model at {folder}; give `demo`, the folder of a training run or of a Helios checkpoint")
+        raise BuildError(
+            f"no model at {folder}; give `demo`, the folder of a training run or of a Helios checkpoint "
+            "(`hf download ID --local-dir FOLDER` fetches one)"
+        )
     return folder

@@ -62,7 +62,9 @@ def traced(graph: TorchGraph, *, opset: int = OPSET, optimise: bool = False) -> 
     }
     if not isinstance(graph.module, DenoiserGraph) and opset == OPSET:
         translations[torch.ops.aten.scaled_dot_product_attention.default] = _attention_in_parts
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators of packages that are not there
+    # They warn of operators of packages that are not there, and of a first step's memory, which is zeros that it gives.
+    for name in ("torch.onnx", "onnx_ir.passes.common.initializer_deduplication"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # torch 2.13's exporter trips over a deprecation of torch's own.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
