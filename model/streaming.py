@@ -41,12 +41,21 @@ class Streamed(nn.Module):
     def hold_place(self) -> None:
         self.weight = hollow(self.shape, self.dtype)
 
-    def current(self) -> Tensor:
-        """The weight to compute with: the placeholder while torch traces, the real one otherwise."""
+    def current(self, device: torch.device) -> Tensor:
+        """The weight to compute with: the placeholder while torch traces, the real one on `device` otherwise."""
         if torch.compiler.is_exporting():
             assert self.weight is not None
             return self.weight
-        return self.stored("weight")
+        return self.stored("weight").to(device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Streamed:  # torch's
+        """Moves everything but the placeholder, which would take the weight's memory wherever it went."""
+        place, self.weight = self.weight, None
+        try:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        finally:
+            self.weight = place
+        return self
 
     def stored(self, name: str) -> Tensor:
         """What the placeholder `name` stands for."""
@@ -62,14 +71,14 @@ class StreamedLinear(Streamed):
         self.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.current(), self.bias)
+        return functional.linear(x, self.current(x.device), self.bias)
 
 
 class StreamedEmbedding(Streamed):
     """shape: (words, width)."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return functional.embedding(tokens, self.current())
+        return functional.embedding(tokens, self.current(tokens.device))
 
 
 def stream_large(module: nn.Module, read: Callable[[str], Fetch], dtype: torch.dtype, *, prefix: str = "") -> None:

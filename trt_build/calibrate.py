@@ -30,23 +30,27 @@ def calibrated_scales(
     requests: Sequence[ChunkRequest],
     *,
     tokenize: Tokenize | None = None,
+    device: str = "cpu",
     progress: bool = False,
 ) -> dict[str, float]:
     """Scales by site, as `model.fp8.Scales` takes them, from making the chunks of `requests` one after another.
 
-    progress: a bar on stderr.
+    device: where the model runs meanwhile; it is on the CPU afterwards. progress: a bar on stderr, if that is a
+    terminal.
     """
     observer = Observer()
     denoiser = graphs[Graph.DENOISER]
     assert isinstance(denoiser.module, DenoiserGraph)
     watched = replace(denoiser, module=denoiser.module.in_form(Form.PLAIN, sites=observer))
     used = {str(name): graphs[name] for name in (Graph.TEXT_ENCODER, Graph.CONDITIONER) if name in graphs}
-    runner = TorchRunner({**used, str(Graph.DENOISER): watched, str(Graph.DECODER): _blind(spec)})
+    runner = TorchRunner({**used, str(Graph.DENOISER): watched, str(Graph.DECODER): _blind(spec)}, device=device)
     observer.largest.clear()  # the runner tries every graph on its example, which is noise
     rollout = Rollout(spec, runner, clock=time.perf_counter, tokenize=tokenize)
     state = rollout.open(_SEED, requests[0].texts[0])
     for request in tqdm(requests, desc="calibrating", unit="chunk", disable=None if progress else True):
         _, state = rollout.chunk(state, replace(request, guide=()))  # a blind decoder is not guided
+    for graph in (*used.values(), watched):
+        graph.module.cpu()
     return observer.scales()
 
 
@@ -59,7 +63,8 @@ class _BlindDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         frames = self.spec.frames_in(latents.shape[2])
-        return torch.zeros(frames, self.spec.frame_height, self.spec.frame_width, 3, dtype=torch.uint8)
+        size = (frames, self.spec.frame_height, self.spec.frame_width, 3)
+        return torch.zeros(size, dtype=torch.uint8, device=latents.device)
 
 
 def _blind(spec: ModelSpec) -> TorchGraph:

@@ -62,7 +62,8 @@ class Storage(enum.StrEnum):
 class ExportConfig:
     """model, decoder: what the manifest says that the graphs came from.
 
-    inline_bytes: weights of more than this in all lie beside their graph. progress: a bar on stderr, if that is a terminal.
+    inline_bytes: weights of more than this in all lie beside their graph. calibrate_on: the device on which fp8's
+    ranges are seen. progress: a bar on stderr, if that is a terminal.
 
     Raises: BuildError: the parts do not go together.
     """
@@ -73,6 +74,7 @@ class ExportConfig:
     precision: Precision = Precision.FP32
     storage: Storage = Storage.FLOAT32
     inline_bytes: int = INLINE_BYTES
+    calibrate_on: str = "cpu"
     progress: bool = False
 
     def __post_init__(self) -> None:
@@ -99,8 +101,9 @@ def export_model(source: Source, folder: Path, config: ExportConfig, *, report: 
     scales = None
     if config.precision is Precision.FP8:
         scales = calibrated_scales(
-            spec, source.graphs, source.requests(), tokenize=source.tokenize(), progress=config.progress
-        )
+            spec, source.graphs, source.requests(), tokenize=source.tokenize(), device=config.calibrate_on,
+            progress=config.progress,
+        )  # fmt: skip
     graphs = {name: in_precision(graph, config.precision, scales) for name, graph in source.graphs.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:

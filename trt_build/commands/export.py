@@ -6,7 +6,7 @@ import argparse
 
 from model.console import frame_size, output_folder
 from model.precision import Precision
-from trt_build.errors import need
+from trt_build.errors import BuildError, need
 from trt_build.manifest import Target
 from trt_build.model_names import model_folder
 
@@ -42,12 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", default="float32", choices=("float32", "float16"), help="how weights lie in files for onnxruntime"
     )
+    parser.add_argument(
+        "--calibrate-on", default="auto", choices=("auto", "cpu", "cuda"),
+        help="where fp8's ranges are seen, while the float32 model makes chunks (default: the GPU, if torch has one); "
+        "a GPU reads the weights of 14 billion parameters from their files as it goes",
+    )  # fmt: skip
     parser.add_argument("--out", type=output_folder, required=True, metavar="DIR", help="the folder to write")
 
 
 def run(options: argparse.Namespace) -> int:
     model_folder(options.model)  # torch takes seconds to load: what is not there is told first
     need("export", "torch.onnx", "onnxscript", "tqdm", extra="torch")
+    import torch
+
     from trt_build.export import ExportConfig, Storage, export_model
     from trt_build.sources import load_source
 
@@ -55,9 +62,17 @@ def run(options: argparse.Namespace) -> int:
     target = options.target or (Target.ONNXRUNTIME if precision is Precision.FP32 else Target.TENSORRT)
     config = ExportConfig(
         model=options.model, decoder=options.decoder, target=target, precision=precision,
-        storage=Storage(options.store), progress=True,
+        storage=Storage(options.store), calibrate_on=_device(options.calibrate_on, torch.cuda.is_available()),
+        progress=True,
     )  # fmt: skip
     source = load_source(options.model, decoder=options.decoder, frame_size=options.size)
     export_model(source, options.out, config)
     print(f"wrote {source.spec.name} to {options.out}")
     return 0
+
+
+def _device(asked: str, has_gpu: bool) -> str:
+    """Raises: BuildError: a GPU was asked for, and torch has none."""
+    if asked == "cuda" and not has_gpu:
+        raise BuildError("--calibrate-on cuda: torch has no GPU here; leave it out")
+    return asked if asked != "auto" else "cuda" if has_gpu else "cpu"

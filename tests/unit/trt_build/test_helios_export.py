@@ -72,3 +72,27 @@ def test_calibration_sees_every_site_of_every_layer(helios_folder: Path) -> None
     assert all(1e-6 < scale < 1e3 / E4M3_MAX for scale in scales.values())
     graph = in_precision(source.graphs[Graph.DENOISER], Precision.FP8, scales)
     assert graph.run(graph.inputs)["sample"].isfinite().all()
+
+
+@pytest.mark.gpu
+def test_ranges_seen_on_a_gpu_are_those_seen_on_the_cpu(helios_folder: Path) -> None:
+    from trt_build.calibrate import calibrated_scales
+    from trt_build.sources import load_source
+
+    seen = []
+    for device in ("cpu", "cuda"):
+        source = load_source(str(helios_folder), frame_size=(128, 64))
+        requests = source.requests()[:1]
+        seen.append(calibrated_scales(source.spec, source.graphs, requests, tokenize=source.tokenize(), device=device))
+        graphs = source.graphs.values()
+        assert {tensor.device.type for graph in graphs for tensor in graph.module.state_dict().values()} == {"cpu"}
+    assert seen[0] == pytest.approx(seen[1], rel=0.02)
+
+
+def test_a_gpu_that_torch_has_not_is_not_calibrated_on(helios_folder: Path, tmp_path: Path) -> None:
+    if pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("torch has a GPU")
+    from trt_build.__main__ import main
+
+    asked = ["export", "--model", str(helios_folder), "--precision", "fp8", "--calibrate-on", "cuda"]
+    assert main([*asked, "--out", str(tmp_path / "out")]) == 2
