@@ -83,7 +83,7 @@ class DenoiserGraph(nn.Module):
         self.register_buffer("history_tables", tables + history, persistent=False)
 
     def in_form(self, form: Form, *, sites: Sites = untouched) -> DenoiserGraph:
-        return DenoiserGraph(self.model, form, dtype=self.dtype, sites=sites).eval()
+        return type(self)(self.model, form, dtype=self.dtype, sites=sites).eval()
 
     def forward(
         self,

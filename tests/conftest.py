@@ -52,11 +52,24 @@ def helios_export(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     """It, exported in float32 with TensorRT's operators, frames of 64 x 128. Nobody may change it."""
     pytest.importorskip("onnxscript")
     folder = tmp_path_factory.mktemp("exported") / "helios"
-    # In a process of its own: pytest keeps every line that torch's tracer logs, which takes longer than tracing.
-    command = [sys.executable, "-m", "trt_build", "export", "--model", str(helios_folder), "--size", "128x64",
-               "--precision", "fp32", "--target", "tensorrt", "--out", str(folder)]  # fmt: skip
-    subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
+    _export(helios_folder, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def helios_view_export(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with room for a view. Nobody may change it."""
+    pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("exported-view") / "helios"
+    _export(helios_folder, folder, "--camera", "warp-history")
+    return folder
+
+
+def _export(model: Path, folder: Path, *more: str) -> None:
+    # In a process of its own: pytest keeps every line that torch's tracer logs, which takes longer than tracing.
+    command = [sys.executable, "-m", "trt_build", "export", "--model", str(model), "--size", "128x64",
+               "--precision", "fp32", "--target", "tensorrt", "--out", str(folder), *more]  # fmt: skip
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
 
 
 def _driver_has_a_device() -> bool:

@@ -11,7 +11,7 @@ from model.runners.torch import TorchGraph
 from model.spec import Graph, ModelSpec
 from trt_build.compare import Case
 from trt_build.errors import BuildError
-from trt_build.manifest import Profile, frame_profile, stage_profiles
+from trt_build.manifest import TOKENS_VIEW, Profile, frame_profile, stage_profiles
 
 _FRAMES = "frames"
 _SEED = 20260
@@ -20,7 +20,7 @@ _SEED = 20260
 def profiles_of(spec: ModelSpec, name: str, graph: TorchGraph) -> tuple[Profile, ...]:
     """A graph's optimization profiles. Raises: BuildError: a length varies of which no profile is known."""
     if name == Graph.DENOISER:
-        return stage_profiles(spec)
+        return stage_profiles(spec, view=TOKENS_VIEW in graph.inputs)
     axes = [(key, axis, length) for key, named in graph.dynamic_axes.items() for axis, length in named.items()]
     if unknown := sorted({length for _, _, length in axes} - {_FRAMES}):
         raise BuildError(f"{name} varies in {', '.join(unknown)}; profiles exist for {_FRAMES} only")
@@ -31,7 +31,8 @@ def profiles_of(spec: ModelSpec, name: str, graph: TorchGraph) -> tuple[Profile,
 def cases_of(spec: ModelSpec, graphs: Mapping[str, TorchGraph]) -> list[Case]:
     """Every graph at the tuned size of every profile of it; a graph whose lengths are fixed once, as "fixed".
 
-    Float inputs are normal numbers, a memory's too; pictures are noise.
+    A denoiser with room for a view comes without one too. Float inputs are normal numbers, a memory's too; pictures are
+    noise.
     """
     cases = []
     for name, graph in graphs.items():
@@ -39,6 +40,8 @@ def cases_of(spec: ModelSpec, graphs: Mapping[str, TorchGraph]) -> list[Case]:
             profile.name: {key: shape.opt for key, shape in profile.shapes.items()}
             for profile in profiles_of(spec, name, graph)
         } or {"fixed": {}}
+        if TOKENS_VIEW in graph.inputs:
+            shapes |= {f"{case}, no view": lengths | {TOKENS_VIEW: (0,)} for case, lengths in shapes.items()}
         for case, lengths in shapes.items():
             generator = torch.Generator().manual_seed(_SEED)
             inputs = {

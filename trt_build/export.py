@@ -60,7 +60,7 @@ class Storage(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
-    """model, decoder: what the manifest says that the graphs came from.
+    """model, decoder, view: what the manifest says that the graphs came from.
 
     inline_bytes: weights of more than this in all lie beside their graph. calibrate_on: the device on which fp8's
     ranges are seen. progress: a bar on stderr, if that is a terminal.
@@ -70,6 +70,7 @@ class ExportConfig:
 
     model: str
     decoder: str = "wan"
+    view: bool = False
     target: Target = Target.ONNXRUNTIME
     precision: Precision = Precision.FP32
     storage: Storage = Storage.FLOAT32
@@ -112,8 +113,8 @@ def export_model(source: Source, folder: Path, config: ExportConfig, *, report: 
         write_spec(spec, fresh)
         _check(spec, graphs, fresh, written, config, report)
         manifest = ExportManifest(
-            model=config.model, decoder=config.decoder, target=config.target, precision=config.precision,
-            opset=ORT_OPSET if config.target is Target.ONNXRUNTIME else OPSET,
+            model=config.model, decoder=config.decoder, view=config.view, target=config.target,
+            precision=config.precision, opset=ORT_OPSET if config.target is Target.ONNXRUNTIME else OPSET,
             graphs={name: _entry(file, profiles[name]) for name, file in written.items()},
             versions={"torch": torch.__version__, "onnx": onnx.__version__},
         )  # fmt: skip

@@ -18,7 +18,9 @@ from model.spec import ModelSpec
 from trt_build.errors import BuildError
 
 MANIFEST_FILE = "export.json"
-FORMAT = 2  # decoders give frames in 8 bits
+TOKENS_VIEW = "tokens_view"
+"""The denoiser's input that says which tokens of a view are known, if it has room for one."""
+FORMAT = 2  # decoders give frames in 8 bits, denoisers may have room for a view
 Shape = tuple[int, ...]
 
 
@@ -64,10 +66,12 @@ class GraphExport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportManifest:
-    """model, decoder: what `export` was given. versions: of the packages that wrote it."""
+    """model, decoder: what `export` was given. view: the denoiser has room for a view. versions: of the packages that
+    wrote it."""
 
     model: str
     decoder: str = "wan"
+    view: bool = False
     target: Target
     precision: Precision
     opset: int
@@ -96,7 +100,7 @@ def read_manifest(folder: Path) -> ExportManifest:
     try:
         return ExportManifest(
             model=str(loaded["model"]), target=Target(loaded["target"]), precision=Precision(loaded["precision"]),
-            decoder=str(loaded["decoder"]), opset=int(loaded["opset"]),
+            decoder=str(loaded["decoder"]), view=bool(loaded["view"]), opset=int(loaded["opset"]),
             versions={str(k): str(v) for k, v in loaded["versions"].items()},
             graphs={str(name): _graph(graph) for name, graph in loaded["graphs"].items()},
         )  # fmt: skip
@@ -104,20 +108,35 @@ def read_manifest(folder: Path) -> ExportManifest:
         raise BuildError(f"{path} is damaged ({type(exc).__name__}: {exc}); export the model again") from exc
 
 
-def stage_profiles(spec: ModelSpec) -> tuple[Profile, ...]:
-    """One profile for each pyramid stage of the denoiser: its latent size, 1 to max_chunk_latents frames."""
+def stage_profiles(spec: ModelSpec, *, view: bool = False) -> tuple[Profile, ...]:
+    """One profile for each pyramid stage of the denoiser: its latent size, 1 to max_chunk_latents frames.
+
+    view: it has room for a view, of which none to all tokens may be known.
+    """
     profiles = []
+    _, rows, columns = spec.patch_size
+    full = (spec.latent_height, spec.latent_width)
+    tokens = (full[0] // rows) * (full[1] // columns)
     for stage in range(spec.stages):
         factor = 2 ** (spec.stages - 1 - stage)
         size = (spec.latent_height // factor, spec.latent_width // factor)
 
         def lengths(frames: int, size: tuple[int, int] = size) -> dict[str, Shape]:
-            return {
+            own: dict[str, Shape] = {
                 "hidden_states": (1, spec.denoiser_channels, frames, *size),
                 "indices_hidden_states": (1, frames),
             }
+            if not view:
+                return own
+            seen: dict[str, Shape] = {
+                "latents_view": (1, spec.denoiser_channels, frames, *full),
+                "indices_view": (1, frames),
+                TOKENS_VIEW: (frames * tokens,),
+            }
+            return own | seen
 
-        profiles.append(_profile(f"stage{stage}", lengths(1), lengths(spec.chunk_latents), lengths(_longest(spec))))
+        lowest = lengths(1) | ({TOKENS_VIEW: (0,)} if view else {})
+        profiles.append(_profile(f"stage{stage}", lowest, lengths(spec.chunk_latents), lengths(_longest(spec))))
     return tuple(profiles)
 
 

@@ -59,14 +59,14 @@ def in_precision(
     model = module.model
     if precision is Precision.BF16:
         cast(model, torch.bfloat16, stays=_STAYS_FLOAT32)
-        return replace(graph, module=DenoiserGraph(model, Form.PLAIN, dtype=torch.bfloat16).eval())
+        return replace(graph, module=type(module)(model, Form.PLAIN, dtype=torch.bfloat16).eval())
     if scales is None:
         raise BuildError("an fp8 denoiser needs calibrated scales")
     for block in model.blocks:
         _quantise_linears(block, carrier)
     cast(model, carrier, stays=_STAYS_FLOAT32)
     sites = Scales(scales, len(model.blocks), carrier)
-    return replace(graph, module=DenoiserGraph(model, Form.PARTS, dtype=carrier, sites=sites).eval())
+    return replace(graph, module=type(module)(model, Form.PARTS, dtype=carrier, sites=sites).eval())
 
 
 def cast(module: nn.Module, dtype: torch.dtype, *, stays: frozenset[str] = frozenset()) -> None:

@@ -13,6 +13,7 @@ from model.reading import Tokenize
 from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
 from model.state import ChunkRequest
+from trt_build.errors import BuildError
 from trt_build.model_names import model_folder
 
 _DEMO_LOADER = "model.demo.checkpoint:load_graphs"
@@ -37,24 +38,29 @@ class Source:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
-def load_source(model: str, *, decoder: str = "wan", frame_size: tuple[int, int] | None = None) -> Source:
+def load_source(
+    model: str, *, decoder: str = "wan", frame_size: tuple[int, int] | None = None, view: bool = False
+) -> Source:
     """Fresh modules at every call.
 
     model: "demo", the folder of a training run of the demo model, or a Diffusers folder of Helios, whose large weights
-    stay in their files. decoder: of Helios, "wan" or "tiny". frame_size: of
-    Helios, (width, height) in pixels; None is 640x384.
+    stay in their files. decoder: of Helios, "wan" or "tiny". frame_size: of Helios, (width, height) in pixels; None is
+    640x384. view: of Helios, with room for a view in the denoiser's history.
 
-    Raises: BuildError: there is no such folder. ModelError: it does not load.
+    Raises: BuildError: there is no such folder, or it is none of Helios and a view is asked for. ModelError: it does
+    not load.
     """
     folder = model_folder(model)
     if folder is not None and is_helios_folder(folder):
-        return _helios(folder, decoder, frame_size)
+        return _helios(folder, decoder, frame_size, view=view)
+    if view:
+        raise BuildError(f"{model} has camera channels and no room for a view; --camera warp-history is for Helios")
     module, _, factory = _DEMO_LOADER.partition(":")
     spec, graphs = getattr(importlib.import_module(module), factory)(folder)
     return Source(spec=spec, graphs=graphs, requests=lambda: walk_requests(spec, walks=3, chunks=3))
 
 
-def _helios(folder: Path, decoder: str, frame_size: tuple[int, int] | None) -> Source:
+def _helios(folder: Path, decoder: str, frame_size: tuple[int, int] | None, *, view: bool) -> Source:
     from model.helios import parts
     from model.helios.graphs import DecoderKind, export_graphs, tiny_decoder
     from model.helios.layout import PARTS, Session, read_folder, spec_of
@@ -78,7 +84,7 @@ def _helios(folder: Path, decoder: str, frame_size: tuple[int, int] | None) -> S
         ]
 
     return Source(
-        spec=spec, graphs=export_graphs(spec, loaded, tiny), requests=requests,
+        spec=spec, graphs=export_graphs(spec, loaded, tiny, view=view), requests=requests,
         tokenize=lambda: PromptTokenizer(folder / TOKENIZER),
         files={f"{TOKENIZER}/{TOKENIZER_FILE}": folder / TOKENIZER / TOKENIZER_FILE},
     )  # fmt: skip

@@ -71,7 +71,7 @@ def verify(folder: Path, *, model: str | None = None, open_plans: OpenPlans) -> 
     manifest = read_manifest(folder)
     spec = read_spec(folder)
     frame_size = (spec.frame_width, spec.frame_height)
-    source = load_source(model or manifest.model, decoder=manifest.decoder, frame_size=frame_size)
+    source = load_source(model or manifest.model, decoder=manifest.decoder, frame_size=frame_size, view=manifest.view)
     if lost := sorted(source.graphs.keys() ^ manifest.graphs.keys()):
         raise BuildError(f"{folder} and {model or manifest.model} do not have the same graphs: {', '.join(lost)}")
     skipped: dict[str, str] = {}

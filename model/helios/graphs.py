@@ -32,6 +32,7 @@ from model.helios.tiny import TinyDecoderStep
 from model.helios.wan import WanDecoderStep, WanEncoder, WanEncoderStep, encoder_memory_shapes, memory_shapes
 from model.runners.torch import TorchGraph
 from model.spec import Graph, ModelSpec
+from model.view_denoiser import view_denoiser_graph
 
 TINY_FILES = ("taew2_1.safetensors", "taew2_1.pth")
 MakeDenoiser = Callable[[HeliosTransformer3DModel, ModelSpec], TorchGraph]
@@ -123,13 +124,14 @@ def streaming_decoders(spec: ModelSpec, vae: Any, tiny: TinyAutoencoder | None) 
 
 
 def export_graphs(
-    spec: ModelSpec, loaded: Mapping[str, Any], tiny: TinyAutoencoder | None = None
+    spec: ModelSpec, loaded: Mapping[str, Any], tiny: TinyAutoencoder | None = None, *, view: bool = False
 ) -> dict[str, TorchGraph]:
     """As `graphs_of`, with the decoder's memory made visible: `decoder_first` gives `next_memory_*`, `decoder` takes
     `memory_*` and gives `next_memory_*`.
 
     The encoder comes in two likewise: `encoder_first` for a clip's first frame, `encoder` for each four after it.
-    diffusers encodes in a Python loop over time, which no one graph of any length can hold.
+    diffusers encodes in a Python loop over time, which no one graph of any length can hold. view: the denoiser has room
+    for a view in its history.
     """
     vae = loaded[VAE]
     shapes, dtype = _memory_of(spec, vae, tiny)
@@ -143,7 +145,8 @@ def export_graphs(
         )
         for name, step in _decoder_steps(spec, vae, tiny).items()
     }
-    return _named({**_common(spec, loaded, denoiser_graph), **decoders, **_encoder_steps(spec, vae)})
+    denoiser = view_denoiser_graph if view else denoiser_graph
+    return _named({**_common(spec, loaded, denoiser), **decoders, **_encoder_steps(spec, vae)})
 
 
 def _encoder_steps(spec: ModelSpec, vae: Any) -> dict[Graph, TorchGraph]:

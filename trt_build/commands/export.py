@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=frame_size, metavar="WIDTHxHEIGHT", help="of a Helios checkpoint's frames (default 640x384)"
     )
     parser.add_argument(
+        "--camera", choices=("warp-history",),
+        help="gives a Helios checkpoint's denoiser the room in its history that `serve --camera warp-history` needs; "
+        "the other methods need none",
+    )  # fmt: skip
+    parser.add_argument(
         "--precision", default=Precision.FP32, type=Precision, choices=list(Precision), metavar="fp32|bf16|fp8",
         help="what the graphs compute in (default fp32)",
     )  # fmt: skip
@@ -61,11 +66,11 @@ def run(options: argparse.Namespace) -> int:
     precision: Precision = options.precision
     target = options.target or (Target.ONNXRUNTIME if precision is Precision.FP32 else Target.TENSORRT)
     config = ExportConfig(
-        model=options.model, decoder=options.decoder, target=target, precision=precision,
-        storage=Storage(options.store), calibrate_on=_device(options.calibrate_on, torch.cuda.is_available()),
-        progress=True,
+        model=options.model, decoder=options.decoder, view=options.camera is not None, target=target,
+        precision=precision, storage=Storage(options.store), progress=True,
+        calibrate_on=_device(options.calibrate_on, torch.cuda.is_available()),
     )  # fmt: skip
-    source = load_source(options.model, decoder=options.decoder, frame_size=options.size)
+    source = load_source(options.model, decoder=options.decoder, frame_size=options.size, view=config.view)
     export_model(source, options.out, config)
     print(f"wrote {source.spec.name} to {options.out}")
     return 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.precision import Precision
@@ -25,6 +27,72 @@ def test_every_graph_of_a_helios_folder_is_exact_in_float32(helios_export: Path)
         *(("denoiser", f"stage{stage}") for stage in range(3)),
     }
     assert max(error.max_error / max(1.0, error.largest) for error in verification.errors) <= 1e-4
+
+
+def test_an_export_with_room_for_a_view_makes_torchs_latents_with_a_view_and_without(
+    helios_folder: Path, helios_view_export: Path
+) -> None:
+    from model.helios.graphs import load_graphs
+    from model.helios.layout import TOKENIZER, Session
+    from model.helios.parts import Dtype
+    from model.helios.text import PromptTokenizer
+    from model.history import HistoryView
+    from model.rollout import Rollout
+    from model.runners.ort import OrtRunner
+    from model.runners.torch import TorchRunner
+    from model.state import ChunkRequest
+    from model.view_denoiser import view_denoiser_graph
+    from trt_build.manifest import read_manifest
+    from trt_build.verify import verify
+
+    assert read_manifest(helios_view_export).view
+    verification = verify(helios_view_export, open_plans=lambda _: None)
+    assert verification.passed
+    cases = {error.case for error in verification.errors if error.graph == "denoiser"}
+    assert cases == {f"stage{stage}{seen}" for stage in range(3) for seen in ("", ", no view")}
+
+    session = Session(frame_width=128, frame_height=64)
+    spec, graphs = load_graphs(
+        helios_folder, session, dtype=Dtype.FP32, vae_dtype=Dtype.FP32, denoiser=view_denoiser_graph
+    )
+    tokenize = PromptTokenizer(helios_folder / TOKENIZER)
+    latents = np.random.default_rng(4).standard_normal((1, 16, 2, 8, 16)).astype(np.float32)
+    views = [None, HistoryView(latents, np.arange(3, 40, 3))]
+    made = []
+    for runner in (TorchRunner(graphs), OrtRunner(helios_view_export, threads=1)):
+        loop = Rollout(spec, runner, clock=lambda: 0.0, tokenize=tokenize)
+        plain = ChunkRequest(texts=("a garden",) * 2, steps=(1, 1, 1))
+        state = loop.open(3, "a garden")
+        for view in views:
+            unseen, _ = loop.chunk(state, plain)
+            chunk, state = loop.chunk(state, replace(plain, view=view))
+            made.append(chunk)
+        assert np.abs(unseen.latents - chunk.latents).max() > 1e-2  # the view is looked at
+    for ours, torchs in zip(made[2:], made[:2], strict=True):
+        np.testing.assert_allclose(ours.latents, torchs.latents, atol=1e-4)
+        assert np.abs(ours.frames.astype(int) - torchs.frames).max() <= 1
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP8])
+def test_a_view_keeps_its_room_in_every_precision(helios_folder: Path, precision: Precision) -> None:
+    from model.spec import Graph
+    from trt_build.calibrate import calibrated_scales
+    from trt_build.precision import in_precision
+    from trt_build.sources import load_source
+
+    source = load_source(str(helios_folder), frame_size=(128, 64), view=True)
+    wanted = source.graphs[Graph.DENOISER].run(source.graphs[Graph.DENOISER].inputs)["sample"]
+    requests = [replace(request, texts=request.texts[:2]) for request in source.requests()[:2]]
+    scales = calibrated_scales(source.spec, source.graphs, requests, tokenize=source.tokenize())
+    graph = in_precision(source.graphs[Graph.DENOISER], precision, scales)
+    got = graph.run(graph.inputs)["sample"]
+    assert float((got - wanted).norm() / wanted.norm()) < 0.1
+
+
+def test_a_model_with_camera_channels_has_no_room_for_a_view(tmp_path: Path) -> None:
+    from trt_build.__main__ import main
+
+    assert main(["export", "--model", "demo", "--camera", "warp-history", "--out", str(tmp_path / "out")]) == 2
 
 
 def test_a_streamed_weight_is_in_onnxruntimes_graphs_too(helios_folder: Path, tmp_path: Path) -> None:
@@ -54,8 +122,6 @@ def test_a_streamed_weight_is_in_onnxruntimes_graphs_too(helios_folder: Path, tm
 
 
 def test_calibration_sees_every_site_of_every_layer(helios_folder: Path) -> None:
-    from dataclasses import replace
-
     from model.fp8 import E4M3_MAX
     from model.spec import Graph
     from trt_build.calibrate import calibrated_scales
