@@ -16,6 +16,7 @@ from model.errors import CheckpointError
 from model.spec import Decode, ModelSpec, TimeShift
 
 INDEX_FILE = "model_index.json"
+TOKENIZER_FILE = "tokenizer.json"
 TRANSFORMER, TEXT_ENCODER, VAE, SCHEDULER, TOKENIZER = "transformer", "text_encoder", "vae", "scheduler", "tokenizer"
 PARTS = (TRANSFORMER, TEXT_ENCODER, VAE)
 """The parts that have weights."""

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from model.errors import CheckpointError
-from model.helios.layout import TEXT_TOKENS
+from model.helios.layout import TEXT_TOKENS, TOKENIZER_FILE
 
-TOKENIZER_FILE = "tokenizer.json"
 _PADDING_ID = 0
 _SPACES = re.compile(r"\s+")
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import CheckpointError, some
+from model.helios.files import STEMS, index_of
 
-_STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers' name for one file of weights
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "F8_E4M3": torch.float8_e4m3fn,
@@ -38,13 +38,12 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 
     Raises: CheckpointError: no weights there, or a shard is missing, broken or not what the index says.
     """
-    for stem in _STEMS:
-        index = folder / f"{stem}.safetensors.index.json"
-        if index.is_file():
-            return _sharded(index)
+    if (index := index_of(folder)) is not None:
+        return _sharded(index)
+    for stem in STEMS:
         if (single := folder / f"{stem}.safetensors").is_file():
             return dict(_header(single))
-    raise CheckpointError(f"{folder} has no weights: expected {' or '.join(f'{s}.safetensors' for s in _STEMS)}")
+    raise CheckpointError(f"{folder} has no weights: expected {' or '.join(f'{s}.safetensors' for s in STEMS)}")
 
 
 def check(part: str, module: nn.Module, stored: Mapping[str, StoredTensor], tied: Mapping[str, str]) -> None:

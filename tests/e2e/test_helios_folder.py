@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -185,6 +186,27 @@ def test_doctor_plans_the_full_size_where_it_cannot_run(tmp_path: Path):
     assert "28.68 GB: 14.312 B parameters" in told.stdout
     assert "NO: " in told.stdout
     assert "one frame" not in told.stdout
+
+
+def test_doctor_plans_by_an_id_and_fetches_no_weights(helios_folder: Path, tmp_path: Path):
+    from tests.checkpoint_hub import ID, NOWHERE, serving
+
+    def doctor(hub: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bridge", "doctor", "--model", ID, *arguments_of(SMALL)]
+        env = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_CACHE": str(tmp_path)}
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=env)
+
+    told = doctor(NOWHERE)
+    assert told.returncode == 1
+    assert "\ncpu  " in told.stdout
+    last = told.stdout.splitlines()[-1]
+    assert last.startswith(f"can be loaded            NO: model: the configs of {ID} could not be fetched: ")
+    with serving(helios_folder) as (hub, state):
+        told = doctor(hub)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "weights                  not here yet; `serve` fetches " in told.stdout
+    assert "one frame" not in told.stdout
+    assert all(name.endswith(".json") for name, _ in state["fetched"])
 
 
 @pytest.fixture(scope="module")
