@@ -28,7 +28,9 @@ TRAINED_CHUNK_LATENTS = 9
 TEXT_TOKENS = 512  # `max_sequence_length` of the reference pipeline
 HISTORY_SIZES = (16, 2, 1)  # `history_sizes` of the reference pipeline
 _SCHEDULER_CLASS = "HeliosDMDScheduler"
-_WITHOUT_GUIDANCE = "this loop runs without guidance, which the distilled weights alone allow: Helios-Distilled"
+_WITHOUT_GUIDANCE = (
+    "this loop runs without guidance and in few steps, which the distilled weights alone allow: Helios-Distilled"
+)
 
 Config = Mapping[str, Any]
 
@@ -75,6 +77,10 @@ def read_folder(path: Path) -> HeliosFolder:
     name = str(index.get("_class_name", ""))
     if not name.startswith("Helios"):
         raise CheckpointError(f"{path / INDEX_FILE}: got pipeline {name!r}, expected one of Helios")
+    if index.get("is_distilled") is False:  # `HeliosPyramidPipeline` alone has it in its config
+        raise CheckpointError(
+            f"{path / INDEX_FILE}: got is_distilled false, expected a distilled checkpoint; {_WITHOUT_GUIDANCE}"
+        )
     folder = HeliosFolder(
         path=path,
         index=index,

@@ -55,12 +55,18 @@ def test_sizes_that_the_pyramid_cannot_have_are_refused(folder: Path) -> None:
         ("vae/config.json", {"scale_factor_spatial": 16}, "scale_factor_spatial 16, expected 8"),
         ("text_encoder/config.json", {"d_model": 64}, "d_model 64, expected 32"),
         ("model_index.json", {"_class_name": "WanPipeline"}, "expected one of Helios"),
+        ("model_index.json", {"is_distilled": False}, "is_distilled false.*without guidance.*Helios-Distilled"),
     ],
 )
 def test_another_model_is_refused(folder: Path, part: str, values: dict[str, Any], named: str) -> None:
     change(folder / part, **values)
     with pytest.raises(CheckpointError, match=named):
         read_folder(folder)
+
+
+def test_a_checkpoint_that_does_not_say_whether_it_is_distilled_is_taken(folder: Path) -> None:
+    change(folder / "model_index.json", is_distilled="gone")
+    assert "is_distilled" not in read_folder(folder).index
 
 
 def test_missing_and_broken_configs_are_named(folder: Path) -> None:
