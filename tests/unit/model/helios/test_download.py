@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def test_a_fetch_that_failed_goes_on_with_the_files_that_are_missing(
     state["shut"] = name = largest(state)
     with pytest.raises(CheckpointError, match=r"could not be fetched.*the same command goes on"):
         fetch(hub, tmp_path)
-    with pytest.raises(CheckpointError, match="not whole"):
+    with pytest.raises(CheckpointError, match=r"is not (whole )?in .*; leave --offline out to fetch"):
         fetch(hub, tmp_path, offline=True)
     before = {fetched for fetched, _ in state["fetched"]} - {name}
     state["shut"] = ""
@@ -81,6 +82,28 @@ def test_a_fetch_that_failed_goes_on_with_the_files_that_are_missing(
     assert name in whole
     assert before  # some files came the first time, and did not come again
     assert len(before & whole) < len(before)
+
+
+def test_a_whole_checkpoint_needs_no_network(hub: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = fetch(hub, tmp_path)
+    found, (said,) = fetch((NOWHERE, {}), tmp_path)
+    assert found == folder
+    assert re.fullmatch(rf"{ID}: the hub does not answer \(.+\); taken as it is in {tmp_path}", said)
+
+
+def test_files_lost_from_a_cache_are_named(hub: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    """Also where huggingface_hub has no list of what a revision consists of, as its versions before 2 left none."""
+    folder, _ = fetch(hub, tmp_path)
+    shards = sorted((folder / "transformer").glob("*.safetensors"))
+    for shard in shards:
+        shard.unlink()
+    for listing in tmp_path.glob("models--*/trees/*"):
+        listing.unlink()
+    with pytest.raises(CheckpointError, match=rf"it lacks transformer/{shards[0].name}, .*leave --offline out") as told:
+        fetch(hub, tmp_path, offline=True)
+    assert str(told.value).count(str(tmp_path)) == 1
+    with pytest.raises(CheckpointError, match=rf"has all but transformer/{shards[0].name}, .*the same command goes on"):
+        fetch((NOWHERE, {}), tmp_path)
 
 
 def largest(state: dict[str, Any]) -> str:
