@@ -102,7 +102,7 @@ def spec_of(folder: HeliosFolder, session: Session | None = None) -> ModelSpec:
     transformer, vae, scheduler = folder.transformer, folder.vae, folder.scheduler
     try:
         return ModelSpec(
-            name=folder.path.resolve().name[:64] or "helios",
+            name=_name_of(folder.path.resolve())[:64] or "helios",
             frame_height=session.frame_height,
             frame_width=session.frame_width,
             fps=NATIVE_FPS,
@@ -135,6 +135,14 @@ def spec_of(folder: HeliosFolder, session: Session | None = None) -> ModelSpec:
         raise CheckpointError(f"{folder.path}: a config lacks {exc}") from exc
     except (TypeError, ValueError) as exc:
         raise CheckpointError(f"{folder.path}: a config has a value of the wrong kind: {exc}") from exc
+
+
+def _name_of(path: Path) -> str:
+    """The folder's own, or the last part of an id in Hugging Face's cache (models--OWNER--NAME/snapshots/COMMIT)."""
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.rpartition("--")[2]
+    return path.name
 
 
 def _check(folder: HeliosFolder) -> None:

@@ -206,6 +206,7 @@ def test_doctor_plans_by_an_id_and_fetches_no_weights(helios_folder: Path, tmp_p
     assert told.returncode == 0, told.stdout + told.stderr
     assert "weights                  not here yet; `serve` fetches " in told.stdout
     assert "one frame" not in told.stdout
+    assert "\ncheckpoint               Helios-Tiny: 128x64," in told.stdout
     assert all(name.endswith(".json") for name, _ in state["fetched"])
 
 

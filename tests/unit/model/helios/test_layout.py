@@ -42,6 +42,14 @@ def test_the_spec_has_what_the_configs_say(folder: Path) -> None:
     assert (spec.conditioning_channels, spec.text_dim, spec.text_tokens) == (0, 32, 512)
 
 
+def test_a_checkpoint_in_the_hubs_cache_has_its_ids_name(folder: Path, tmp_path: Path) -> None:
+    assert spec_of(read_folder(folder)).name == "copy"
+    cached = tmp_path / "models--BestWishYsh--Helios-Distilled" / "snapshots" / "0123abc"
+    cached.parent.mkdir(parents=True)
+    folder.rename(cached)
+    assert spec_of(read_folder(cached)).name == "Helios-Distilled"
+
+
 def test_sizes_that_the_pyramid_cannot_have_are_refused(folder: Path) -> None:
     with pytest.raises(SpecError, match="multiple of 64"):
         spec_of(read_folder(folder), Session(frame_height=100, frame_width=128))
