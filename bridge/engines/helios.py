@@ -249,7 +249,8 @@ def create(*, blend_chunks: int = 1, **settings: Any) -> HeliosEngine:
     try:
         loaded, chunk_latents = load_model(options)
     except ModelError as exc:
-        raise EngineIncompatible(f"model {options.model}: {exc}") from exc
+        named = "" if options.model in str(exc) else f" {options.model}"
+        raise EngineIncompatible(f"model{named}: {exc}") from exc
     engine = HeliosEngine(
         loaded, chunk_latents, blend_chunks=blend_chunks, camera=options.camera, threads=options.threads
     )

@@ -43,7 +43,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     for stem in STEMS:
         if (single := folder / f"{stem}.safetensors").is_file():
             return dict(_header(single))
-    raise CheckpointError(f"{folder} has no weights: expected {' or '.join(f'{s}.safetensors' for s in STEMS)}")
+    raise CheckpointError(f"{folder.name} has no weights: expected {' or '.join(f'{s}.safetensors' for s in STEMS)}")
 
 
 def check(part: str, module: nn.Module, stored: Mapping[str, StoredTensor], tied: Mapping[str, str]) -> None:
@@ -126,9 +126,13 @@ def _sharded(index: Path) -> dict[str, StoredTensor]:
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise CheckpointError(f"{index} is not an index of shards: {exc}") from exc
     found: dict[str, StoredTensor] = {}
-    for shard in sorted(set(shard_of.values())):
+    shards = sorted(set(shard_of.values()))
+    for shard in shards:
         if Path(shard).name != shard:
             raise CheckpointError(f"{index}: got shard {shard!r}, expected a file beside the index")
+    if lost := [shard for shard in shards if not (index.parent / shard).is_file()]:
+        raise CheckpointError(f"{index.parent.name} lacks {some(lost)}, which its index of shards names")
+    for shard in shards:
         found |= dict(_header(index.parent / shard))
     places = {name: tensor.file.name for name, tensor in found.items()}
     if absent := {name for name, shard in shard_of.items() if places.get(name) != shard}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -141,6 +142,17 @@ def test_options_that_do_not_go_with_it_are_refused(helios_folder: Path, engine)
         create(model="/nowhere")
     with pytest.raises(StepFailed, match="expected one of"):
         engine.step(opened(engine), window(33), plan(33))
+
+
+def test_a_lost_shard_is_one_clear_sentence(helios_folder: Path, tmp_path: Path):
+    from bridge.engines.helios import create
+
+    folder = Path(shutil.copytree(helios_folder, tmp_path / "helios"))
+    lost = sorted((folder / "transformer").glob("*.safetensors"))[0]
+    lost.unlink()
+    with pytest.raises(BridgeError) as told:
+        create(model=str(folder), frame_size=(128, 64))
+    assert str(told.value) == f"model: {folder}: transformer lacks {lost.name}, which its index of shards names"
 
 
 def test_doctor_plans_its_memory_and_makes_a_frame(helios_folder: Path):
