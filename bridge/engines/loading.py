@@ -19,7 +19,7 @@ from model.helios.layout import NATIVE_HEIGHT, NATIVE_WIDTH, TOKENIZER, TRAINED_
 from model.loaded import LoadedModel
 from model.reading import Tokenize
 from model.runners.base import ModuleRunner
-from model.spec import ModelSpec, read_spec
+from model.spec import SPEC_FILE, ModelSpec, read_spec
 
 SHIPPED_MODEL = Path(blockout.__file__).parent / "demo" / "weights"
 DEMO_CHUNK_LATENTS = (1, 2, 3)
@@ -66,13 +66,23 @@ def load_model(options: ModelOptions) -> tuple[LoadedModel, tuple[int, ...]]:
     Raises: EngineUnavailable: there is no such model, or what it needs is not installed. ConfigError: an option does
     not go with it. ModelError: its files are broken or do not fit.
     """
-    folder = SHIPPED_MODEL if options.model == "demo" else Path(options.model)
-    if not folder.is_dir():
+    folder = folder_of(options.model)
+    return _helios(folder, options) if is_helios_folder(folder) else _exported(folder, options)
+
+
+def folder_of(model: str) -> Path:
+    """Where a model lies that is a checkpoint or was exported.
+
+    Raises: EngineUnavailable: there is no such folder, or neither lies in it.
+    """
+    folder = SHIPPED_MODEL if model == "demo" else Path(model)
+    if not is_helios_folder(folder) and not (folder / SPEC_FILE).is_file():
+        found = "" if folder.is_dir() else ", which is no folder"
         raise EngineUnavailable(
-            f"model: got {options.model!r}, expected 'demo', a Diffusers folder of Helios, or a folder with spec.json "
+            f"model: got {model!r}{found}, expected 'demo', a Diffusers folder of Helios, or a folder with {SPEC_FILE} "
             "and *.onnx graphs"
         )
-    return _helios(folder, options) if is_helios_folder(folder) else _exported(folder, options)
+    return folder
 
 
 def _helios(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[int, ...]]:
