@@ -59,6 +59,8 @@ def examine(model: str, form: ModelForm, precision: str, *, fetched_later: bool)
     spec = plan.spec
     frames, steps = spec.frames_in(spec.chunk_latents), ",".join(map(str, spec.stage_steps))
     about = f"{spec.name}: {spec.frame_width}x{spec.frame_height}, {frames} frames a chunk, steps {steps}, {chosen}"
+    if precision == "auto" and not plan.gpu_here:
+        about += " as on a GPU (there is none here: a CPU would take fp32)"
     return Examined(
         (("checkpoint", about), *memory_plan.rows(plan)), loadable=not plan.problems, runs_here=plan.runs_here
     )

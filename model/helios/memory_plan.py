@@ -71,9 +71,13 @@ class MemoryPlan:
         """Whether it is here and fits the GPU; without one, whether a CPU makes a chunk of it within seconds."""
         if self.to_come:
             return False
-        if torch.cuda.is_available():
+        if self.gpu_here:
             return self.total < torch.cuda.mem_get_info()[0]
         return self.total < _SMALL
+
+    @property
+    def gpu_here(self) -> bool:
+        return torch.cuda.is_available()
 
     @property
     def total(self) -> int:
