@@ -1,6 +1,6 @@
 """Which files of a checkpoint are here: what its parts and their indices of shards promise, beside what lies there.
 
-Names and sizes alone: no weights are read, no torch is needed.
+Names, sizes and a file's first bytes: no weights are read, no torch is needed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from model.helios.layout import INDEX_FILE, PARTS, SCHEDULER, TEXT_ENCODER, TOKE
 
 STEMS = ("diffusion_pytorch_model", "model")
 """diffusers' and transformers' name for one file of weights."""
+
+
+_POINTER = b"version https://git-lfs.github.com/spec/v1"
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -40,6 +43,12 @@ def missing_nbytes(folder: Path, part: str) -> int | None:
         return None
     files = [folder / part / name for name in shards]
     return max(0, total - sum(file.stat().st_size for file in files if file.is_file()))
+
+
+def is_pointer(file: Path) -> bool:
+    """Whether Git LFS left its pointer where a file's content should be: `git clone` without git-lfs does."""
+    with file.open("rb") as opened:
+        return opened.read(len(_POINTER)) == _POINTER
 
 
 def index_of(folder: Path) -> Path | None:

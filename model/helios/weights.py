@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import CheckpointError, some
-from model.helios.files import STEMS, index_of
+from model.helios.files import STEMS, index_of, is_pointer
 
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -143,6 +143,8 @@ def _sharded(index: Path) -> dict[str, StoredTensor]:
 def _header(file: Path) -> Iterator[tuple[str, StoredTensor]]:
     """What a file says it holds; only its header is read."""
     try:
+        if is_pointer(file):
+            raise CheckpointError(f"{file} is a Git LFS pointer, not the weights: `git lfs pull` fetches them")
         with safetensors.safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  # not a mapping
                 part = opened.get_slice(name)
