@@ -200,6 +200,31 @@ def test_doctor_plans_the_full_size_where_it_cannot_run(tmp_path: Path):
     assert "one frame" not in told.stdout
 
 
+@pytest.mark.parametrize(
+    ("part", "tensor", "said"),
+    [
+        ("transformer", "proj_out.bias", "the first chunk came out with numbers that are not finite"),
+        ("vae", "decoder.conv_out.bias", "its frame is of one colour"),
+    ],
+)
+def test_doctor_takes_no_frame_of_broken_weights(
+    helios_folder: Path, tmp_path: Path, part: str, tensor: str, said: str
+):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(helios_folder, tmp_path / "helios"))
+    for file in (folder / part).glob("*.safetensors"):
+        if tensor in (tensors := load_file(file)):
+            save_file(tensors | {tensor: torch.full_like(tensors[tensor], torch.nan)}, file)
+    command = [sys.executable, "-m", "bridge", "doctor", "--model", str(folder), *arguments_of(SMALL)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert told.returncode == 1
+    last = told.stdout.splitlines()[-1]
+    assert last.startswith("one frame                NO: ")
+    assert said in last
+
+
 def test_doctor_plans_by_an_id_and_fetches_no_weights(helios_folder: Path, tmp_path: Path):
     from tests.checkpoint_hub import ID, NOWHERE, serving
 
