@@ -65,7 +65,7 @@ class HeliosEngine:
             raise EngineIncompatible(f"chunks have 1 to {spec.max_chunk_latents} latent frames, got {chunk_latents}")
         clock = MonotonicClock()
         try:
-            self._method = choose(camera, spec, loaded.runner.graphs)
+            self._method = choose(camera, spec, loaded.runner.graphs, view_on_request=loaded.view_on_request)
             self._rollout = loaded.rollout(lambda: clock.now_us() / 1e6, blend_chunks=blend_chunks)
         except ModelError as exc:
             raise EngineIncompatible(f"model {spec.name}: {exc}") from exc
