@@ -67,9 +67,9 @@ def fetch(
         if here is not None and not lacks:
             say(f"{model_id}: the hub does not answer ({_first_line(exc)}); taken as it is in {root}")
             return here
+        kept = f"has no {INDEX_FILE} of it" if here is None else f"has all but {some(lacks)}"
         raise CheckpointError(
-            f"{model_id} could not be fetched: {_first_line(exc)}; {root} has "
-            f"{'nothing of it' if here is None else f'all but {some(lacks)}'}: the same command goes on with the rest"
+            f"{model_id} could not be fetched: {_first_line(exc)}; {root} {kept}; the same command goes on from there"
         ) from exc
 
 

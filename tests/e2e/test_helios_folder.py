@@ -247,6 +247,19 @@ def test_doctor_plans_by_an_id_and_fetches_no_weights(helios_folder: Path, tmp_p
     assert all(name.endswith(".json") for name, _ in state["fetched"])
 
 
+def test_doctor_makes_a_frame_of_an_id_that_is_here_without_a_network(helios_folder: Path, tmp_path: Path):
+    from model.helios.download import fetch
+    from tests.checkpoint_hub import ID, NOWHERE, serving
+
+    with serving(helios_folder) as (hub, _):
+        fetch(ID, offline=False, say=lambda _: None, endpoint=hub, cache=tmp_path)
+    command = [sys.executable, "-m", "bridge", "doctor", "--model", ID, *arguments_of(SMALL)]
+    env = {**os.environ, "HF_ENDPOINT": NOWHERE, "HF_HUB_CACHE": str(tmp_path)}
+    told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=env)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "one frame                yes: Helios-Tiny on torch fp32 wan" in told.stdout
+
+
 @pytest.fixture(scope="module")
 def service(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     from bridge.config import ServeConfig
