@@ -139,7 +139,10 @@ def doctor(options: argparse.Namespace) -> int:
         return check_axes()
     from bridge.doctor import examine
 
-    return examine(model=model_of(options), runner=options.runner, precision=options.precision, form=form_of(options))
+    return examine(
+        model=options.model, offline=options.offline, runner=options.runner, precision=options.precision,
+        form=form_of(options),
+    )  # fmt: skip
 
 
 def engine_config(config: ServeConfig) -> EngineConfig:

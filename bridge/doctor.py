@@ -33,19 +33,29 @@ _RUNNERS = {
 }
 _PLANS = "bridge.engines.plans"
 _CHECKPOINT = "bridge.engines.checkpoint"
+_HUB = "bridge.engines.hub"
 _FIRST_FRAME_TIMEOUT_S = 30.0
 
 Row = tuple[str, str]
 
 
-def examine(*, model: str, runner: str, precision: str, form: ModelForm) -> int:
-    """Prints the table. Returns 0 when a frame was generated, or, of a checkpoint that is too large for this machine,
-    when it could be loaded on another; else 1."""
+def examine(*, model: str, offline: bool, runner: str, precision: str, form: ModelForm) -> int:
+    """Prints the table. Of a checkpoint's id, no more than its configs is fetched (offline: nothing).
+
+    Returns 0 when a frame was generated, or, of a checkpoint that is too large for this machine or not here yet, when
+    it could be loaded on another; else 1.
+    """
     for name, value in machine_rows():
         _print_row(name, value)
-    checkpoint = importlib.import_module(_CHECKPOINT)
+    checkpoint, hub = importlib.import_module(_CHECKPOINT), importlib.import_module(_HUB)
+    of_the_hub = hub.is_id(model)
+    try:
+        model = hub.planned_folder_of(model, offline=offline)
+    except BridgeError as exc:
+        _print_row("can be loaded", f"NO: {exc}")
+        return 1
     if checkpoint.is_checkpoint(model):
-        examined = checkpoint.examine(model, form, precision)
+        examined = checkpoint.examine(model, form, precision, fetched_later=of_the_hub)
         for name, value in examined.rows:
             _print_row(name, value)
         if not (examined.loadable and examined.runs_here):
@@ -113,6 +123,8 @@ def _one_frame(model: str, runner: str, precision: str, form: ModelForm) -> tupl
                     steps = ", ".join(f"{name} {ms:.0f} ms" for name, ms in frame.header.stage_ms.items())
                     welcome = client.welcome
                     made_on = f"{welcome.model} on {welcome.runner}, camera by {welcome.camera_method}"
+                    if frame.pixels.min() == frame.pixels.max():  # what a decoder makes of NaN
+                        return f"NO: {made_on}: its frame is of one colour", 1
                     return f"yes: {made_on}; {steps}", 0
                 clock.sleep_until_us(clock.now_us() + 100_000)
     except BridgeError as exc:

@@ -14,13 +14,15 @@ from model.spec import ModelSpec
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
     """text_runner: has the text encoder and may be used on a thread of its own; None: `runner` has it. tokenize: None
-    takes the spec's word-hash tokeniser. runner_name: what to call the runner, with its precision."""
+    takes the spec's word-hash tokeniser. runner_name: what to call the runner, with its precision. view_on_request: the
+    denoiser has room for a view where it was loaded with one."""
 
     spec: ModelSpec
     runner: ModuleRunner
     runner_name: str
     text_runner: ModuleRunner | None = None
     tokenize: Tokenize | None = None
+    view_on_request: bool = False
 
     def rollout(self, clock: Callable[[], float], *, blend_chunks: int = 1) -> Rollout:
         """The chunk loop over it. clock: seconds that only grow. Raises: ModelError."""

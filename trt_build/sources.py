@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.demo.walks import walk_requests
-from model.helios.layout import TOKENIZER, is_helios_folder
+from model.helios.layout import TOKENIZER, TOKENIZER_FILE, is_helios_folder
 from model.reading import Tokenize
 from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
@@ -66,7 +66,7 @@ def _helios(folder: Path, decoder: str, frame_size: tuple[int, int] | None, *, v
     from model.helios.layout import PARTS, Session, read_folder, spec_of
     from model.helios.parts import Dtype
     from model.helios.streamed import load_streamed
-    from model.helios.text import TOKENIZER_FILE, PromptTokenizer
+    from model.helios.text import PromptTokenizer
 
     layout = read_folder(folder)
     session = Session(frame_width=frame_size[0], frame_height=frame_size[1]) if frame_size else None

@@ -19,8 +19,8 @@ Row = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """rows: a line for each thing that takes memory, and whether it can be loaded. loadable: it can. runs_here: this
-    machine can make a frame of it within a doctor's patience."""
+    """rows: a line for each thing that takes memory, and whether it can be loaded. loadable: it can, as far as is known
+    of what is not fetched yet. runs_here: this machine can make a frame of it within a doctor's patience."""
 
     rows: tuple[Row, ...]
     loadable: bool
@@ -32,8 +32,8 @@ def is_checkpoint(model: str) -> bool:
     return is_helios_folder(Path(model))
 
 
-def examine(model: str, form: ModelForm, precision: str) -> Examined:
-    """Rehearses loading on the meta device."""
+def examine(model: str, form: ModelForm, precision: str, *, fetched_later: bool) -> Examined:
+    """Rehearses loading on the meta device. fetched_later: weights that are not here are no mistake."""
     try:
         graphs = importlib.import_module("model.helios.graphs")
         memory_plan = importlib.import_module("model.helios.memory_plan")
@@ -49,6 +49,7 @@ def examine(model: str, form: ModelForm, precision: str) -> Examined:
             decoder=graphs.DecoderKind("wan" if form.decoder == "auto" else form.decoder),
             vae_dtype=dtypes(vae),
             adapter=form.adapter,
+            fetched_later=fetched_later,
         )
     except ImportError as exc:
         row = ("memory plan", f"none: {install('torch')} ({exc})")
@@ -58,6 +59,8 @@ def examine(model: str, form: ModelForm, precision: str) -> Examined:
     spec = plan.spec
     frames, steps = spec.frames_in(spec.chunk_latents), ",".join(map(str, spec.stage_steps))
     about = f"{spec.name}: {spec.frame_width}x{spec.frame_height}, {frames} frames a chunk, steps {steps}, {chosen}"
+    if precision == "auto" and not plan.gpu_here:
+        about += " as on a GPU (there is none here: a CPU would take fp32)"
     return Examined(
         (("checkpoint", about), *memory_plan.rows(plan)), loadable=not plan.problems, runs_here=plan.runs_here
     )

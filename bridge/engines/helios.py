@@ -65,7 +65,7 @@ class HeliosEngine:
             raise EngineIncompatible(f"chunks have 1 to {spec.max_chunk_latents} latent frames, got {chunk_latents}")
         clock = MonotonicClock()
         try:
-            self._method = choose(camera, spec, loaded.runner.graphs)
+            self._method = choose(camera, spec, loaded.runner.graphs, view_on_request=loaded.view_on_request)
             self._rollout = loaded.rollout(lambda: clock.now_us() / 1e6, blend_chunks=blend_chunks)
         except ModelError as exc:
             raise EngineIncompatible(f"model {spec.name}: {exc}") from exc
@@ -94,6 +94,8 @@ class HeliosEngine:
 
         A runner that overlaps sets itself up for each shape it meets, so there it is a chunk of every length: none
         shall be met first while somebody plays.
+
+        Raises: EngineIncompatible: that chunk has numbers that are not finite.
         """
         lengths = self._info.frames_per_chunk
         for frames in lengths if isinstance(self._loaded.runner, OverlappingRunner) else lengths[-1:]:
@@ -111,6 +113,12 @@ class HeliosEngine:
         )
         plan = Plan(frames=frames, steps=self._spec.stage_steps, rung="warm-up")
         _, state = self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, plan)
+        made = RolloutState.from_arrays(state)
+        if not all(np.isfinite(latents).all() for latents in (made.history_latents, *made.memory.values())):
+            raise EngineIncompatible(
+                f"model {self._spec.name}: the first chunk came out with numbers that are not finite: its weights are "
+                f"broken, or {self._loaded.runner_name} is not precise enough for them"
+            )
         if self._method is CameraMethod.WARP_HISTORY and isinstance(self._loaded.runner, OverlappingRunner):
             self._warm_up_views(RolloutState.from_arrays(state), frames)
         if self._rollout.has_tiny_decoder:
@@ -249,7 +257,8 @@ def create(*, blend_chunks: int = 1, **settings: Any) -> HeliosEngine:
     try:
         loaded, chunk_latents = load_model(options)
     except ModelError as exc:
-        raise EngineIncompatible(f"model {options.model}: {exc}") from exc
+        named = "" if options.model in str(exc) else f" {options.model}"
+        raise EngineIncompatible(f"model{named}: {exc}") from exc
     engine = HeliosEngine(
         loaded, chunk_latents, blend_chunks=blend_chunks, camera=options.camera, threads=options.threads
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ from bridge.errors import ConfigError, EngineUnavailable
 from model import blockout
 from model.camera_methods.method import CameraMethod
 from model.console import install
+from model.errors import ModelError
 from model.helios.layout import NATIVE_HEIGHT, NATIVE_WIDTH, TOKENIZER, TRAINED_CHUNK_LATENTS, Session, is_helios_folder
 from model.loaded import LoadedModel
+from model.precision import Precision
 from model.reading import Tokenize
 from model.runners.base import ModuleRunner
-from model.spec import ModelSpec, read_spec
+from model.spec import SPEC_FILE, ModelSpec, read_spec
 
 SHIPPED_MODEL = Path(blockout.__file__).parent / "demo" / "weights"
 DEMO_CHUNK_LATENTS = (1, 2, 3)
 """Latent frames a chunk that the shipped model was trained on."""
+_TORCH_WEIGHTS = "weights.safetensors"  # `model.demo.checkpoint`'s; an export has them in its graphs
 
 _Runners = Mapping[str, tuple[str, str, str]]
 _TORCH = ("torch", install("torch"))
@@ -66,31 +69,52 @@ def load_model(options: ModelOptions) -> tuple[LoadedModel, tuple[int, ...]]:
     Raises: EngineUnavailable: there is no such model, or what it needs is not installed. ConfigError: an option does
     not go with it. ModelError: its files are broken or do not fit.
     """
-    folder = SHIPPED_MODEL if options.model == "demo" else Path(options.model)
-    if not folder.is_dir():
+    folder = folder_of(options.model)
+    return _helios(folder, options) if is_helios_folder(folder) else _exported(folder, options)
+
+
+def folder_of(model: str) -> Path:
+    """Where a model lies that is a checkpoint or was exported.
+
+    Raises: EngineUnavailable: there is no such folder, or neither lies in it.
+    """
+    folder = SHIPPED_MODEL if model == "demo" else Path(model)
+    if not is_helios_folder(folder) and not (folder / SPEC_FILE).is_file():
+        found = "" if folder.is_dir() else ", which is no folder"
         raise EngineUnavailable(
-            f"model: got {options.model!r}, expected 'demo', a Diffusers folder of Helios, or a folder with spec.json "
+            f"model: got {model!r}{found}, expected 'demo', a Diffusers folder of Helios, or a folder with {SPEC_FILE} "
             "and *.onnx graphs"
         )
-    return _helios(folder, options) if is_helios_folder(folder) else _exported(folder, options)
+    return folder
+
+
+def exported_folder_of(model: str, runner: str) -> Path:
+    """As `folder_of`, for a runner that runs exports alone. Raises: ConfigError: a checkpoint lies there."""
+    folder = folder_of(model)
+    if is_helios_folder(folder):
+        raise _not_exported(runner)
+    return folder
+
+
+def _not_exported(runner: str) -> ConfigError:
+    return ConfigError(
+        f"runner: got {runner} for a Diffusers folder, which torch runs; for another runner export it "
+        "first: python -m trt_build export --model FOLDER --out DIR"
+    )
 
 
 def _helios(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[int, ...]]:
     if options.runner not in ("auto", "torch"):
-        raise ConfigError(
-            f"runner: got {options.runner} for a Diffusers folder, which torch runs; for another runner export it "
-            "first: python -m trt_build export --model FOLDER --out DIR"
-        )
+        raise _not_exported(options.runner)
     session = session_of(options.frame_size, options.chunk_latents, options.steps, amplify=options.amplify_first_chunk)
     load = _backend("torch", _HELIOS["torch"])
-    precision = importlib.import_module("model.precision").Precision
     kinds = importlib.import_module("model.helios.graphs").DecoderKind
     dtypes = importlib.import_module("model.helios.parts").Dtype
     loaded: LoadedModel = load(
         folder,
         session,
         threads=options.threads,
-        precision=None if options.precision == "auto" else precision(options.precision),
+        precision=None if options.precision == "auto" else Precision(options.precision),
         decoder=kinds("wan" if options.decoder == "auto" else options.decoder),
         vae_dtype=None if options.vae_precision == "auto" else dtypes(options.vae_precision),
         view=options.camera == CameraMethod.WARP_HISTORY,
@@ -116,15 +140,19 @@ def session_of(
 def _exported(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[int, ...]]:
     fixed = {
         "--decoder": options.decoder != "auto", "--vae-precision": options.vae_precision != "auto",
-        "--size": options.frame_size is not None, "--steps": bool(options.steps),
-        "--adapter": options.adapter is not None,
+        "--size": options.frame_size is not None, "--adapter": options.adapter is not None,
     }  # fmt: skip
     if asked := [name for name, given in fixed.items() if given]:
         raise ConfigError(f"{', '.join(asked)}: {options.model} was exported with these fixed; leave them out")
     runner = options.runner
     if runner == "auto":
         runner = "onnxruntime" if options.precision == "auto" else "torch"
-    spec = read_spec(folder)
+    if runner == "torch" and not (folder / _TORCH_WEIGHTS).is_file():
+        raise ConfigError(
+            f"{options.model} is an export{_exported_form(folder)}; --runner torch and --precision are for models with "
+            f"{_TORCH_WEIGHTS}"
+        )
+    spec = _with_steps(read_spec(folder), options)
     chosen = {} if options.precision == "auto" else {"precision": options.precision}
     made: ModuleRunner = _backend(runner, _RUNNERS[runner])(folder, threads=options.threads, **chosen)
     loaded = LoadedModel(
@@ -134,6 +162,31 @@ def _exported(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[i
         tokenize=_tokenizer(spec, folder),
     )
     return loaded, options.chunk_latents or _trained_chunks(spec)
+
+
+def _with_steps(spec: ModelSpec, options: ModelOptions) -> ModelSpec:
+    """Steps are the loop's, not the graphs'. Raises: ConfigError: this model was trained on its own number of them."""
+    if not spec.text_vocabulary:
+        amplify = spec.amplify_first_chunk and options.amplify_first_chunk
+        return replace(spec, stage_steps=options.steps or spec.stage_steps, amplify_first_chunk=amplify)
+    if options.steps:
+        own = ",".join(map(str, spec.stage_steps))
+        raise ConfigError(f"--steps: {options.model} was trained on {own}; leave it out")
+    return spec
+
+
+def _exported_form(folder: Path) -> str:
+    """An export's precision and who runs it, in words; "" where it says nothing of itself."""
+    manifest = importlib.import_module("trt_build.manifest")
+    try:
+        export = manifest.read_manifest(folder)
+    except ModelError:
+        return ""
+    runners = ["onnxruntime"] if export.precision == Precision.FP32 else []
+    if export.target == manifest.Target.TENSORRT:
+        runners += ["rtx", "tensorrt"]
+    chosen = "its precision was chosen by `trt_build export`"
+    return f" in {export.precision} ({chosen}), which --runner {', '.join(runners)} runs"
 
 
 def _trained_chunks(spec: ModelSpec) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge.clock import MonotonicClock
-from bridge.engines.loading import SHIPPED_MODEL
+from bridge.engines.loading import SHIPPED_MODEL, exported_folder_of
 from bridge.errors import EngineIncompatible, EngineUnavailable
 from model.errors import ModelError
 from trt_build.cache import EngineCache, Entry, Miss, default_root
@@ -34,11 +34,11 @@ _LOOK_EVERY_S = 0.1
 def make_ready(model: str, *, build: bool) -> None:
     """Returns once every plan of a model is there. build: builds what is missing or stale; else that is an error.
 
-    Raises: EngineUnavailable: TensorRT is not installed, or there is no GPU. EngineIncompatible: the model was not
-    exported for TensorRT, or its plans are not built; both name the command to run. KeyboardInterrupt: the build was
-    stopped.
+    Raises: EngineUnavailable: there is no such model, TensorRT is not installed, or there is no GPU. ConfigError: the
+    model is a checkpoint. EngineIncompatible: it was not exported for TensorRT, or its plans are not built. All name
+    the command to run. KeyboardInterrupt: the build was stopped.
     """
-    folder = _folder(model)
+    folder = exported_folder_of(model, "tensorrt")
     misses = _misses(folder)
     if not misses:
         return

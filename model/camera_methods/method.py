@@ -32,12 +32,15 @@ AUTO = "auto"
 CHOICES = (AUTO, *CameraMethod)
 
 
-def lacking(method: CameraMethod, spec: ModelSpec, graphs: Mapping[str, GraphSignature]) -> str:
-    """What a model lacks for a method, in words; "" if nothing."""
+def lacking(
+    method: CameraMethod, spec: ModelSpec, graphs: Mapping[str, GraphSignature], *, view_on_request: bool = False
+) -> str:
+    """What a model lacks for a method, in words; "" if nothing. view_on_request: as in `choose`."""
     if method is CameraMethod.CHANNELS and not (spec.conditioning_channels and Graph.CONDITIONER in graphs):
         return "a conditioner and input channels trained for camera and blockout (an adapter can bring them)"
-    if method is CameraMethod.WARP_HISTORY and not set(VIEW_INPUTS) <= set(graphs[Graph.DENOISER].inputs):
-        return f"a denoiser with the inputs {', '.join(VIEW_INPUTS)}"
+    room = view_on_request or set(VIEW_INPUTS) <= set(graphs[Graph.DENOISER].inputs)
+    if method is CameraMethod.WARP_HISTORY and not room:
+        return "room for a view in the denoiser's history (a checkpoint has it, and an export made with --camera)"
     if method in (CameraMethod.WARP_HISTORY, CameraMethod.LAYOUT) and Graph.ENCODER not in graphs:
         return "the encoder graph"
     if method is CameraMethod.PROMPT and spec.text_vocabulary:
@@ -47,15 +50,21 @@ def lacking(method: CameraMethod, spec: ModelSpec, graphs: Mapping[str, GraphSig
     return ""
 
 
-def choose(wanted: str, spec: ModelSpec, graphs: Mapping[str, GraphSignature]) -> CameraMethod:
+def choose(
+    wanted: str, spec: ModelSpec, graphs: Mapping[str, GraphSignature], *, view_on_request: bool = False
+) -> CameraMethod:
     """The method in force for `--camera wanted`; auto takes the strongest that the model can do.
+
+    view_on_request: the denoiser has room for a view only if it is loaded for warp-history: that is then among what the
+    model can do, though not in force now.
 
     Raises: ModelError: no such method, or the model lacks something for it.
     """
     if wanted not in CHOICES:
         raise ModelError(f"camera: got {wanted!r}, expected one of {', '.join(CHOICES)}")
     able = [method for method in CameraMethod if not lacking(method, spec, graphs)]
-    said = f"{spec.name} can do {', '.join(able) or 'none'}"
+    offered = [m for m in CameraMethod if not lacking(m, spec, graphs, view_on_request=view_on_request)]
+    said = f"{spec.name} can do {', '.join(offered) or 'none'}"
     if wanted != AUTO:
         method = CameraMethod(wanted)
         if missing := lacking(method, spec, graphs):

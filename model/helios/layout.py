@@ -16,6 +16,7 @@ from model.errors import CheckpointError
 from model.spec import Decode, ModelSpec, TimeShift
 
 INDEX_FILE = "model_index.json"
+TOKENIZER_FILE = "tokenizer.json"
 TRANSFORMER, TEXT_ENCODER, VAE, SCHEDULER, TOKENIZER = "transformer", "text_encoder", "vae", "scheduler", "tokenizer"
 PARTS = (TRANSFORMER, TEXT_ENCODER, VAE)
 """The parts that have weights."""
@@ -27,7 +28,9 @@ TRAINED_CHUNK_LATENTS = 9
 TEXT_TOKENS = 512  # `max_sequence_length` of the reference pipeline
 HISTORY_SIZES = (16, 2, 1)  # `history_sizes` of the reference pipeline
 _SCHEDULER_CLASS = "HeliosDMDScheduler"
-_WITHOUT_GUIDANCE = "this loop runs without guidance, which the distilled weights alone allow: Helios-Distilled"
+_WITHOUT_GUIDANCE = (
+    "this loop runs without guidance and in few steps, which the distilled weights alone allow: Helios-Distilled"
+)
 
 Config = Mapping[str, Any]
 
@@ -74,6 +77,10 @@ def read_folder(path: Path) -> HeliosFolder:
     name = str(index.get("_class_name", ""))
     if not name.startswith("Helios"):
         raise CheckpointError(f"{path / INDEX_FILE}: got pipeline {name!r}, expected one of Helios")
+    if index.get("is_distilled") is False:  # `HeliosPyramidPipeline` alone has it in its config
+        raise CheckpointError(
+            f"{path / INDEX_FILE}: got is_distilled false, expected a distilled checkpoint; {_WITHOUT_GUIDANCE}"
+        )
     folder = HeliosFolder(
         path=path,
         index=index,
@@ -95,7 +102,7 @@ def spec_of(folder: HeliosFolder, session: Session | None = None) -> ModelSpec:
     transformer, vae, scheduler = folder.transformer, folder.vae, folder.scheduler
     try:
         return ModelSpec(
-            name=folder.path.resolve().name[:64] or "helios",
+            name=_name_of(folder.path.resolve())[:64] or "helios",
             frame_height=session.frame_height,
             frame_width=session.frame_width,
             fps=NATIVE_FPS,
@@ -128,6 +135,14 @@ def spec_of(folder: HeliosFolder, session: Session | None = None) -> ModelSpec:
         raise CheckpointError(f"{folder.path}: a config lacks {exc}") from exc
     except (TypeError, ValueError) as exc:
         raise CheckpointError(f"{folder.path}: a config has a value of the wrong kind: {exc}") from exc
+
+
+def _name_of(path: Path) -> str:
+    """The folder's own, or the last part of an id in Hugging Face's cache (models--OWNER--NAME/snapshots/COMMIT)."""
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.rpartition("--")[2]
+    return path.name
 
 
 def _check(folder: HeliosFolder) -> None:

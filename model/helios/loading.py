@@ -86,4 +86,5 @@ def load(
         runner_name=f"torch {chosen} {decoder}",
         text_runner=TorchRunner({Graph.TEXT_ENCODER: text_encoder}, device=device),
         tokenize=tokenize,
+        view_on_request=True,
     )

@@ -16,6 +16,7 @@ from model.adapters import read_adapter
 from model.checkpoints import PATCHES, read_weights
 from model.errors import CheckpointError
 from model.helios import parts
+from model.helios.files import missing_nbytes, missing_weights
 from model.helios.graphs import (
     DecoderKind,
     conditioner_of,
@@ -24,7 +25,17 @@ from model.helios.graphs import (
     tiny_decoder,
     tiny_decoder_file,
 )
-from model.helios.layout import TEXT_ENCODER, TOKENIZER, TRANSFORMER, VAE, HeliosFolder, Session, read_folder, spec_of
+from model.helios.layout import (
+    PARTS,
+    TEXT_ENCODER,
+    TOKENIZER,
+    TRANSFORMER,
+    VAE,
+    HeliosFolder,
+    Session,
+    read_folder,
+    spec_of,
+)
 from model.helios.parts import Dtype, Part
 from model.helios.text import PromptTokenizer
 from model.precision import Precision
@@ -40,13 +51,15 @@ Row = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """Bytes on the device. weights, parameters, stored: by what they belong to. adapter: what it brings and whether it
-    fits, "" without one. problems: what stands in the way of loading, "" for nothing."""
+    """Bytes on the device. weights, parameters, stored: by what they belong to. to_come: bytes yet to be fetched, by
+    part. adapter: what it brings and whether it fits, "" without one. problems: what stands in the way of loading, ""
+    for nothing."""
 
     spec: ModelSpec
     weights: dict[str, int]
     parameters: dict[str, int]
     stored: dict[str, int]
+    to_come: dict[str, int]
     decoder_memory: int
     prompts: int
     history: int
@@ -55,10 +68,16 @@ class MemoryPlan:
 
     @property
     def runs_here(self) -> bool:
-        """Whether it fits the GPU; without one, whether a CPU makes a chunk of it within seconds."""
-        if torch.cuda.is_available():
+        """Whether it is here and fits the GPU; without one, whether a CPU makes a chunk of it within seconds."""
+        if self.to_come:
+            return False
+        if self.gpu_here:
             return self.total < torch.cuda.mem_get_info()[0]
         return self.total < _SMALL
+
+    @property
+    def gpu_here(self) -> bool:
+        return torch.cuda.is_available()
 
     @property
     def total(self) -> int:
@@ -73,8 +92,10 @@ def plan(
     decoder: DecoderKind = DecoderKind.WAN,
     vae_dtype: Dtype = Dtype.BF16,
     adapter: Path | None = None,
+    fetched_later: bool = False,
 ) -> MemoryPlan:
-    """Rehearses loading a folder. One with configs alone is planned too, and its weights named as the problem.
+    """Rehearses loading a folder. One with configs alone is planned too, and its weights named as the problem, unless
+    they are `fetched_later`.
 
     The tiny decoder is counted where it is asked for, and where it lies in the folder: then it is loaded beside Wan's.
     adapter: a file to merge into the transformer; its header is read and held to the transformer's names and shapes.
@@ -85,7 +106,8 @@ def plan(
     spec = spec_of(folder, session)
     dtype = Dtype.FP32 if precision is Precision.FP32 else Dtype.BF16
     dtypes = {TRANSFORMER: dtype, TEXT_ENCODER: dtype, VAE: vae_dtype}
-    found, problems = parts.survey(folder, dtypes=dtypes)
+    absent = [part for part in PARTS if fetched_later and missing_weights(path, part)]
+    found, problems = parts.survey(folder, dtypes=dtypes, to_come=absent)
     problems += _missing_beside(folder, decoder)
     transformer = found[TRANSFORMER]
     weights = {name: part.nbytes for name, part in found.items()}
@@ -111,6 +133,9 @@ def plan(
         weights=weights,
         parameters=parameters,
         stored=stored,
+        to_come={
+            name: found[name].nbytes if (nbytes := missing_nbytes(path, name)) is None else nbytes for name in absent
+        },
         decoder_memory=sum(decoder_memory_nbytes(spec, found[VAE].module, kind, vae_dtype.torch) for kind in decoders),
         prompts=_KEPT_PROMPTS * 2 * layers * spec.text_tokens * heads * width * dtype.torch.itemsize,
         history=latent * (spec.history_latents + spec.keep_prefix + spec.chunk_latents),
@@ -125,6 +150,7 @@ def rows(plan: MemoryPlan) -> Iterator[Row]:
         if name == _ADAPTER and not nbytes:
             continue  # merged
         stored = f", {plan.stored[name] / _GB:.2f} GB in its files" if plan.stored[name] else ", no files"
+        stored = ", its files are not here yet" if name in plan.to_come else stored
         yield f"memory {name}", f"{nbytes / _GB:.2f} GB: {plan.parameters[name] / 1e9:.3f} B parameters{stored}"
     yield "memory decoder", f"{plan.decoder_memory / _GB:.2f} GB: what it remembers from one latent frame to the next"
     yield "memory prompts", f"{plan.prompts / _GB:.2f} GB: keys and values of {_KEPT_PROMPTS} prompts"
@@ -132,7 +158,14 @@ def rows(plan: MemoryPlan) -> Iterator[Row]:
     yield "memory in all", f"{plan.total / _GB:.2f} GB and what kernels take while they run{_of_gpu(plan.total)}"
     if plan.adapter:
         yield "adapter", plan.adapter
-    yield "can be loaded", "yes: every tensor has its name and shape" if not plan.problems else f"NO: {plan.problems}"
+    if plan.to_come:
+        yield "weights", f"not here yet; `serve` fetches {sum(plan.to_come.values()) / _GB:.1f} GB"
+    if plan.problems:
+        yield "can be loaded", f"NO: {plan.problems}"
+    elif plan.to_come:
+        yield "can be loaded", "its configs can; tensors are looked at when they are here"
+    else:
+        yield "can be loaded", "yes: every tensor has its name and shape"
 
 
 def _of_gpu(total: int) -> str:

@@ -78,10 +78,12 @@ class Part:
         return {name: tensor for name, tensor in self.module.state_dict().items() if name not in tied}
 
 
-def survey(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype]) -> tuple[dict[str, Part], list[str]]:
+def survey(
+    folder: HeliosFolder, *, dtypes: Mapping[str, Dtype], to_come: Collection[str] = ()
+) -> tuple[dict[str, Part], list[str]]:
     """Every part on the meta device, and what is wrong with its weights: missing, unexpected or misshapen tensors.
 
-    dtypes: by part; bf16 where none is given.
+    dtypes: by part; bf16 where none is given. to_come: parts whose weights are yet to be fetched and not looked at.
 
     Raises: CheckpointError: a config makes no such network.
     """
@@ -90,8 +92,9 @@ def survey(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype]) -> tuple[dict[s
         module = _empty(name, folder.config(name))
         stored: dict[str, StoredTensor] = {}
         try:
-            stored = weights.stored_tensors(folder.path / name)
-            weights.check(name, module, stored, TIED.get(name, {}))
+            if name not in to_come:
+                stored = weights.stored_tensors(folder.path / name)
+                weights.check(name, module, stored, TIED.get(name, {}))
         except CheckpointError as exc:
             problems.append(str(exc))
         dtype = dtypes.get(name, Dtype.BF16).torch

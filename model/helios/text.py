@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from model.errors import CheckpointError
-from model.helios.layout import TEXT_TOKENS
+from model.helios.files import is_pointer
+from model.helios.layout import TEXT_TOKENS, TOKENIZER_FILE
 
-TOKENIZER_FILE = "tokenizer.json"
 _PADDING_ID = 0
 _SPACES = re.compile(r"\s+")
 
@@ -39,6 +39,8 @@ class PromptTokenizer:
                 f"{folder} has no {TOKENIZER_FILE}; write one with "
                 f"transformers.AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
             )
+        if is_pointer(file):
+            raise CheckpointError(f"{file} is a Git LFS pointer, not the tokeniser: `git lfs pull` fetches it")
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as exc:  # `tokenizers` raises plain Exception

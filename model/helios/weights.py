@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import CheckpointError, some
+from model.helios.files import STEMS, index_of, is_pointer
 
-_STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers' name for one file of weights
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "F8_E4M3": torch.float8_e4m3fn,
@@ -38,13 +38,12 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 
     Raises: CheckpointError: no weights there, or a shard is missing, broken or not what the index says.
     """
-    for stem in _STEMS:
-        index = folder / f"{stem}.safetensors.index.json"
-        if index.is_file():
-            return _sharded(index)
+    if (index := index_of(folder)) is not None:
+        return _sharded(index)
+    for stem in STEMS:
         if (single := folder / f"{stem}.safetensors").is_file():
             return dict(_header(single))
-    raise CheckpointError(f"{folder} has no weights: expected {' or '.join(f'{s}.safetensors' for s in _STEMS)}")
+    raise CheckpointError(f"{folder.name} has no weights: expected {' or '.join(f'{s}.safetensors' for s in STEMS)}")
 
 
 def check(part: str, module: nn.Module, stored: Mapping[str, StoredTensor], tied: Mapping[str, str]) -> None:
@@ -127,9 +126,13 @@ def _sharded(index: Path) -> dict[str, StoredTensor]:
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise CheckpointError(f"{index} is not an index of shards: {exc}") from exc
     found: dict[str, StoredTensor] = {}
-    for shard in sorted(set(shard_of.values())):
+    shards = sorted(set(shard_of.values()))
+    for shard in shards:
         if Path(shard).name != shard:
             raise CheckpointError(f"{index}: got shard {shard!r}, expected a file beside the index")
+    if lost := [shard for shard in shards if not (index.parent / shard).is_file()]:
+        raise CheckpointError(f"{index.parent.name} lacks {some(lost)}, which its index of shards names")
+    for shard in shards:
         found |= dict(_header(index.parent / shard))
     places = {name: tensor.file.name for name, tensor in found.items()}
     if absent := {name for name, shard in shard_of.items() if places.get(name) != shard}:
@@ -140,6 +143,8 @@ def _sharded(index: Path) -> dict[str, StoredTensor]:
 def _header(file: Path) -> Iterator[tuple[str, StoredTensor]]:
     """What a file says it holds; only its header is read."""
     try:
+        if is_pointer(file):
+            raise CheckpointError(f"{file} is a Git LFS pointer, not the weights: `git lfs pull` fetches them")
         with safetensors.safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  # not a mapping
                 part = opened.get_slice(name)

@@ -201,10 +201,10 @@ def test_welcome_names_the_method_in_force(
 @pytest.mark.parametrize(
     ("model", "form", "said"),
     [
-        ("small", ModelForm(camera="channels"), "channels needs a conditioner .*can do layout, prompt"),
+        ("small", ModelForm(camera="channels"), "channels needs a conditioner .*can do layout, warp-history, prompt"),
         ("demo", ModelForm(camera="layout"), "layout needs the encoder graph; helios-demo can do channels"),
         ("demo", ModelForm(camera="prompt"), "prompt needs a text encoder that reads sentences"),
-        ("demo", ModelForm(camera="warp-history"), "warp-history needs a denoiser with the inputs latents_view"),
+        ("demo", ModelForm(camera="warp-history"), "warp-history needs room for a view .* made with --camera"),
         ("synthetic", ModelForm(camera="layout"), "layout needs a network"),
     ],
 )

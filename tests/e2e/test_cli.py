@@ -35,6 +35,7 @@ def test_every_command_has_help_with_examples(command):
     [
         (["serve", "--bind", "nonsense"], "expected tcp://HOST:PORT"),
         (["serve", "--model", "/no/such/folder"], "expected 'demo', a Diffusers folder"),
+        (["serve", "--model", "."], "got '.', expected 'demo', a Diffusers folder"),
         (["serve", "--fps", "0"], "fps: got 0"),
         (["serve", "--max-sessions", "0"], "max_sessions: got 0"),
         (["play", "--connect", "127.0.0.1:5599"], "expected tcp://HOST:PORT"),

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 HERE = BuildEnvironment(tensorrt="11.4.0", gpu="NVIDIA H100", compute_capability="9.0", driver="580.65.06")
 FRAMES = """
 import sys
-RUNNER, FOLDER, OUT = sys.argv[1:]
+RUNNER, FOLDER, OUT, CAMERA = sys.argv[1:]
 if RUNNER != "torch":
     import tests.tensorrt_api.installed
 import numpy as np
@@ -34,7 +34,8 @@ from bridge.engines.helios import create
 from bridge.messages import PixelFormat
 
 form = {"frame_size": (128, 64)} if RUNNER == "torch" else {}
-engine = create(model=FOLDER, runner=RUNNER, threads=1, chunk_latents=(2, 3, 9), **form)
+engine = create(model=FOLDER, runner=RUNNER, camera=CAMERA, threads=1, chunk_latents=(2, 3, 9), **form)
+assert CAMERA in ("auto", engine.info.camera_method)
 assert engine.info.takes_pictures
 picture = np.random.default_rng(2).integers(0, 256, (64, 128, 3), dtype=np.uint8)
 starts = (None, Pictures(width=128, height=64, pixel_format=PixelFormat.RGB8, data=(picture.tobytes(),)))
@@ -55,9 +56,9 @@ print("torch" in sys.modules)
 """
 
 
-def frames(runner: str, folder: Path, out: Path, **environment: str) -> np.ndarray[Any, Any]:
+def frames(runner: str, folder: Path, out: Path, *, camera: str = "auto", **environment: str) -> np.ndarray[Any, Any]:
     told = subprocess.run(
-        [sys.executable, "-c", FRAMES, runner, str(folder), str(out)], cwd=ROOT, env=os.environ | environment,
+        [sys.executable, "-c", FRAMES, runner, str(folder), str(out), camera], cwd=ROOT, env=os.environ | environment,
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
@@ -91,3 +92,29 @@ def test_onnxruntime_serves_it_too(helios_export: Path, wanted: np.ndarray[Any, 
     """What `--runner rtx` does on a card: the decoder's memory stays with the runner."""
     ours = frames("onnxruntime", helios_export, tmp_path / "frames.npy")
     assert np.abs(ours.astype(int) - wanted).max() <= 1
+
+
+def test_an_export_with_room_for_a_view_is_steered_as_its_checkpoint_is(
+    tensorrt_world: Any, helios_folder: Path, helios_view_export: Path, tmp_path: Path
+) -> None:
+    """The first chunk after a beginning from text has no view at all, the second most of one."""
+    from trt_build.build import BuildOptions, build_model
+
+    cache = EngineCache(tmp_path / "helios-bridge" / "engines")
+    build_model(helios_view_export, cache, HERE, BuildOptions(), out=io.StringIO())
+    torchs = frames("torch", helios_folder, tmp_path / "torch.npy", camera="warp-history")
+    ours = frames(
+        "tensorrt", helios_view_export, tmp_path / "ours.npy", camera="warp-history", XDG_CACHE_HOME=str(tmp_path)
+    )
+    assert np.abs(ours.astype(int) - torchs).max() <= 1
+
+
+def test_steps_are_chosen_when_an_export_is_served(helios_export: Path) -> None:
+    from bridge.engines.helios import create
+    from bridge.errors import ConfigError
+
+    engine = create(model=str(helios_export), runner="onnxruntime", threads=1, steps=(2, 1, 1))
+    assert engine.info.rungs[0].steps == (2, 1, 1)
+    engine.close()
+    with pytest.raises(ConfigError, match="demo was trained on 1,1,1; leave it out"):
+        create(model="demo", steps=(2, 1, 1))

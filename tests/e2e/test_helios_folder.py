@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -142,6 +144,17 @@ def test_options_that_do_not_go_with_it_are_refused(helios_folder: Path, engine)
         engine.step(opened(engine), window(33), plan(33))
 
 
+def test_a_lost_shard_is_one_clear_sentence(helios_folder: Path, tmp_path: Path):
+    from bridge.engines.helios import create
+
+    folder = Path(shutil.copytree(helios_folder, tmp_path / "helios"))
+    lost = sorted((folder / "transformer").glob("*.safetensors"))[0]
+    lost.unlink()
+    with pytest.raises(BridgeError) as told:
+        create(model=str(folder), frame_size=(128, 64))
+    assert str(told.value) == f"model: {folder}: transformer lacks {lost.name}, which its index of shards names"
+
+
 def test_doctor_plans_its_memory_and_makes_a_frame(helios_folder: Path):
     command = [sys.executable, "-m", "bridge", "doctor", "--model", str(helios_folder), *arguments_of(SMALL)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
@@ -185,6 +198,66 @@ def test_doctor_plans_the_full_size_where_it_cannot_run(tmp_path: Path):
     assert "28.68 GB: 14.312 B parameters" in told.stdout
     assert "NO: " in told.stdout
     assert "one frame" not in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("part", "tensor", "said"),
+    [
+        ("transformer", "proj_out.bias", "the first chunk came out with numbers that are not finite"),
+        ("vae", "decoder.conv_out.bias", "its frame is of one colour"),
+    ],
+)
+def test_doctor_takes_no_frame_of_broken_weights(
+    helios_folder: Path, tmp_path: Path, part: str, tensor: str, said: str
+):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(helios_folder, tmp_path / "helios"))
+    for file in (folder / part).glob("*.safetensors"):
+        if tensor in (tensors := load_file(file)):
+            save_file(tensors | {tensor: torch.full_like(tensors[tensor], torch.nan)}, file)
+    command = [sys.executable, "-m", "bridge", "doctor", "--model", str(folder), *arguments_of(SMALL)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert told.returncode == 1
+    last = told.stdout.splitlines()[-1]
+    assert last.startswith("one frame                NO: ")
+    assert said in last
+
+
+def test_doctor_plans_by_an_id_and_fetches_no_weights(helios_folder: Path, tmp_path: Path):
+    from tests.checkpoint_hub import ID, NOWHERE, serving
+
+    def doctor(hub: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bridge", "doctor", "--model", ID, *arguments_of(SMALL)]
+        env = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_CACHE": str(tmp_path)}
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=env)
+
+    told = doctor(NOWHERE)
+    assert told.returncode == 1
+    assert "\ncpu  " in told.stdout
+    last = told.stdout.splitlines()[-1]
+    assert last.startswith(f"can be loaded            NO: model: the configs of {ID} could not be fetched: ")
+    with serving(helios_folder) as (hub, state):
+        told = doctor(hub)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "weights                  not here yet; `serve` fetches " in told.stdout
+    assert "one frame" not in told.stdout
+    assert "\ncheckpoint               Helios-Tiny: 128x64," in told.stdout
+    assert all(name.endswith(".json") for name, _ in state["fetched"])
+
+
+def test_doctor_makes_a_frame_of_an_id_that_is_here_without_a_network(helios_folder: Path, tmp_path: Path):
+    from model.helios.download import fetch
+    from tests.checkpoint_hub import ID, NOWHERE, serving
+
+    with serving(helios_folder) as (hub, _):
+        fetch(ID, offline=False, say=lambda _: None, endpoint=hub, cache=tmp_path)
+    command = [sys.executable, "-m", "bridge", "doctor", "--model", ID, *arguments_of(SMALL)]
+    env = {**os.environ, "HF_ENDPOINT": NOWHERE, "HF_HUB_CACHE": str(tmp_path)}
+    told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=env)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "one frame                yes: Helios-Tiny on torch fp32 wan" in told.stdout
 
 
 @pytest.fixture(scope="module")

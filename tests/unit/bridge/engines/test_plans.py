@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("onnx")
 from bridge.clock import FakeClock
 from bridge.engines import plans
-from bridge.errors import EngineIncompatible, EngineUnavailable
+from bridge.errors import ConfigError, EngineIncompatible, EngineUnavailable
 from tests.tensorrt_api.exports import write_export
 from trt_build.cache import EngineCache, PlanTraits, default_root
 from trt_build.key import BuildEnvironment
@@ -49,6 +49,13 @@ def test_missing_plans_name_both_ways_to_build_them(folder: Path) -> None:
         f"TensorRT engines (scale, words: missing: none was built here); build them with "
         f"`python -m trt_build build {folder}`, or serve with --build"
     )
+
+
+def test_a_checkpoint_is_to_be_exported_first(tmp_path: Path) -> None:
+    """Which is said before anybody looks for TensorRT."""
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"got tensorrt for a Diffusers folder.*trt_build export"):
+        plans.make_ready(str(tmp_path), build=False)
 
 
 def test_stale_plans_say_what_changed(folder: Path) -> None:

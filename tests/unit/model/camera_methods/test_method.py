@@ -44,6 +44,11 @@ def test_auto_takes_the_strongest_that_the_model_can_do(
 def test_refuses_what_the_model_cannot_do_and_says_what_it_can() -> None:
     with pytest.raises(ModelError, match=r"channels needs a conditioner.*plain can do layout, prompt"):
         choose("channels", PLAIN, graphs("encoder"))
+    with pytest.raises(ModelError, match=r"channels needs a conditioner.*plain can do layout, warp-history, prompt"):
+        choose("channels", PLAIN, graphs("encoder"), view_on_request=True)
+    assert choose("auto", PLAIN, graphs("encoder"), view_on_request=True) is CameraMethod.LAYOUT
+    with pytest.raises(ModelError, match=r"needs room for a view .* made with --camera.*; plain can do layout, prompt"):
+        choose("warp-history", PLAIN, graphs("encoder"))
     with pytest.raises(ModelError, match="layout needs a network without camera channels of its own"):
         choose("layout", TRAINED, graphs("conditioner", "encoder"))
     with pytest.raises(ModelError, match="got 'drone', expected one of auto, channels"):

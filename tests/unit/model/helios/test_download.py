@@ -2,117 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import threading
+import re
 from collections.abc import Iterator
-from functools import partial
-from hashlib import sha1
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from model.errors import CheckpointError
+from tests.checkpoint_hub import ID, NOWHERE, serving
 
 pytest.importorskip("torch")
 pytest.importorskip("huggingface_hub")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-ID, SHA = "somebody/Helios-Tiny", "0" * 39 + "1"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """The four answers of the hub that a download needs. `breaks`: a file whose sending ends half-way, once;
-    `shut`: one that it does not give."""
-
-    protocol_version = "HTTP/1.1"
-
-    def __init__(self, state: dict[str, Any], *args: Any) -> None:
-        self.state = state
-        super().__init__(*args)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        files: dict[str, bytes] = self.state["files"]
-        if path in (f"/api/models/{ID}", f"/api/models/{ID}/revision/main", f"/api/models/{ID}/revision/{SHA}"):
-            card = {"license": "apache-2.0"}
-            self._json({"id": ID, "sha": SHA, "cardData": card, "tags": [], "siblings": []})
-        elif path == f"/api/models/{ID}/tree/{SHA}":
-            entries = [
-                {"type": "file", "path": name, "size": len(data), "oid": sha1(data).hexdigest()}
-                for name, data in files.items()
-            ]
-            self._json(entries)
-        elif path.startswith(f"/{ID}/resolve/{SHA}/"):
-            self._file(path.removeprefix(f"/{ID}/resolve/{SHA}/"))
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def _json(self, content: Any) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def _file(self, name: str) -> None:
-        data: bytes = self.state["files"][name]
-        asked = self.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
-        if self.command == "GET":
-            self.state["fetched"].append((name, start))
-            if self.state["shut"] == name:
-                self.send_response(403)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-        self.send_response(206 if asked else 200)
-        self.send_header("ETag", f'"{sha1(data).hexdigest()}"')
-        self.send_header("X-Repo-Commit", SHA)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(data) - start))
-        if asked:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.end_headers()
-        if self.command == "GET":
-            if self.state["breaks"] == name:
-                self.state["breaks"] = ""
-                self.wfile.write(data[: len(data) // 2])
-                self.wfile.flush()
-                self.close_connection = True
-                return
-            self.wfile.write(data[start:])
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
 
 @pytest.fixture
 def hub(helios_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Its address, and its state: the files of a Helios folder, and one that nobody needs."""
-    files = {
-        str(file.relative_to(helios_folder)): file.read_bytes() for file in helios_folder.rglob("*") if file.is_file()
-    }
-    files["transformer/old.bin"] = b"0" * 100
-    state: dict[str, Any] = {"files": files, "fetched": [], "breaks": "", "shut": ""}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, state))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
-    yield f"http://127.0.0.1:{server.server_address[1]}", state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(helios_folder) as served:
+        yield served
 
 
 def fetch(hub: tuple[str, dict[str, Any]], cache: Path, *, offline: bool = False) -> tuple[Path, list[str]]:
@@ -138,7 +47,7 @@ def test_a_checkpoint_is_announced_fetched_and_found_again(hub: tuple[str, dict[
     state["fetched"].clear()
     again, said = fetch(hub, tmp_path)
     assert (again, said, state["fetched"]) == (folder, [], [])
-    assert fetch(("http://127.0.0.1:9", {}), tmp_path, offline=True)[0] == folder
+    assert fetch((NOWHERE, {}), tmp_path, offline=True)[0] == folder
 
 
 def test_a_broken_connection_is_taken_up_where_it_broke(
@@ -162,7 +71,7 @@ def test_a_fetch_that_failed_goes_on_with_the_files_that_are_missing(
     state["shut"] = name = largest(state)
     with pytest.raises(CheckpointError, match=r"could not be fetched.*the same command goes on"):
         fetch(hub, tmp_path)
-    with pytest.raises(CheckpointError, match="not whole"):
+    with pytest.raises(CheckpointError, match=r"is not (whole )?in .*; leave --offline out to fetch"):
         fetch(hub, tmp_path, offline=True)
     before = {fetched for fetched, _ in state["fetched"]} - {name}
     state["shut"] = ""
@@ -173,6 +82,28 @@ def test_a_fetch_that_failed_goes_on_with_the_files_that_are_missing(
     assert name in whole
     assert before  # some files came the first time, and did not come again
     assert len(before & whole) < len(before)
+
+
+def test_a_whole_checkpoint_needs_no_network(hub: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = fetch(hub, tmp_path)
+    found, (said,) = fetch((NOWHERE, {}), tmp_path)
+    assert found == folder
+    assert re.fullmatch(rf"{ID}: the hub does not answer \(.+\); taken as it is in {tmp_path}", said)
+
+
+def test_files_lost_from_a_cache_are_named(hub: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    """Also where huggingface_hub has no list of what a revision consists of, as its versions before 2 left none."""
+    folder, _ = fetch(hub, tmp_path)
+    shards = sorted((folder / "transformer").glob("*.safetensors"))
+    for shard in shards:
+        shard.unlink()
+    for listing in tmp_path.glob("models--*/trees/*"):
+        listing.unlink()
+    with pytest.raises(CheckpointError, match=rf"it lacks transformer/{shards[0].name}, .*leave --offline out") as told:
+        fetch(hub, tmp_path, offline=True)
+    assert str(told.value).count(str(tmp_path)) == 1
+    with pytest.raises(CheckpointError, match=rf"has all but transformer/{shards[0].name}, .*the same command goes on"):
+        fetch((NOWHERE, {}), tmp_path)
 
 
 def largest(state: dict[str, Any]) -> str:
@@ -187,7 +118,7 @@ def test_what_is_not_there_is_told(hub: tuple[str, dict[str, Any]], tmp_path: Pa
     with pytest.raises(CheckpointError, match="leave --offline out"):
         fetch(ID, offline=True, say=print, endpoint=hub[0], cache=tmp_path)
     with pytest.raises(CheckpointError, match=r"could not be fetched"):
-        fetch(ID, offline=False, say=print, endpoint="http://127.0.0.1:9", cache=tmp_path)
+        fetch(ID, offline=False, say=print, endpoint=NOWHERE, cache=tmp_path)
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_moves(
@@ -200,3 +131,41 @@ def test_a_disk_that_is_too_small_is_told_before_anything_moves(
     with pytest.raises(CheckpointError, match="HF_HUB_CACHE to a larger disk"):
         fetch(hub, tmp_path)
     assert hub[1]["fetched"] == []
+
+
+def test_configs_alone_are_enough_for_a_plan(hub: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    from model.helios.download import fetch_configs
+    from model.helios.layout import Session
+    from model.helios.memory_plan import plan, rows
+
+    session = Session(frame_height=64, frame_width=128)
+    folder = fetch_configs(ID, offline=False, endpoint=hub[0], cache=tmp_path)
+    assert {name.rpartition(".")[2] for name, _ in hub[1]["fetched"]} == {"json"}
+    planned = plan(folder, session, fetched_later=True)
+    assert planned.problems == ""
+    assert not planned.runs_here
+    shards = [len(data) for name, data in hub[1]["files"].items() if name.startswith("transformer/") and "safe" in name]
+    assert planned.to_come["transformer"] == pytest.approx(sum(shards), rel=0.1)  # shards have headers
+    told = dict(rows(planned))
+    assert told["weights"].startswith("not here yet; `serve` fetches 0.0 GB")
+    assert "configs" in told["can be loaded"]
+    assert told["memory transformer"].endswith("its files are not here yet")
+
+    assert fetch_configs(ID, offline=False, endpoint=NOWHERE, cache=tmp_path) == folder
+    whole, _ = fetch(hub, tmp_path)
+    hub[1]["fetched"].clear()
+    assert fetch_configs(ID, offline=False, endpoint=NOWHERE, cache=tmp_path) == whole
+    assert dict(rows(plan(whole, session, fetched_later=True)))["can be loaded"].startswith("yes")
+
+
+def test_configs_that_cannot_be_had_are_told_in_one_line(hub: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    from model.helios.download import fetch_configs
+
+    with pytest.raises(CheckpointError, match=r"^the configs of .* could not be fetched: [^\n]+$"):
+        fetch_configs(ID, offline=False, endpoint=NOWHERE, cache=tmp_path)
+    with pytest.raises(CheckpointError, match="leave --offline out"):
+        fetch_configs(ID, offline=True, cache=tmp_path)
+    with pytest.raises(CheckpointError, match="there is no some/other on the hub"):
+        fetch_configs("some/other", offline=False, endpoint=hub[0], cache=tmp_path)
+    with pytest.raises(CheckpointError, match="is no id"):
+        fetch_configs("some--other/x", offline=False, endpoint=hub[0], cache=tmp_path)

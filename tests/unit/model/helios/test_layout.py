@@ -42,6 +42,14 @@ def test_the_spec_has_what_the_configs_say(folder: Path) -> None:
     assert (spec.conditioning_channels, spec.text_dim, spec.text_tokens) == (0, 32, 512)
 
 
+def test_a_checkpoint_in_the_hubs_cache_has_its_ids_name(folder: Path, tmp_path: Path) -> None:
+    assert spec_of(read_folder(folder)).name == "copy"
+    cached = tmp_path / "models--BestWishYsh--Helios-Distilled" / "snapshots" / "0123abc"
+    cached.parent.mkdir(parents=True)
+    folder.rename(cached)
+    assert spec_of(read_folder(cached)).name == "Helios-Distilled"
+
+
 def test_sizes_that_the_pyramid_cannot_have_are_refused(folder: Path) -> None:
     with pytest.raises(SpecError, match="multiple of 64"):
         spec_of(read_folder(folder), Session(frame_height=100, frame_width=128))
@@ -55,12 +63,18 @@ def test_sizes_that_the_pyramid_cannot_have_are_refused(folder: Path) -> None:
         ("vae/config.json", {"scale_factor_spatial": 16}, "scale_factor_spatial 16, expected 8"),
         ("text_encoder/config.json", {"d_model": 64}, "d_model 64, expected 32"),
         ("model_index.json", {"_class_name": "WanPipeline"}, "expected one of Helios"),
+        ("model_index.json", {"is_distilled": False}, "is_distilled false.*without guidance.*Helios-Distilled"),
     ],
 )
 def test_another_model_is_refused(folder: Path, part: str, values: dict[str, Any], named: str) -> None:
     change(folder / part, **values)
     with pytest.raises(CheckpointError, match=named):
         read_folder(folder)
+
+
+def test_a_checkpoint_that_does_not_say_whether_it_is_distilled_is_taken(folder: Path) -> None:
+    change(folder / "model_index.json", is_distilled="gone")
+    assert "is_distilled" not in read_folder(folder).index
 
 
 def test_missing_and_broken_configs_are_named(folder: Path) -> None:

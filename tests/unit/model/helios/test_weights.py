@@ -114,8 +114,24 @@ def test_a_lost_or_broken_shard_is_named(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=shard.name):
         rehearse(folder)
     shard.unlink()
-    with pytest.raises(CheckpointError, match=shard.name):
+    with pytest.raises(CheckpointError, match=rf"^{folder}: transformer lacks {shard.name}, which its index"):
         rehearse(folder)
+
+
+def tokeniser(folder: Path) -> Any:
+    from model.helios.text import PromptTokenizer
+
+    return PromptTokenizer(folder / "tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [(f"{PART}/*.safetensors", rehearse), ("tokenizer/tokenizer.json", tokeniser)]
+)
+def test_a_pointer_of_git_lfs_is_called_so(folder: Path, name: str, read: Any) -> None:
+    for file in folder.glob(name):
+        file.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 4976698672\n")
+    with pytest.raises(CheckpointError, match=r"is a Git LFS pointer, not .*`git lfs pull` fetches"):
+        read(folder)
 
 
 def test_an_index_cannot_lead_out_of_its_folder(folder: Path) -> None:
