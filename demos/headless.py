@@ -15,6 +15,7 @@ import numpy as np
 import bridge
 from bridge.clock import Clock, MonotonicClock
 from bridge.errors import ConfigError
+from demos.engine_watch import EngineWatch
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, contact_sheet, write_png, write_video
 from demos.report import Json, Shot, build_report, summary, write_report
@@ -66,7 +67,15 @@ class Take:
             self.shots, self._every = self.shots[::2], 2 * self._every
 
 
-def fly(session: BridgeSession, world: World, clock: Clock, *, seconds: float, tick_hz: float) -> Take:
+def fly(
+    session: BridgeSession,
+    world: World,
+    clock: Clock,
+    *,
+    seconds: float,
+    tick_hz: float,
+    watch: EngineWatch | None = None,
+) -> Take:
     """Plays the tour: the loop of a game without a player."""
     take = Take(keeps_film=True)
     tick = Ticker(clock, tick_hz)
@@ -74,6 +83,8 @@ def fly(session: BridgeSession, world: World, clock: Clock, *, seconds: float, t
         follow(world, tick.elapsed_s, tick.dt_s)
         session.exchange(world.view.camera, world.action, until_us=tick.deadline_us(1.0))
         take.see(session, tick.elapsed_s, world.time_s)
+        if watch is not None:
+            watch.look(session)
         tick.next()
     session.settle()
     return take
@@ -97,7 +108,8 @@ def run_headless(options: PlayOptions) -> int:
         session = BridgeSession(client, clock, budget_ms=options.budget_ms)
         welcome = client.welcome
         print(f"playing the scripted tour for {seconds:g} s on {welcome.model} ({welcome.runner})", flush=True)
-        take = fly(session, world, clock, seconds=seconds, tick_hz=options.tick_hz)
+        watch = EngineWatch(client, clock)
+        take = fly(session, world, clock, seconds=seconds, tick_hz=options.tick_hz, watch=watch)
         took_s = (clock.now_us() - session.began_us) / 1e6
         ledger = client.stats(STATS_TIMEOUT_S)
     pairs, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
