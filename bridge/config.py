@@ -14,6 +14,8 @@ from pathlib import Path
 from bridge.errors import ConfigError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5599"
+CONNECT_WAIT_S = 60.0
+"""How long a game that a person started waits for a service: it may be loading its model."""
 _ADDRESS = re.compile(r"tcp://[^\s:/]+:(\*|\d{1,5})|tcp://\[[0-9a-fA-F:]+\]:(\*|\d{1,5})|(ipc)://\S+")
 PRECISIONS = ("auto", "fp32", "bf16", "fp8")
 RUNNERS = ("auto", "onnxruntime", "torch", "tensorrt", "rtx")
