@@ -30,6 +30,8 @@ _TEST_PATTERNS: dict[str, dict[str, object]] = {"synthetic": {}, "axes": {"room"
 
 
 def serve(options: argparse.Namespace) -> int:
+    if options.build and options.runner != "tensorrt":
+        raise ConfigError(f"--build: got --runner {options.runner}, expected --runner tensorrt, whose plans it builds")
     config = _serve_config(options, bind=options.bind)
     if config.runner == "tensorrt":
         importlib.import_module(_PLANS).make_ready(config.model, build=options.build)

@@ -37,6 +37,8 @@ def test_every_command_has_help_with_examples(command):
         (["serve", "--model", "/no/such/folder"], "expected 'demo', a Diffusers folder"),
         (["serve", "--fps", "0"], "fps: got 0"),
         (["serve", "--max-sessions", "0"], "max_sessions: got 0"),
+        (["serve", "--model", "synthetic", "--build"], "--build: got --runner auto, expected --runner tensorrt"),
+        (["serve", "--model", "synthetic", "--states", "/proc/x"], "cannot write into /proc/x"),
         (["play", "--connect", "127.0.0.1:5599"], "expected tcp://HOST:PORT"),
         (["play", "--headless", "--model", "/no/such/folder"], "expected 'demo', a Diffusers folder"),
         (["play", "--connect", "tcp://127.0.0.1:9", "--headless", "--seconds", "-1"], "seconds: got -1"),
