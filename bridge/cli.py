@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_service(serve, fps=24.0)
     serve.add_argument("--curve", dest="curve_keys", type=Path, metavar="FOLDER", help="encrypt: keys of `keys new`")
-    serve.add_argument("--states", type=output_folder, metavar="FOLDER", help="let clients save and restore sessions there")
+    serve.add_argument(
+        "--states", type=output_folder, metavar="FOLDER", help="let clients save and restore sessions there"
+    )
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without keys")
 
     play = _command(commands, "play", run.play, "walk through the demo world")
