@@ -22,8 +22,8 @@ import torch
 from benchmarks.gpu_baseline import time_pipeline
 from benchmarks.gpu_checks import agreement, copy_rate, forget_peak, machine, matrix_rate, memory_gb, waiter
 from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt, random_transformer, served_decoders
-from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop, step_list
-from model.console import commit, output_file
+from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop
+from model.console import commit, output_file, stage_steps
 from model.fast.graph import chunk_kernels, fast_denoiser_graph
 from model.precision import Precision
 from model.rollout import Rollout
@@ -256,7 +256,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add: Callable[..., Any] = parser.add_argument
     add("--weights", choices=["random"], default="random", help="made on the device; speed does not depend on them")
     add("--precision", choices=["bf16", "fp8"], default="bf16")
-    add("--steps", type=step_list, default=(1, 1, 1), metavar="1,1,1|2,2,2", help="denoising steps a stage")
+    add("--steps", type=stage_steps, default=(1, 1, 1), metavar="1,1,1|2,2,2", help="denoising steps a stage")
     add("--decoder", choices=["wan", "tiny", "none"], default="wan")
     add("--baseline", choices=["diffusers", "none"], default="diffusers", help="measured first, in this process")
     add("--report", type=output_file, metavar="FILE.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,12 +97,3 @@ def tokens(spec: ModelSpec, *, stage: int) -> tuple[int, int]:
     history += -(-mid // 2) * -(-rows // 2) * -(-columns // 2)
     history += -(-long // 4) * -(-rows // 4) * -(-columns // 4)
     return new, history
-
-
-def step_list(text: str) -> tuple[int, ...]:
-    """`1,1,1` -> (1, 1, 1), denoising steps a stage; an argparse type. Raises: ArgumentTypeError: it is not such."""
-    parts = text.split(",")
-    steps = tuple(int(part) for part in parts if part.isdecimal())
-    if len(parts) != 3 or len(steps) != 3 or min(steps) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected three positive numbers, for example 1,1,1")
-    return steps

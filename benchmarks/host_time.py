@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt
-from benchmarks.gpu_sizes import FULL, SMALL, Size, step_list
+from benchmarks.gpu_sizes import FULL, SMALL, Size
+from model.console import stage_steps
 from model.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, example_inputs
 from model.rollout import Rollout
 from model.runners.base import Arrays, Pending
@@ -112,7 +113,7 @@ class _Black(nn.Module):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.host_time", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=step_list, default=(1, 1, 1), metavar="1,1,1|2,2,2")
+    parser.add_argument("--steps", type=stage_steps, default=(1, 1, 1), metavar="1,1,1|2,2,2")
     parser.add_argument("--chunk-latents", type=int, default=9, choices=range(1, 10), metavar="1..9")
     parser.add_argument("--step-ms", type=float, default=60.0, help="that the GPU takes for one (default: %(default)s)")
     parser.add_argument("--chunks", type=int, default=20)

@@ -15,7 +15,7 @@ from typing import Any
 
 from bridge import cli_commands as run
 from bridge.cli_model import add_model
-from bridge.config import DEFAULT_ADDRESS
+from bridge.config import CONNECT_WAIT_S, DEFAULT_ADDRESS
 from bridge.errors import BridgeError, ConfigError
 from bridge.local import FREE_PORT
 from bridge.version import name_and_version
@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_service(serve, fps=24.0)
     serve.add_argument("--curve", dest="curve_keys", type=Path, metavar="FOLDER", help="encrypt: keys of `keys new`")
-    serve.add_argument("--states", type=Path, metavar="FOLDER", help="let clients save and restore sessions there")
+    serve.add_argument(
+        "--states", type=output_folder, metavar="FOLDER", help="let clients save and restore sessions there"
+    )
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without keys")
 
     play = _command(commands, "play", run.play, "walk through the demo world")
@@ -89,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument(
         "--curve", type=Path, metavar="FOLDER", help="this client's keys, where the service asks for them"
     )
+    play.add_argument(
+        "--wait", type=float, default=CONNECT_WAIT_S, metavar="SECONDS",
+        help="for a service that is loading its model: it answers when that is done (%(default)g)",
+    )  # fmt: skip
     play.add_argument("--headless", action="store_true", help="no window")
     play.add_argument("--tour", action="store_true", help="the scripted path instead of the keyboard")
     play.add_argument("--record", type=output_file, metavar="FILE.mp4", help="write what was shown as a video")

@@ -11,13 +11,15 @@ import dataclasses
 import importlib
 import os
 import signal
+import sys
 from typing import Any
 
 from bridge.cli_model import form_of, model_of
-from bridge.config import ServeConfig, check_address
+from bridge.config import CONNECT_WAIT_S, ServeConfig, check_address
+from bridge.engine import EngineInfo
 from bridge.errors import ConfigError
 from bridge.link import EngineConfig
-from bridge.local import FREE_PORT, LISTENING, LocalService
+from bridge.local import FREE_PORT, LISTENING, LOADING, LocalService
 from bridge.server import Server
 
 _GAME = "demos.play:run"
@@ -28,14 +30,28 @@ _TEST_PATTERNS: dict[str, dict[str, object]] = {"synthetic": {}, "axes": {"room"
 
 
 def serve(options: argparse.Namespace) -> int:
+    if options.build and options.runner != "tensorrt":
+        raise ConfigError(f"--build: got --runner {options.runner}, expected --runner tensorrt, whose plans it builds")
     config = _serve_config(options, bind=options.bind)
     if config.runner == "tensorrt":
         importlib.import_module(_PLANS).make_ready(config.model, build=options.build)
     server = Server(config, engine_config(config))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stop())
-    server.run(lambda address: print(f"{LISTENING}{address}", flush=True))
+    # Not to stdout, whose first line is the address: scripts wait for that.
+    print(f"{LOADING}{options.model} ...", file=sys.stderr, flush=True)
+    server.run(lambda address: print(f"{LISTENING}{address}\n{_described(server.info)}", flush=True))
     return 0
+
+
+def _described(info: EngineInfo) -> str:
+    """What is served, on a line."""
+    *shorter, longest = map(str, info.frames_per_chunk)
+    frames = f"{', '.join(shorter)} or {longest}" if shorter else longest
+    return (
+        f"serving {info.model} on {info.runner}: {info.frame_width}x{info.frame_height}, chunks of {frames} frames, "
+        f"camera by {info.camera_method}"
+    )
 
 
 def _serve_config(options: argparse.Namespace, *, bind: str) -> ServeConfig:
@@ -63,7 +79,7 @@ def _game(options: argparse.Namespace, address: str) -> int:
     game_options: Any = module.PlayOptions(
         connect=address, headless=options.headless, tour=options.tour, seconds=options.seconds,
         tick_hz=options.tick_hz, seed=options.seed, record=options.record, report=options.report, out_dir=options.out,
-        curve=getattr(options, "curve", None),
+        curve=getattr(options, "curve", None), wait_s=options.wait,
     )  # fmt: skip
     status: int = getattr(module, _GAME.split(":")[1])(game_options)
     return status
@@ -73,7 +89,7 @@ def bench(options: argparse.Namespace) -> int:
     if options.what == "play":
         options.headless = options.tour = True
         options.seconds = options.seconds or 20.0
-        options.connect, options.record = None, None
+        options.connect, options.record, options.wait = None, None, CONNECT_WAIT_S
         return play(options)
     if options.what == "budget":
         from bridge.bench_budget import bench_budget, names_of

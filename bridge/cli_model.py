@@ -7,8 +7,8 @@ import importlib
 from pathlib import Path
 from typing import Final
 
-from bridge.config import CAMERAS, DECODERS, PRECISIONS, RUNNERS, VAE_PRECISIONS, ModelForm
-from model.console import frame_size
+from bridge.config import CAMERAS, DECODERS, PRECISIONS, RUNNERS, SIDE_PX, VAE_PRECISIONS, ModelForm
+from model.console import frame_size, stage_steps, whole_numbers
 
 _HUB: Final = "bridge.engines.hub"
 _OWN: Final = ("demo", "synthetic", "axes")
@@ -32,12 +32,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--offline", action="store_true", help="take the files that are here, fetch nothing")
     form.add_argument("--decoder", default="auto", choices=DECODERS, help="wan: its own; tiny: taew2_1, far cheaper")
     form.add_argument("--vae-precision", default="auto", choices=VAE_PRECISIONS, help="of encoder and decoder")
-    form.add_argument("--size", type=frame_size, metavar="WIDTHxHEIGHT", help="of its frames (640x384)")
     form.add_argument(
-        "--chunk-latents", type=_numbers, default=(), metavar="N,...",
+        "--size", type=frame_size, metavar="WIDTHxHEIGHT", help=f"of its frames, multiples of {SIDE_PX} (640x384)"
+    )
+    form.add_argument(
+        "--chunk-latents", type=whole_numbers, default=(), metavar="N,...",
         help="latent frames a chunk, 1 to 9; the public weights were trained on 9, shorter ones answer sooner",
     )  # fmt: skip
-    form.add_argument("--steps", type=_numbers, default=(), metavar="N,N,N", help="denoising steps a stage (1,1,1)")
+    form.add_argument("--steps", type=stage_steps, default=(), metavar="N,N,N", help="denoising steps a stage (1,1,1)")
     form.add_argument(
         "--no-amplify-first-chunk", action="store_true", help="do not double a video's first chunk's steps"
     )
@@ -81,7 +83,3 @@ def model_of(options: argparse.Namespace) -> str:
         return name
     found: str = importlib.import_module(_HUB).folder_of(name, offline=options.offline)
     return found
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))

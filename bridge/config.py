@@ -14,11 +14,15 @@ from pathlib import Path
 from bridge.errors import ConfigError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5599"
+CONNECT_WAIT_S = 60.0
+"""How long a game that a person started waits for a service: it may be loading its model."""
 _ADDRESS = re.compile(r"tcp://[^\s:/]+:(\*|\d{1,5})|tcp://\[[0-9a-fA-F:]+\]:(\*|\d{1,5})|(ipc)://\S+")
 PRECISIONS = ("auto", "fp32", "bf16", "fp8")
 RUNNERS = ("auto", "onnxruntime", "torch", "tensorrt", "rtx")
 DECODERS = ("auto", "wan", "tiny")
 VAE_PRECISIONS = ("auto", "fp32", "bf16")
+SIDE_PX = 64
+"""A Helios frame's sides are multiples of it: latents of 8 pixels, patches of 2, a pyramid that halves twice."""
 CAMERAS = ("auto", "channels", "layout", "warp-history", "prompt")
 
 
@@ -60,7 +64,7 @@ class ModelForm:
     """What a model leaves open, a checkpoint of Helios above all; empty, None and "auto" are its own choice.
 
     decoder: "wan" or "tiny". vae_precision: of encoder and decoder. frame_size: (width, height) in pixels.
-    chunk_latents: the chunk lengths on offer, in latent frames. steps: denoising steps, one number a stage.
+    chunk_latents: the different chunk lengths on offer, in latent frames. steps: denoising steps, one number a stage.
     amplify_first_chunk: a video's first chunk gets twice the steps. blend_chunks: over how many chunks a new prompt
     comes in. camera: how a pose reaches the pixels. adapter: a file of weights to merge into the transformer's.
     """
@@ -85,8 +89,13 @@ class ModelForm:
                 raise ConfigError(f"{name}: got {value!r}, expected one of {', '.join(known)}")
         for side in self.frame_size or ():
             _check_range("frame_size", side, 64, 4096)
+            if side % SIDE_PX:
+                raise ConfigError(f"frame_size: got {side}, expected multiples of {SIDE_PX} pixels, such as 640x384")
         for latents in self.chunk_latents:
             _check_range("chunk_latents", latents, 1, 9)
+        if len(set(self.chunk_latents)) < len(self.chunk_latents):
+            text = ",".join(map(str, self.chunk_latents))
+            raise ConfigError(f"chunk_latents: got {text}, expected each length once")
         for steps in self.steps:
             _check_range("steps", steps, 1, 50)
         _check_range("blend_chunks", self.blend_chunks, 1, 100)

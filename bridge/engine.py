@@ -45,7 +45,8 @@ class EngineInfo:
     `camera_method` is "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
     `rungs`: the quality levels it can make, best first, each cheaper than the one before. `takes_pictures`: a session
     can begin with an image or a clip. `most_together`: of how many sessions it can make chunks of one plan at once;
-    more than one is a `BatchingEngine`'s.
+    more than one is a `BatchingEngine`'s. `chunk_us`: what the slowest chunk of its warm-up took, 0 where it made none;
+    measured, so that two processes of one engine differ in it and are equal all the same.
     """
 
     model: str
@@ -60,6 +61,7 @@ class EngineInfo:
     rungs: tuple[Rung, ...] = (FULL,)
     takes_pictures: bool = False
     most_together: int = 1
+    chunk_us: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,9 @@ from bridge.engine_words import Command, Report
 from bridge.errors import EngineUnavailable
 from bridge.link import Ended, EngineConfig, Inbox, Link, Wake
 
+_HANG_CHUNKS = 6
+"""A step that takes as long as so many of the warm-up's slowest chunk hangs: chunks of four sessions may be made at
+once, on a machine that the game shares."""
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +40,7 @@ class EngineProcess:
         self._was_ready = False
         self._failed_starts = 0
         self._backoff_us = config.first_backoff_us
+        self._step_timeout_us = config.step_timeout_us
         self._again_us = 0
         self._start()
 
@@ -67,9 +71,10 @@ class EngineProcess:
             if link is self._link and self._phase is not _Phase.ENDED:
                 yield word
 
-    def came_up(self) -> None:
-        """It said that it can be asked for something."""
+    def came_up(self, chunk_us: int) -> None:
+        """It said that it can be asked for something. chunk_us: as in `EngineInfo`."""
         self._phase = _Phase.READY
+        self._step_timeout_us = max(self._config.step_timeout_us, _HANG_CHUNKS * chunk_us)
         self._was_ready = True
         self._failed_starts = 0
 
@@ -104,7 +109,7 @@ class EngineProcess:
         if self._phase is _Phase.STARTING:
             return self._started_us + self._config.start_timeout_us
         if self._phase is _Phase.READY and busy_since_us is not None:
-            return busy_since_us + self._config.step_timeout_us
+            return busy_since_us + self._step_timeout_us
         return None
 
     def tick(self, busy_since_us: int | None) -> None:

@@ -24,9 +24,9 @@ class EngineConfig:
     """Which engine, and how patient to be with it.
 
     factory: "module:attribute", called in the engine process with `settings`. threads: OMP_NUM_THREADS there, 0 leaves
-    it alone. slots: chunks the ring holds; the server raises it to what its sessions need. A step longer than
-    `step_timeout_us` counts as a hang. `start_attempts` processes that die before one was ever ready, or
-    `world_attempts` in a row over one world, are enough.
+    it alone. slots: chunks the ring holds; the server raises it to what its sessions need. A step counts as a hang when
+    it takes longer than `step_timeout_us`, and than several chunks of the engine's own warm-up. `start_attempts`
+    processes that die before one was ever ready, or `world_attempts` in a row over one world, are enough.
     """
 
     factory: str = "bridge.engines.synthetic:create"

@@ -14,6 +14,8 @@ from bridge.errors import EngineUnavailable
 FREE_PORT = "tcp://127.0.0.1:*"
 LISTENING = "listening on "
 """What `serve` prints before its address, on a line of its own, once clients are answered."""
+LOADING = "loading "
+"""What it prints before its model, while it loads that."""
 
 
 class LocalService:
@@ -61,6 +63,8 @@ class LocalService:
         for line in self._process.stdout:
             if line.startswith(LISTENING):
                 return line.removeprefix(LISTENING).strip()
+            if line.startswith(LOADING):
+                sys.stderr.write(line)
             said = line.strip() or said
         self._process.wait()
         raise EngineUnavailable(f"the service did not start: {said.removeprefix('helios-bridge: ')}")

@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 
 
 class Server:
-    """Serves until `stop`. Everything but `stop` belongs to the thread that calls `run`.
+    """Serves until `stop`. All but `stop` belongs to the thread that calls `run`. info: from `on_ready` on.
 
     Raises: ConfigError: the address is not one, or it is taken.
     """
@@ -122,7 +122,7 @@ class Server:
         return None
 
     def _begin(self, info: EngineInfo) -> None:
-        self._info = info
+        self.info = info
         conductor = Conductor(
             ConductorConfig(
                 fps=self._config.fps,
@@ -230,7 +230,7 @@ class Server:
         player = self._players.get(session.session_id)
         if isinstance(output, Opened) and player is None:
             self._players[session.session_id] = Player(
-                config=self._config, info=self._info, clock=self._clock, limits=_limits_of(output.hello)
+                config=self._config, info=self.info, clock=self._clock, limits=_limits_of(output.hello)
             )
             _log.info("session.open session=%s client=%r", session.session_id[:8], output.hello.client)
         if player is None:

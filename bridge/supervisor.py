@@ -213,7 +213,7 @@ class EngineSupervisor:
         except EngineUnavailable as exc:
             return self._give_up(exc)
         self._info = info
-        self._process.came_up()
+        self._process.came_up(info.chunk_us)
         self._process.send(Attach(layout=layout))
         for world, state in self._worlds.states():
             self._process.send(Adopt(world=world, state=state))

@@ -5,7 +5,7 @@ The process ends when its pipe does, so it outlives no server. Restarting it is 
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import logging
 import os
 import queue
@@ -59,6 +59,7 @@ def run(connection: Connection, factory: str, settings: Mapping[str, object]) ->
     # Ctrl-C reaches the whole process group; ending this process is the server's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s engine %(name)s %(message)s")
+    _keep_bars_to_this_process()
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     heard: queue.SimpleQueue[Hear] = queue.SimpleQueue()
     threading.Thread(target=_read_commands, args=(connection, commands, heard), name="commands", daemon=True).start()
@@ -83,6 +84,12 @@ def run(connection: Connection, factory: str, settings: Mapping[str, object]) ->
             _obey(engine, commands, report, states, closing)
         except BrokenPipeError:
             _log.warning("server.gone pid=%d", os.getpid())
+
+
+def _keep_bars_to_this_process() -> None:
+    """tqdm's own lock is for child processes too: a named semaphore, which stays behind when this process is killed."""
+    if importlib.util.find_spec("tqdm") is not None:
+        importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
 
 
 def _read_commands(

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from bridge.clock import Clock, MonotonicClock
-from bridge.config import ServeConfig
+from bridge.config import CONNECT_WAIT_S, ServeConfig
 from bridge.errors import BridgeError
 from bridge.local import FREE_PORT, LocalService
 from demos.headless import connect
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             address = options.connect
             if address is None:
                 address = stack.enter_context(LocalService(ServeConfig(bind=FREE_PORT, model=options.model))).address
-            pictures = make_clip(PlayOptions(connect=address, headless=True), config)
+            pictures = make_clip(PlayOptions(connect=address, headless=True, wait_s=options.wait), config)
         quality = write_animation(options.out, pictures, fps=config.fps, most_bytes=options.most_bytes)
     except BridgeError as exc:
         print(f"demos.clip: {exc}", file=sys.stderr)
@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fps", type=float, default=12.0, help="pictures a second")
     parser.add_argument("--most-bytes", type=int, default=MOST_BYTES, help="quality falls until the file is smaller")
     parser.add_argument("--connect", metavar="ADDRESS", help="a running service (default: one of its own)")
+    parser.add_argument("--wait", type=float, default=CONNECT_WAIT_S, metavar="SECONDS", help="for it (%(default)g)")
     parser.add_argument("--model", default="demo", help="of the service that is started")
     return parser
 

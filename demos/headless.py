@@ -6,6 +6,7 @@ that measuring takes nothing from what is measured.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import bridge
 from bridge.clock import Clock, MonotonicClock
 from bridge.errors import ConfigError
+from demos.engine_watch import EngineWatch
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, contact_sheet, write_png, write_video
 from demos.report import Json, Shot, build_report, summary, write_report
@@ -25,7 +27,7 @@ from model.console import check_writable
 from model.demo.evaluation.figures import psnr_db
 
 DEFAULT_SECONDS = 20.0
-CONNECT_TIMEOUT_S = 15.0  # a service that is loading its model is waited for
+_PROMPTLY_S = 2.0  # a service that has loaded its model answers sooner; one that has not is told to be waited for
 STATS_TIMEOUT_S = 10.0  # a run shall not be lost to a moment of waiting at its end
 _CREDIT = 4  # frames: a machine that stalls for less than four ticks leaves no control without an answer
 _MOST_COMPARED = 240  # frames a run is judged by, at least half as many in a run of any length
@@ -66,7 +68,15 @@ class Take:
             self.shots, self._every = self.shots[::2], 2 * self._every
 
 
-def fly(session: BridgeSession, world: World, clock: Clock, *, seconds: float, tick_hz: float) -> Take:
+def fly(
+    session: BridgeSession,
+    world: World,
+    clock: Clock,
+    *,
+    seconds: float,
+    tick_hz: float,
+    watch: EngineWatch | None = None,
+) -> Take:
     """Plays the tour: the loop of a game without a player."""
     take = Take(keeps_film=True)
     tick = Ticker(clock, tick_hz)
@@ -74,6 +84,8 @@ def fly(session: BridgeSession, world: World, clock: Clock, *, seconds: float, t
         follow(world, tick.elapsed_s, tick.dt_s)
         session.exchange(world.view.camera, world.action, until_us=tick.deadline_us(1.0))
         take.see(session, tick.elapsed_s, world.time_s)
+        if watch is not None:
+            watch.look(session)
         tick.next()
     session.settle()
     return take
@@ -97,7 +109,8 @@ def run_headless(options: PlayOptions) -> int:
         session = BridgeSession(client, clock, budget_ms=options.budget_ms)
         welcome = client.welcome
         print(f"playing the scripted tour for {seconds:g} s on {welcome.model} ({welcome.runner})", flush=True)
-        take = fly(session, world, clock, seconds=seconds, tick_hz=options.tick_hz)
+        watch = EngineWatch(client, clock)
+        take = fly(session, world, clock, seconds=seconds, tick_hz=options.tick_hz, watch=watch)
         took_s = (clock.now_us() - session.began_us) / 1e6
         ledger = client.stats(STATS_TIMEOUT_S)
     pairs, psnrs = compare(take.shots, ReferenceRenderer(world.level.blockout))
@@ -110,11 +123,24 @@ def run_headless(options: PlayOptions) -> int:
 
 
 def connect(options: PlayOptions, clock: Clock) -> bridge.Client:
-    """A session with the service."""
-    return bridge.Client(
-        options.connect, budget_ms=options.budget_ms, tick_hz=options.tick_hz, connect_timeout_s=CONNECT_TIMEOUT_S,
-        name="helios-bridge play", credit=_CREDIT, curve=options.curve, clock=clock,
-    )  # fmt: skip
+    """A session with the service. Says so when it has to be waited for. Raises: ConnectTimeout: for too long."""
+    where, wait_s = options.connect, options.wait_s
+    text = f"waiting for {where}, up to {wait_s:g} s: a service that is loading its model answers when that is done"
+    notice = threading.Timer(_PROMPTLY_S, print, [text], {"flush": True})
+    notice.start()
+    try:
+        return bridge.Client(
+            where, budget_ms=options.budget_ms, tick_hz=options.tick_hz, connect_timeout_s=wait_s,
+            name="helios-bridge play", credit=_CREDIT, curve=options.curve, clock=clock,
+        )  # fmt: skip
+    except bridge.ConnectTimeout as exc:
+        keys = "pass --curve FOLDER if it asks for keys" if options.curve is None else "does it know these keys?"
+        raise bridge.ConnectTimeout(
+            f"no answer from {where} within {wait_s:g} s: is the service (helios-bridge serve) running there? If it is "
+            f"still loading, --wait longer; {keys}"
+        ) from exc
+    finally:
+        notice.cancel()
 
 
 def compare(shots: Sequence[Shot], renderer: ReferenceRenderer) -> tuple[list[Pair], list[float]]:

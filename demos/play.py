@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from bridge.clock import MonotonicClock
+from demos.engine_watch import EngineWatch
 from demos.headless import STATS_TIMEOUT_S, Take, compare, connect, run_headless
 from demos.options import PlayOptions as PlayOptions
 from demos.report import build_report, summary, write_report
@@ -52,6 +53,7 @@ def play(options: PlayOptions) -> int:
         client = stack.enter_context(connect(options, clock))
         client.set_scene(world.scene, seed=options.seed)  # the level's grey-box, once; from here on camera and text
         session = BridgeSession(client, clock, budget_ms=options.budget_ms)
+        watch = EngineWatch(client, clock)
         window = stack.enter_context(closing(Window(world, client.welcome, clock, options.out_dir)))
         if options.record is not None:
             window.toggle_recording(options.record)
@@ -69,6 +71,7 @@ def play(options: PlayOptions) -> int:
             session.exchange(world.view.camera, world.action, until_us=tick.deadline_us(_WAIT_SHARE))
 
             window.show(session, world)
+            watch.look(session)
             if options.report is not None:
                 take.see(session, tick.elapsed_s, world.time_s)
             tick.next()

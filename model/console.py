@@ -1,4 +1,4 @@
-"""What every command line of ours shares: a picture's size, files to write, a report's commit, and what to install.
+"""What every command line of ours shares: sizes and numbers, files to write, a report's commit, and what to install.
 
 Standard library alone, and nothing of a model.
 """
@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
+_NUMBERS = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*")
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
@@ -21,6 +22,20 @@ def frame_size(text: str) -> tuple[int, int]:
     if found is None:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected WIDTHxHEIGHT in pixels, such as 640x384")
     return int(found[1]), int(found[2])
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """`1,3,9` -> (1, 3, 9); an argparse type. Raises: ArgumentTypeError: it is no such thing."""
+    if _NUMBERS.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected whole numbers with commas between, such as 1,3,9")
+    return tuple(map(int, text.split(",")))
+
+
+def stage_steps(text: str) -> tuple[int, ...]:
+    """`1,1,1` -> (1, 1, 1), denoising steps a stage; an argparse type. Raises: ArgumentTypeError: it is not such."""
+    if _NUMBERS.fullmatch(text) is None or len(steps := whole_numbers(text)) != 3 or min(steps) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected three positive numbers, such as 1,1,1")
+    return steps
 
 
 def output_file(text: str) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bridge.clock import MonotonicClock
+from bridge.clock import Clock, MonotonicClock
 from bridge.engine import BegunStep, ControlWindow, EngineInfo, FrameChunk, Plan, SessionStart, State, StepAsked
 from bridge.engines.begun import DecodingStep
 from bridge.engines.camera import CameraTelling, Said, view_arrays
@@ -63,10 +63,10 @@ class HeliosEngine:
         lengths = sorted(set(chunk_latents))
         if not lengths or not 1 <= lengths[0] <= lengths[-1] <= spec.max_chunk_latents:
             raise EngineIncompatible(f"chunks have 1 to {spec.max_chunk_latents} latent frames, got {chunk_latents}")
-        clock = MonotonicClock()
+        self._clock: Clock = MonotonicClock()
         try:
             self._method = choose(camera, spec, loaded.runner.graphs, view_on_request=loaded.view_on_request)
-            self._rollout = loaded.rollout(lambda: clock.now_us() / 1e6, blend_chunks=blend_chunks)
+            self._rollout = loaded.rollout(lambda: self._clock.now_us() / 1e6, blend_chunks=blend_chunks)
         except ModelError as exc:
             raise EngineIncompatible(f"model {spec.name}: {exc}") from exc
         self._default = load_map(DEFAULT_MAP)
@@ -93,15 +93,17 @@ class HeliosEngine:
         """Makes the longest chunk once, for nobody: a runtime's first run allocates, and is twice as slow.
 
         A runner that overlaps sets itself up for each shape it meets, so there it is a chunk of every length: none
-        shall be met first while somebody plays.
+        shall be met first while somebody plays. What the slowest took, its session's opening included, `info` tells.
 
         Raises: EngineIncompatible: that chunk has numbers that are not finite.
         """
         lengths = self._info.frames_per_chunk
-        for frames in lengths if isinstance(self._loaded.runner, OverlappingRunner) else lengths[-1:]:
-            self._warm_up_length(frames)
+        if not isinstance(self._loaded.runner, OverlappingRunner):
+            lengths = lengths[-1:]
+        self._info = replace(self._info, chunk_us=max(map(self._warm_up_length, lengths)))
 
-    def _warm_up_length(self, frames: int) -> None:
+    def _warm_up_length(self, frames: int) -> int:
+        """Returns: what its chunk took, in us."""
         still = ControlWindow(
             positions=np.tile(np.array(self._default.spawn_position), (frames, 1)),
             rotations=np.tile([0.0, 0.0, 0.0, 1.0], (frames, 1)),
@@ -112,7 +114,9 @@ class HeliosEngine:
             newest_control_t_us=0,
         )
         plan = Plan(frames=frames, steps=self._spec.stage_steps, rung="warm-up")
+        began_us = self._clock.now_us()
         _, state = self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, plan)
+        took_us = self._clock.now_us() - began_us
         made = RolloutState.from_arrays(state)
         if not all(np.isfinite(latents).all() for latents in (made.history_latents, *made.memory.values())):
             raise EngineIncompatible(
@@ -120,9 +124,10 @@ class HeliosEngine:
                 f"broken, or {self._loaded.runner_name} is not precise enough for them"
             )
         if self._method is CameraMethod.WARP_HISTORY and isinstance(self._loaded.runner, OverlappingRunner):
-            self._warm_up_views(RolloutState.from_arrays(state), frames)
+            self._warm_up_views(made, frames)
         if self._rollout.has_tiny_decoder:
             self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, replace(plan, rung=TINY_DECODER))
+        return took_us
 
     def _warm_up_views(self, state: RolloutState, frames: int) -> None:
         """For each number of tokens of the view before."""

@@ -38,6 +38,8 @@ def test_every_command_has_help_with_examples(command):
         (["serve", "--model", "."], "got '.', expected 'demo', a Diffusers folder"),
         (["serve", "--fps", "0"], "fps: got 0"),
         (["serve", "--max-sessions", "0"], "max_sessions: got 0"),
+        (["serve", "--model", "synthetic", "--build"], "--build: got --runner auto, expected --runner tensorrt"),
+        (["serve", "--model", "synthetic", "--states", "/proc/x"], "cannot write into /proc/x"),
         (["play", "--connect", "127.0.0.1:5599"], "expected tcp://HOST:PORT"),
         (["play", "--headless", "--model", "/no/such/folder"], "expected 'demo', a Diffusers folder"),
         (["play", "--connect", "tcp://127.0.0.1:9", "--headless", "--seconds", "-1"], "seconds: got -1"),
@@ -73,9 +75,32 @@ def test_serve_stops_cleanly(ending):
     with Client(address) as client:
         assert client.step(Camera(position=(0, 1.6, 0)), timeout_s=5).pixels.shape == (192, 320, 3)
     process.send_signal(ending)
+    served = process.stdout.readline()
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 0
-    assert errors == ""
+    assert served == "serving synthetic on numpy: 320x192, chunks of 5 or 9 frames, camera by channels\n"
+    assert errors == "loading synthetic ...\n"
+
+
+def test_play_waits_for_a_service_that_is_still_loading(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    options = ["--headless", "--tour", "--seconds", "1", "--out", str(tmp_path), "--wait", "60"]
+    play = subprocess.Popen(
+        [*COMMAND, "play", "--connect", address, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert play.stdout is not None
+    assert play.stdout.readline().startswith(f"waiting for {address}, up to 60 s")
+    serve = subprocess.Popen([*COMMAND, "serve", "--model", "synthetic", "--bind", address], stdout=subprocess.DEVNULL)
+    try:
+        said, _ = play.communicate(timeout=60)
+        assert play.returncode == 0, said
+        assert said.startswith("playing the scripted tour")
+    finally:
+        serve.terminate()
+        serve.wait(timeout=15)
+        play.kill()
 
 
 def test_doctor_makes_a_frame_and_says_what_is_here():

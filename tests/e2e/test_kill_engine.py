@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,3 +142,31 @@ def test_a_fresh_process_goes_on_from_the_newest_state(engine_pid: Callable[[], 
         assert numbers == [0, 1, 2, 3]
     finally:
         supervisor.stop()
+
+
+_SERVE = """
+import signal
+from bridge.config import ServeConfig
+from bridge.link import EngineConfig
+from bridge.server import Server
+
+if __name__ == "__main__":
+    server = Server(ServeConfig(bind="tcp://127.0.0.1:*"), EngineConfig(factory="tests.e2e.loading_engine:create"))
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    server.run()
+"""
+
+
+def test_a_service_that_is_stopped_while_it_loads_leaves_nothing_behind(tmp_path: Path) -> None:
+    pytest.importorskip("tqdm")
+    (tmp_path / "serve.py").write_text(_SERVE)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    serve = subprocess.Popen(
+        [sys.executable, tmp_path / "serve.py"], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert serve.stderr is not None
+    assert "loading for ever" in serve.stderr.read(20)
+    serve.terminate()
+    _, said = serve.communicate(timeout=15)
+    assert serve.returncode == 0
+    assert "leaked" not in said

@@ -71,10 +71,13 @@ def test_record_and_report_go_where_they_are_told(start_service: Any, tmp_path: 
     assert 16 <= report["controls"] <= 19
 
 
-def test_nobody_there_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demos.headless.CONNECT_TIMEOUT_S", 0.2)
-    with pytest.raises(ConnectTimeout, match=r"tcp://127\.0\.0\.1:9"):
-        run_headless(PlayOptions(connect="tcp://127.0.0.1:9", headless=True, out_dir=tmp_path))
+def test_nobody_there_is_said_in_one_line_after_a_word_while_it_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("demos.headless._PROMPTLY_S", 0.05)
+    with pytest.raises(ConnectTimeout, match=r"tcp://127\.0\.0\.1:9 within 0\.3 s: .* --wait .* --curve FOLDER"):
+        run_headless(PlayOptions(connect="tcp://127.0.0.1:9", headless=True, out_dir=tmp_path, wait_s=0.3))
+    assert capsys.readouterr().out.startswith("waiting for tcp://127.0.0.1:9, up to 0.3 s")
 
 
 def test_without_a_display_the_tour_is_played_headless(tmp_path: Path) -> None:

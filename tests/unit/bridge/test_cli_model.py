@@ -53,13 +53,29 @@ def test_what_cannot_be_read_is_refused(arguments: list[str]) -> None:
     [
         (["--chunk-latents", "10"], "chunk_latents: got 10, expected 1 to 9"),
         (["--size", "32x64"], "frame_size: got 32"),
-        (["--steps", "0,1,1"], "steps: got 0"),
+        (["--chunk-latents", "3,1,3"], "chunk_latents: got 3,1,3, expected each length once"),
+        (["--size", "128x100"], "frame_size: got 100, expected multiples of 64 pixels"),
+        (["--steps", "1,51,1"], "steps: got 51"),
         (["--blend-chunks", "0"], "blend_chunks: got 0"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused(arguments: list[str], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         form_of(parsed(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--chunk-latents", "3,x"], "--chunk-latents: got '3,x', expected whole numbers with commas between"),
+        (["--steps", "a"], "--steps: got 'a', expected three positive numbers"),
+        (["--steps", "1,1"], "--steps: got '1,1', expected three positive numbers"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_option_value_and_what_was_expected(arguments: list[str], named: str) -> None:
+    with pytest.raises(argparse.ArgumentError) as refused:
+        parsed(*arguments)
+    assert named in str(refused.value)
 
 
 def test_folders_and_our_own_models_are_taken_as_they_are(tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bridge.engine_events import EngineDown, WorldOpened, WorldRefused, WorldSaved
-from bridge.engine_words import Adopt, Began, Forget, Refused, Save, Step
+from bridge.engine_events import EngineDown, EngineUp, WorldOpened, WorldRefused, WorldSaved
+from bridge.engine_words import Adopt, Began, Forget, Ready, Refused, Save, Step
 from bridge.link import Ended
 from bridge.supervisor import EngineSupervisor
-from tests.scripted_process import PLAN, START, STATE, WINDOW, Process, clock_of, revive, supervised
+from tests.scripted_process import INFO, PLAN, START, STATE, WINDOW, Process, begun, clock_of, revive, supervised
 
 
 @pytest.fixture
@@ -131,3 +132,23 @@ def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(s
             world = supervisor.open(START)
             Process.newest.say(Began(world=world, state=STATE))
             supervisor.poll()
+
+
+def test_an_engine_whose_chunks_take_long_is_given_the_time_that_its_warm_up_asks_for(
+    supervisor: EngineSupervisor,
+) -> None:
+    clock, world = clock_of(supervisor), begun(supervisor)
+    Process.newest.say(Ended("killed"))
+    supervisor.poll()
+    clock.advance_us(10_000_000)
+    supervisor.poll()
+    slow = dataclasses.replace(INFO, chunk_us=30_000_000)
+    Process.newest.say(Ready(info=slow))
+    assert supervisor.poll() == [EngineUp(info=slow)]  # no other engine than before
+    assert supervisor.step(world, WINDOW, PLAN)
+    clock.advance_us(120_000_000)  # chunks of four sessions at once
+    supervisor.poll()
+    assert not Process.newest.killed
+    clock.advance_us(60_000_000)
+    supervisor.poll()
+    assert Process.newest.killed

@@ -120,7 +120,15 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seconds": 0.0}, {"seconds": float("nan")}, {"tick_hz": 0.0}, {"seed": -1}, {"connect": "nowhere"}]
+    "wrong",
+    [
+        {"seconds": 0.0},
+        {"seconds": float("nan")},
+        {"tick_hz": 0.0},
+        {"seed": -1},
+        {"wait_s": 0.0},
+        {"connect": "nowhere"},
+    ],
 )
 def test_options_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):

@@ -15,7 +15,16 @@ import pytest
 
 from bridge.cli import main as helios_bridge
 from bridge.cli_model import add_model
-from model.console import check_writable, commit, frame_size, install, output_file, output_folder
+from model.console import (
+    check_writable,
+    commit,
+    frame_size,
+    install,
+    output_file,
+    output_folder,
+    stage_steps,
+    whole_numbers,
+)
 from trt_build.__main__ import main as trt_build
 from trt_build.commands import export
 
@@ -30,6 +39,22 @@ def test_a_size_is_width_by_height() -> None:
 def test_what_is_no_size_is_refused_with_what_was_expected(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"got '.*', expected WIDTHxHEIGHT in pixels, such as 640x384"):
         frame_size(text)
+
+
+def test_numbers_stand_between_commas() -> None:
+    assert (whole_numbers("1,3,9"), whole_numbers("4"), stage_steps("2,2,1")) == ((1, 3, 9), (4,), (2, 2, 1))
+
+
+@pytest.mark.parametrize("text", ["", "a", "3,x", "3,", ",3", "1,,2", "-1", "1.5", "1, 2", "٣"])
+def test_what_is_no_number_is_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"got '.*', expected whole numbers .* such as 1,3,9"):
+        whole_numbers(text)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1,1", "1,1,1,1", "0,1,1", "a,1,1"])
+def test_steps_are_three(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"got '.*', expected three positive numbers, such as 1,1,1"):
+        stage_steps(text)
 
 
 def test_serving_and_exporting_read_a_size_alike(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bridge.clock import FakeClock
 from bridge.engine import BegunStep, StepAsked
 from bridge.engines.helios import HeliosEngine
 from bridge.engines.loading import ModelOptions, load_model
@@ -39,12 +40,14 @@ class Overlapping:
 
 
 class Watched(HeliosEngine):
-    """Remembers how long the chunks were."""
+    """Remembers how long the chunks were; each takes a second a frame."""
 
     made: list[int]
 
     def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
         self.made += [each.plan.frames for each in asked]
+        assert isinstance(self._clock, FakeClock)
+        self._clock.advance_us(1_000_000 * asked[0].plan.frames)
         return super().begin_together(asked)
 
 
@@ -56,9 +59,12 @@ def test_a_runner_with_static_graphs_meets_every_length_before_somebody_plays(ov
         assert isinstance(runner, OverlappingRunner)
         loaded = dataclasses.replace(loaded, runner=runner)
     engine = Watched(loaded, lengths)
-    engine.made = []
+    engine.made, engine._clock = [], FakeClock()
+    before = engine.info
     engine.warm_up()
     every = engine.info.frames_per_chunk
     assert len(every) > 1
     assert tuple(sorted(set(engine.made))) == (every if overlaps else every[-1:])
+    assert (before.chunk_us, engine.info.chunk_us) == (0, 1_000_000 * every[-1])
+    assert engine.info == before, "a process that measures something else is no other engine"
     engine.close()
