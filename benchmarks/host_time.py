@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt
+from benchmarks.gpu_model import prompt_graph, random_prompt
 from benchmarks.gpu_sizes import FULL, SMALL, Size
 from model.console import stage_steps
 from model.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, example_inputs
@@ -27,6 +27,7 @@ from model.runners.static import StaticRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import DECODERS, Graph, ModelSpec
 from model.state import ChunkRequest
+from trt_build.calibrate import blind_decoder
 
 _WARM_UP_CHUNKS = 3
 
@@ -89,26 +90,8 @@ def _graphs(size: Size, spec: ModelSpec) -> dict[str, TorchGraph]:
         module=_Constant(), inputs=example_inputs(spec), outputs=DENOISER_OUTPUTS, dynamic_axes=DENOISER_AXES,
         kept=Kept(inputs=("encoder_hidden_states",), module=_NoText()),
     )  # fmt: skip
-    decoder = TorchGraph(
-        module=_Black(spec), inputs=decoder_graph("none", size, spec, cpu, torch.float32).inputs,
-        outputs=("frames",), dynamic_axes={"latents": {2: "frames"}},
-    )  # fmt: skip
     prompt = prompt_graph(random_prompt(size, cpu))
-    return {str(Graph.TEXT_ENCODER): prompt, str(Graph.DENOISER): denoiser, str(Graph.DECODER): decoder}
-
-
-class _Black(nn.Module):
-    """Frames that cost nothing."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.spec = spec
-
-    def forward(self, latents: Tensor) -> Tensor:
-        spec = self.spec
-        return torch.zeros(1, dtype=torch.uint8).expand(
-            spec.frames_in(latents.shape[2]), spec.frame_height, spec.frame_width, 3
-        )
+    return {str(Graph.TEXT_ENCODER): prompt, str(Graph.DENOISER): denoiser, str(Graph.DECODER): blind_decoder(spec)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def calibrated_scales(
     assert isinstance(denoiser.module, DenoiserGraph)
     watched = replace(denoiser, module=denoiser.module.in_form(Form.PLAIN, sites=observer))
     used = {str(name): graphs[name] for name in (Graph.TEXT_ENCODER, Graph.CONDITIONER) if name in graphs}
-    runner = TorchRunner({**used, str(Graph.DENOISER): watched, str(Graph.DECODER): _blind(spec)}, device=device)
+    runner = TorchRunner({**used, str(Graph.DENOISER): watched, str(Graph.DECODER): blind_decoder(spec)}, device=device)
     observer.largest.clear()  # the runner tries every graph on its example, which is noise
     rollout = Rollout(spec, runner, clock=time.perf_counter, tokenize=tokenize)
     state = rollout.open(_SEED, requests[0].texts[0])
@@ -55,19 +55,20 @@ def calibrated_scales(
 
 
 class _BlindDecoder(nn.Module):
-    """Black frames of the right number and size: what is decoded does not come back to the denoiser."""
+    """Black frames of the right number and size, which cost nothing."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
 
     def forward(self, latents: Tensor) -> Tensor:
-        frames = self.spec.frames_in(latents.shape[2])
-        size = (frames, self.spec.frame_height, self.spec.frame_width, 3)
-        return torch.zeros(size, dtype=torch.uint8, device=latents.device)
+        spec = self.spec
+        black = torch.zeros(1, dtype=torch.uint8, device=latents.device)
+        return black.expand(spec.frames_in(latents.shape[2]), spec.frame_height, spec.frame_width, 3)
 
 
-def _blind(spec: ModelSpec) -> TorchGraph:
+def blind_decoder(spec: ModelSpec) -> TorchGraph:
+    """The `decoder` graph for who looks at no picture: what is decoded does not come back to the denoiser."""
     latents = torch.zeros(1, spec.latent_channels, 1, spec.latent_height, spec.latent_width)
     return TorchGraph(
         module=_BlindDecoder(spec), inputs={"latents": latents}, outputs=("frames",),
