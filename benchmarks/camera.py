@@ -25,28 +25,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.camera_lora import samples_of, train_lora
-from model.adapters import apply_adapter
-from model.autoencoder import TinyAutoencoder
-from model.camera import Camera
-from model.camera_methods.layout import coarse_shading, first_stage
-from model.camera_methods.method import CameraMethod
-from model.camera_methods.steering import CAST_STEP_PX, Hints, Steering
-from model.camera_methods.warp import View, depth_of, warped
-from model.conditioning import condition
-from model.console import commit, output_file
+from model.camera_control.layout import coarse_shading, first_stage
+from model.camera_control.method import CameraMethod
+from model.camera_control.steering import CAST_STEP_PX, Hints, Steering
+from model.camera_control.warp import View, depth_of, warped
+from model.cli_args import commit, output_file
 from model.demo.checkpoint import load_checkpoint, load_graphs
-from model.demo.data import FPS
 from model.demo.evaluation.figures import psnr_db
 from model.demo.evaluation.tours import Tour, draw_tour
-from model.demo.renderer import render
-from model.history import appended
-from model.maps import DEFAULT_MAP, load_map
-from model.pictures import encoder_of
-from model.rollout import Rollout
+from model.demo.training.clips import FPS
+from model.demo.world.renderer import render
+from model.networks.autoencoder import TinyAutoencoder
+from model.networks.lora import apply_adapter
+from model.networks.view_denoiser import view_denoiser_graph
+from model.pipeline.history import appended
+from model.pipeline.image_history import encoder_of
+from model.pipeline.state import ChunkRequest, RolloutState
+from model.pipeline.video_pipeline import Rollout
 from model.runners.torch import TorchGraph, TorchRunner
+from model.scene.camera import Camera
+from model.scene.maps import DEFAULT_MAP, load_map
+from model.scene.ray_features import condition
 from model.spec import Graph
-from model.state import ChunkRequest, RolloutState
-from model.view_denoiser import view_denoiser_graph
 
 _LATENTS = 3
 Make = Callable[["Place"], Hints]

@@ -21,19 +21,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from model.camera_methods.method import CameraMethod
-from model.camera_methods.steering import Steering
-from model.camera_methods.warp import View, depth_of
-from model.checkpoints import PATCHES
+from model.camera_control.method import CameraMethod
+from model.camera_control.steering import Steering
+from model.camera_control.warp import View, depth_of
 from model.demo.checkpoint import DemoModel
-from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT, Clip, draw_clip
-from model.demo.train_denoiser import shrunk
-from model.history import frame_indices, split_history
-from model.noise import block_correlated
-from model.pictures import Encode
-from model.schedule import Schedule
+from model.demo.training.clips import FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT, Clip, draw_clip
+from model.demo.training.train_denoiser import shrunk
+from model.networks.checkpoints import PATCHES
+from model.networks.view_denoiser import ViewDenoiserGraph
+from model.pipeline.history import frame_indices, split_history
+from model.pipeline.image_history import Encode
+from model.pipeline.noise import block_correlated
+from model.pipeline.schedule import Schedule
 from model.spec import ModelSpec
-from model.view_denoiser import ViewDenoiserGraph
 
 _RANK = 16
 _BATCH = 4
@@ -93,7 +93,7 @@ def _windows(clip: Clip, spec: ModelSpec, encode: Encode, steering: Steering, ne
 def train_lora(
     model: DemoModel, spec: ModelSpec, samples: list[Sample], path: Path, *, steps: int, say: Callable[[str], None]
 ) -> None:
-    """Trains on `samples` and writes an adapter (`model.adapters`) to `path`. `model` is changed: use it no more."""
+    """Trains on `samples` and writes an adapter (`model.networks.lora`) to `path`. `model` is changed: use it no more."""
     transformer = model.denoiser.transformer
     graph = ViewDenoiserGraph(transformer)
     linears = {

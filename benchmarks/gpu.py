@@ -23,14 +23,14 @@ from benchmarks.gpu_baseline import time_pipeline
 from benchmarks.gpu_checks import agreement, copy_rate, forget_peak, machine, matrix_rate, memory_gb, waiter
 from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt, random_transformer, served_decoders
 from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop
-from model.console import commit, output_file, stage_steps
+from model.cli_args import commit, output_file, stage_steps
 from model.fast.graph import chunk_kernels, fast_denoiser_graph
+from model.pipeline.state import ChunkRequest, RolloutState
+from model.pipeline.video_pipeline import Rollout
 from model.precision import Precision
-from model.rollout import Rollout
-from model.runners.static import StaticRunner
+from model.runners.cuda_graph import StaticRunner
 from model.runners.torch import TorchGraph
 from model.spec import DECODERS, Graph, ModelSpec
-from model.state import ChunkRequest, RolloutState
 
 _WARM_UP_CHUNKS = 3
 _SIZES = {"full": FULL, "small": SMALL}

@@ -13,7 +13,7 @@ import torch
 from diffusers import HeliosDMDScheduler, HeliosPyramidPipeline
 from torch import Tensor, nn
 
-from model.noise import block_cholesky
+from model.pipeline.noise import block_cholesky
 from model.spec import ModelSpec
 
 
@@ -119,7 +119,7 @@ def _draws_noise(pipeline: Any, device: torch.device, generator: torch.Generator
 
 
 def _block_noise(gamma: float) -> Callable[..., Tensor]:
-    """`HeliosPyramidPipeline.sample_block_noise` with the factor that model.noise uses."""
+    """`HeliosPyramidPipeline.sample_block_noise` with the factor that model.pipeline.noise uses."""
 
     def sample(
         batch: int, channels: int, frames: int, height: int, width: int, patch: tuple[int, int, int],

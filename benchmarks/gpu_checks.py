@@ -13,11 +13,11 @@ from torch import Tensor
 
 from benchmarks.gpu_model import random_prompt, random_transformer
 from benchmarks.gpu_sizes import Size
-from model.denoiser import example_inputs
 from model.fast.block_errors import block_errors
 from model.fast.denoiser import FastDenoiser
 from model.fast.projection import Fp8Projection, native_fp8, working_dtype
 from model.fast.rows import quantised
+from model.networks.denoiser import example_inputs
 from model.precision import Precision
 from model.spec import ModelSpec
 

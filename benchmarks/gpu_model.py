@@ -12,8 +12,8 @@ from diffusers import AutoencoderKLWan, HeliosTransformer3DModel
 from torch import Tensor, nn
 
 from benchmarks.gpu_sizes import Size
-from model.autoencoder import AutoencoderConfig, TinyAutoencoder
 from model.helios.graphs import streaming_decoders
+from model.networks.autoencoder import AutoencoderConfig, TinyAutoencoder
 from model.runners.torch import TorchGraph
 from model.spec import Graph, ModelSpec
 

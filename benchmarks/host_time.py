@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from benchmarks.gpu_model import prompt_graph, random_prompt
 from benchmarks.gpu_sizes import FULL, SMALL, Size
-from model.console import stage_steps
-from model.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, example_inputs
-from model.rollout import Rollout
+from model.cli_args import stage_steps
+from model.networks.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, example_inputs
+from model.pipeline.state import ChunkRequest
+from model.pipeline.video_pipeline import Rollout
 from model.runners.base import Arrays, Pending
-from model.runners.static import StaticRunner
+from model.runners.cuda_graph import StaticRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import DECODERS, Graph, ModelSpec
-from model.state import ChunkRequest
 from trt_build.calibrate import blind_decoder
 
 _WARM_UP_CHUNKS = 3

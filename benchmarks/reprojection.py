@@ -19,18 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bridge
-from bridge.doctor import cpu_name
-from bridge.pose import Pose, multiply, quaternion_from_rotation_vector, rotated
-from bridge.reproject import NO_PART, Moved, Warper
+from bridge.cli.doctor import cpu_name
+from bridge.geometry import Pose, multiply, quaternion_from_rotation_vector, rotated
+from bridge.presentation.reprojection import NO_PART, Moved, Warper
 from demos.tour import LOOP_S, tour
 from demos.world import ReferenceRenderer, World
-from model.blockout import Blockout, Part, Shape
-from model.camera import Camera
-from model.conditioning import RAY_STEP_PX, coarse_surfaces
-from model.console import commit, output_file
-from model.demo.conditions import Conditions
+from model.cli_args import commit, output_file
 from model.demo.evaluation.figures import psnr_db
-from model.raycast import cast
+from model.demo.world.conditions import Conditions
+from model.scene.blockout import Blockout, Part, Shape
+from model.scene.camera import Camera
+from model.scene.ray_features import RAY_STEP_PX, coarse_surfaces
+from model.scene.raycast import cast
 
 _PLACES = 12
 _MOVED_M = 0.3

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from benchmarks.camera_lora import flow_with_view
 from model.demo.checkpoint import load_checkpoint, save_checkpoint
 from model.demo.network import DemoDenoiser
-from model.demo.prepared import PreparedFolder
-from model.demo.train_denoiser import (
+from model.demo.training.loop import LossFunction, TrainConfig, train
+from model.demo.training.prepared_data import PreparedFolder
+from model.demo.training.train_denoiser import (
     HISTORY,
     STAGES,
     START_SIGMA,
@@ -35,9 +36,8 @@ from model.demo.train_denoiser import (
     raise_stage,
     shrunk,
 )
-from model.demo.training import LossFunction, TrainConfig, train
+from model.networks.view_denoiser import ViewDenoiserGraph
 from model.spec import ModelSpec
-from model.view_denoiser import ViewDenoiserGraph
 
 STAGE_SHARES = (0.15, 0.10, 0.75)  # a view is as fine as the last stage, where its tokens stand beside the new ones
 _LENGTHS, _LENGTH_SHARES = (1, 3), (0.3, 0.7)

@@ -4,8 +4,8 @@ This package's top level is the client SDK and imports nothing heavier than nump
 service (server.py, worker.py, engines/) is reached by name: `helios-bridge serve`.
 """
 
-from bridge.client import Client
-from bridge.client_values import Answer, Camera, Counts, Frame
+from bridge.client.client import Client
+from bridge.client.types import Answer, Camera, Counts, Frame
 from bridge.errors import (
     BridgeError,
     ConfigError,
@@ -22,7 +22,7 @@ from bridge.errors import (
     SessionError,
     TransportError,
 )
-from bridge.messages import Axes, Control, Event, FrameHeader, Part, PartMove, Shape, Source, Stats, Welcome
+from bridge.protocol.messages import Axes, Control, Event, FrameHeader, Part, PartMove, Shape, Source, Stats, Welcome
 
 __all__ = [
     "Answer",

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from bridge.cli.local_service import FREE_PORT, LocalService
 from bridge.clock import Clock, MonotonicClock
 from bridge.config import CONNECT_WAIT_S, ServeConfig
 from bridge.errors import BridgeError
-from bridge.local import FREE_PORT, LocalService
 from demos.headless import connect
 from demos.options import PlayOptions
 from demos.recording import Picture, write_animation
@@ -26,7 +26,7 @@ from demos.report import Shot
 from demos.session import BridgeSession, Ticker
 from demos.tour import follow
 from demos.world import ReferenceRenderer, World
-from model.console import output_file
+from model.cli_args import output_file
 
 MOST_BYTES = 3_000_000
 _CAPTION_PX, _GAP_PX = 18, 4

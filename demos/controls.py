@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pygame
 
-from bridge.messages.fields import MAX_TEXT_BYTES
-from demos.wishes import READY_TEXTS
+from bridge.protocol.fields import MAX_TEXT_BYTES
+from demos.action_parser import READY_TEXTS
 from demos.world import Intent, WalkConfig
 
 HELP = (

@@ -16,14 +16,14 @@ import numpy as np
 import bridge
 from bridge.clock import Clock, MonotonicClock
 from bridge.errors import ConfigError
-from demos.engine_watch import EngineWatch
+from demos.engine_status import EngineWatch
 from demos.options import PlayOptions
 from demos.recording import VIDEO_FPS, Pair, contact_sheet, write_png, write_video
 from demos.report import Json, Shot, build_report, summary, write_report
 from demos.session import BridgeSession, Ticker
 from demos.tour import follow
 from demos.world import ReferenceRenderer, World
-from model.console import check_writable
+from model.cli_args import check_writable
 from model.demo.evaluation.figures import psnr_db
 
 DEFAULT_SECONDS = 20.0

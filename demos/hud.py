@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pygame
 
 import bridge
-from bridge.metrics import percentile
+from bridge.rolling_stats import percentile
 from demos.session import HISTORY_S, BridgeSession, Sample
 
 PANEL = (12, 16, 24, 204)

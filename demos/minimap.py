@@ -6,9 +6,9 @@ import math
 
 import pygame
 
-from demos.footprints import footprints
+from demos.collision import footprints
 from demos.world import Viewpoint
-from model.maps import Map
+from model.scene.maps import Map
 
 _COLOURS = {
     "plaster": (205, 196, 178), "grass": (92, 128, 66), "stone": (140, 138, 134), "brick": (165, 84, 62),

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from bridge.clock import MonotonicClock
-from demos.engine_watch import EngineWatch
+from demos.engine_status import EngineWatch
 from demos.headless import STATS_TIMEOUT_S, Take, compare, connect, run_headless
 from demos.options import PlayOptions as PlayOptions
 from demos.report import build_report, summary, write_report

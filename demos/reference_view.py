@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import bridge
 from bridge.clock import Clock
 from demos.world import ReferenceRenderer
-from model.demo.conditions import Conditions
+from model.demo.world.conditions import Conditions
 
 _AT_MOST_HZ = 8
 _SMALLER = 2  # half the size: a quarter of the rays

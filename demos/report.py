@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bridge
-from bridge.doctor import cpu_name
+from bridge.cli.doctor import cpu_name
 from bridge.errors import ConfigError
-from bridge.metrics import percentile
+from bridge.rolling_stats import percentile
 from demos.recording import make_folder_for
 from demos.session import Figures
 from demos.world import ReferenceRenderer
-from model.console import commit
-from model.demo.conditions import Conditions
+from model.cli_args import commit
+from model.demo.world.conditions import Conditions
 
 Json = dict[str, object]
 

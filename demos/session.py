@@ -13,9 +13,9 @@ from typing import Protocol
 
 import bridge
 from bridge.clock import Clock
-from bridge.metrics import RateMeter
-from demos.wishes import apply_text
-from model.demo.conditions import Conditions
+from bridge.rolling_stats import RateMeter
+from demos.action_parser import apply_text
+from model.demo.world.conditions import Conditions
 
 HISTORY_S = 6.0
 SETTLE_S = 0.5  # how long the last answers are waited for before a run is counted

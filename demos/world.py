@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bridge
-from demos.footprints import Footprint, obstacles, push_out
-from demos.wishes import apply_text
-from model.blockout import Blockout
-from model.camera import Camera, quaternion_from_yaw_pitch
-from model.demo.conditions import Conditions
-from model.demo.renderer import render
-from model.maps import DEFAULT_MAP, Map, load_map
+from demos.action_parser import apply_text
+from demos.collision import Footprint, obstacles, push_out
+from model.demo.world.conditions import Conditions
+from model.demo.world.renderer import render
+from model.scene.blockout import Blockout
+from model.scene.camera import Camera, quaternion_from_yaw_pitch
+from model.scene.maps import DEFAULT_MAP, Map, load_map
 
 EYE_HEIGHT_M = 1.6
 VERTICAL_FOV_DEG = 65.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.client_core import ClientCore
-from bridge.client_values import Camera
-from bridge.codec import Decoded
-from bridge.messages import Message
-from bridge.playout import PlayoutConfig
-from tests.sound_messages import HELLO, WELCOME, frame_header
+from bridge.client.jitter_buffer import PlayoutConfig
+from bridge.client.protocol_core import ClientCore
+from bridge.client.types import Camera
+from bridge.protocol.codec import Decoded
+from bridge.protocol.messages import Message
+from tests.valid_messages import HELLO, WELCOME, frame_header
 
 CAMERA = Camera(position=(1.0, 2.0, 3.0))
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 _OVER_TENSORRT = (
-    "model.runners.trt", "model.runners.trt_log", "model.runners.trt_plan", "trt_build.bench", "trt_build.build",
+    "model.runners.tensorrt", "model.runners.tensorrt_log", "model.runners.tensorrt_plan", "trt_build.bench", "trt_build.build",
     "trt_build.inspect", "trt_build.serving",
 )  # fmt: skip
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.rollout import Rollout
+from model.pipeline.state import ChunkRequest
+from model.pipeline.video_pipeline import Rollout
 from model.runners.base import Arrays, GraphSignature, TensorSignature
 from model.spec import Decode, ModelSpec
-from model.state import ChunkRequest
 
 HEIGHT, WIDTH, CHANNELS = 64, 128, 2
 LATENT = (HEIGHT // 8, WIDTH // 8)

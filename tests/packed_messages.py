@@ -8,10 +8,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from bridge import codec
-from bridge.codec import decode
 from bridge.errors import RemoteProtocolError
-from bridge.messages import MessageType
+from bridge.protocol import codec
+from bridge.protocol.codec import decode
+from bridge.protocol.messages import MessageType
 
 CONTROL: dict[str, Any] = {
     "seq": 9,

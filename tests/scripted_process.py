@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bridge import engine_process
 from bridge.clock import FakeClock
-from bridge.engine import ControlWindow, EngineInfo, Plan, SessionStart
-from bridge.engine_events import EngineUp
-from bridge.engine_words import Began, Command, Growing, Made, Open, Ready, Report, Step
-from bridge.link import Ended, EngineConfig, Inbox, Wake
-from bridge.supervisor import EngineSupervisor
+from bridge.engine import process as engine_process
+from bridge.engine.events import EngineUp
+from bridge.engine.interface import ControlWindow, EngineInfo, Plan, SessionStart
+from bridge.engine.ipc_messages import Began, Command, Growing, Made, Open, Ready, Report, Step
+from bridge.engine.pipe import Ended, EngineConfig, Inbox, Wake
+from bridge.engine.supervisor import EngineSupervisor
 
 INFO = EngineInfo(
     model="t", runner="t", frame_width=4, frame_height=2, frames_per_chunk=(2,), depth_width=2, depth_height=1,

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from bridge.chunk_ring import SharedFrameRing
-from bridge.engine import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
-from bridge.engine_words import Failed, Made, Step
-from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.engine.chunk_pool import SharedFrameRing
+from bridge.engine.interface import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
+from bridge.engine.ipc_messages import Failed, Made, Step
+from bridge.engine.step_executor import make_chunk
 from bridge.errors import StepFailed
-from bridge.stepping import make_chunk
 
 FRAMES = 9
 PLAN = Plan(frames=FRAMES, steps=(1, 1, 1), rung="full")

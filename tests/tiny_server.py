@@ -10,15 +10,15 @@ from contextlib import contextmanager
 import msgspec
 
 from bridge.clock import MonotonicClock
-from bridge.codec import decode, encode
 from bridge.config import ServeConfig
+from bridge.conformance.fake_frames import stand_in_header
 from bridge.errors import RemoteProtocolError
-from bridge.lobby import Addressed, Lobby
-from bridge.messages import FrameHeader, PixelFormat
-from bridge.outputs import ControlAccepted, SceneAccepted, Send, StatsAsked
-from bridge.stand_in import stand_in_header
-from bridge.transport import Poller, RouterSocket
-from tests import sound_messages
+from bridge.protocol.codec import decode, encode
+from bridge.protocol.messages import FrameHeader, PixelFormat
+from bridge.session.events import ControlAccepted, SceneAccepted, Send, StatsAsked
+from bridge.session.registry import Addressed, Lobby
+from bridge.transport.sockets import Poller, RouterSocket
+from tests import valid_messages as sound_messages
 
 WIDTH, HEIGHT = 4, 2
 OFFER = dataclasses.replace(

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from model.fp8 import Observer
-from model.reading import Tokenize
-from model.rollout import Rollout
+from model.networks.fp8 import Observer
+from model.networks.transformer import DenoiserGraph, Form
+from model.pipeline.state import ChunkRequest
+from model.pipeline.text_conditioning import Tokenize
+from model.pipeline.video_pipeline import Rollout
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import Graph, ModelSpec
-from model.state import ChunkRequest
-from model.transformer import DenoiserGraph, Form
 
 _SEED = 11
 
@@ -33,7 +33,7 @@ def calibrated_scales(
     device: str = "cpu",
     progress: bool = False,
 ) -> dict[str, float]:
-    """Scales by site, as `model.fp8.Scales` takes them, from making the chunks of `requests` one after another.
+    """Scales by site, as `model.networks.fp8.Scales` takes them, from making the chunks of `requests` one after another.
 
     device: where the model runs meanwhile; it is on the CPU afterwards. progress: a bar on stderr, if that is a
     terminal.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 
-from model.console import install
+from model.cli_args import install
 from model.errors import ModelError
 
 

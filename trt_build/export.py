@@ -20,12 +20,12 @@ import torch
 from onnx import numpy_helper
 from tqdm import tqdm
 
+from model.networks.transformer import DenoiserGraph, Form
+from model.networks.weight_offload import is_hollow
 from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import SPEC_FILE, ModelSpec, write_spec
-from model.streaming import is_hollow
-from model.transformer import DenoiserGraph, Form
 from trt_build.calibrate import calibrated_scales
 from trt_build.cases import cases_of, profiles_of
 from trt_build.compare import OutputError, compared

@@ -15,8 +15,8 @@ from typing import Any
 import tensorrt as trt
 
 from model.runners.device import Device, size_text
-from model.runners.trt_log import TensorRtLog
-from model.runners.trt_plan import PlanFile, load_plan
+from model.runners.tensorrt_log import TensorRtLog
+from model.runners.tensorrt_plan import PlanFile, load_plan
 from trt_build.errors import BuildError
 
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")

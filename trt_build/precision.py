@@ -12,11 +12,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from model.fp8 import QuantisedLinear, Scales
+from model.networks.fp8 import QuantisedLinear, Scales
+from model.networks.transformer import DenoiserGraph, Form
+from model.networks.weight_offload import Fetch, Streamed, StreamedLinear, hollow, is_hollow
 from model.precision import Precision
 from model.runners.torch import TorchGraph
-from model.streaming import Fetch, Streamed, StreamedLinear, hollow, is_hollow
-from model.transformer import DenoiserGraph, Form
 from trt_build.errors import BuildError
 
 # diffusers' `_keep_in_fp32_modules`, but for history_key_scale, which follows the keys that it scales.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from model.errors import RunnerError
 from model.runners.device import Device
-from model.runners.trt import TrtRunner
-from model.runners.trt_plan import PlanFile
+from model.runners.tensorrt import TrtRunner
+from model.runners.tensorrt_plan import PlanFile
 from trt_build.cache import EngineCache, Entry, Miss, default_root
 from trt_build.environment import this_environment
 from trt_build.key import BuildEnvironment

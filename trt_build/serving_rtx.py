@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.runners.ort import OrtRunner
+from model.runners.onnxruntime import OrtRunner
 from model.runners.rtx import rtx_runner
 from trt_build.cache import default_root
 

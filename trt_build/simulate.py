@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, TensorProto, numpy_helper
 
-from model.runners.ort import OrtRunner
+from model.runners.onnxruntime import OrtRunner
 
 _FROM, _TO = TensorProto.BFLOAT16, TensorProto.FLOAT
 _THREADS = 2

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.demo.walks import walk_requests
+from model.demo.world.walks import walk_requests
 from model.helios.layout import TOKENIZER, TOKENIZER_FILE, is_helios_folder
-from model.reading import Tokenize
+from model.pipeline.state import ChunkRequest
+from model.pipeline.text_conditioning import Tokenize
 from model.runners.torch import TorchGraph
 from model.spec import ModelSpec
-from model.state import ChunkRequest
 from trt_build.errors import BuildError
 from trt_build.model_names import model_folder
 

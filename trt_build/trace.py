@@ -1,6 +1,6 @@
 """One torch module -> one ONNX graph whose weights keep the module's names. Needs the torch extra.
 
-Weights that are hollow (model/streaming.py) stay so: what is traced never depends on their values, and nothing of their
+Weights that are hollow (model/networks/weight_offload.py) stay so: what is traced never depends on their values, and nothing of their
 size is folded or merged.
 """
 
@@ -17,9 +17,9 @@ from onnx_ir.passes import common
 from onnxscript import opset23
 from onnxscript.optimizer import fold_constants
 
-from model.fp8 import dequantise, quantise_dequantise
+from model.networks.fp8 import dequantise, quantise_dequantise
+from model.networks.transformer import DenoiserGraph
 from model.runners.torch import TorchGraph
-from model.transformer import DenoiserGraph
 
 OPSET = 23  # the first with Attention and RMSNormalization, and with bf16 in convolutions
 _FOLDED_NUMBERS = 16  # enough for any shape; no placeholder is folded, since a layer's weight is larger

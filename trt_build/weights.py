@@ -20,8 +20,8 @@ from onnx.external_data_helper import ExternalDataInfo
 from onnx_ir.tensor_adapters import TorchTensor
 from torch import Tensor, nn
 
-from model.fp8 import QuantisedLinear
-from model.streaming import Streamed, is_hollow
+from model.networks.fp8 import QuantisedLinear
+from model.networks.weight_offload import Streamed, is_hollow
 from trt_build.errors import BuildError, ExportError
 
 INLINE_BYTES = 1 << 30

@@ -12,9 +12,9 @@ import html
 import math
 from pathlib import Path
 
-from bridge.axes import client_from_ours, ours_from_client
-from bridge.messages import Axes
-from bridge.messages.fields import Vec3
+from bridge.protocol.axes import client_from_ours, ours_from_client
+from bridge.protocol.fields import Vec3
+from bridge.protocol.messages import Axes
 
 FILE = Path(__file__).with_name("axes.svg")
 _PANEL_PX, _HEIGHT_PX, _ARM_PX = 212, 300, 58

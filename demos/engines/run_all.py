@@ -19,11 +19,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bridge.cli.local_service import FREE_PORT, LocalService
 from bridge.config import ServeConfig
-from bridge.local import FREE_PORT, LocalService
 from demos.engines import readme_table
 from demos.engines.clients import BY_NAME, CLIENTS, HERE, ROOT, BuildFailed, EngineClient, environment
-from model.console import output_file
+from model.cli_args import output_file
 
 Row = dict[str, Any]
 _START_S = 60.0  # builds are done by then; a slow runtime on a busy machine is not

@@ -12,11 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from model.autoencoder import DEMO, TinyAutoencoder
-from model.checkpoints import load_weights, read_weights, save_weights
-from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
-from model.demo.conditions import STATE_SIZE, Conditions
-from model.demo.data import FPS, FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT
 from model.demo.network import (
     CONDITIONING_CHANNELS,
     LATENT_CHANNELS,
@@ -29,11 +24,16 @@ from model.demo.network import (
     TextEncoder,
     TextReader,
 )
-from model.denoiser import batched, denoiser_graph
+from model.demo.training.clips import FPS, FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT
+from model.demo.world.conditions import STATE_SIZE, Conditions
 from model.fast.graph import fast_runner
+from model.networks.autoencoder import DEMO, TinyAutoencoder
+from model.networks.checkpoints import load_weights, read_weights, save_weights
+from model.networks.denoiser import batched, denoiser_graph
 from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchGraph, TorchRunner
+from model.scene.ray_features import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
 from model.spec import Decode, Graph, ModelSpec, read_spec, write_spec
 
 SHIPPED = Path(__file__).parent / "weights"

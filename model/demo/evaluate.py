@@ -17,20 +17,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from model.console import output_file
-from model.demo.charts import write_png
+from model.cli_args import output_file
 from model.demo.evaluation import report as gather
 from model.demo.evaluation.heldout import heldout_phrases, reader_of, text_figures
 from model.demo.evaluation.painting import Painter
 from model.demo.evaluation.report import Json
 from model.demo.evaluation.runs import EvaluationConfig, Seen, drift, look_at_actions, look_at_map, sheet
-from model.maps import map_names
+from model.demo.training.charts import write_png
 from model.runners.base import ModuleRunner
+from model.scene.maps import map_names
 from model.spec import read_spec
 
 SHIPPED = Path(__file__).parent / "weights"
 _RUNNERS = {
-    "onnxruntime": "model.runners.ort:create",
+    "onnxruntime": "model.runners.onnxruntime:create",
     "torch": "model.demo.checkpoint:create_torch_runner",
 }
 

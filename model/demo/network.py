@@ -10,9 +10,9 @@ from diffusers import HeliosTransformer3DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.autoencoder import TinyAutoencoder
-from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
-from model.demo.conditions import SLOTS, STATE_SIZE
+from model.demo.world.conditions import SLOTS, STATE_SIZE
+from model.networks.autoencoder import TinyAutoencoder
+from model.scene.ray_features import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
 
 LATENT_CHANNELS, CONDITIONING_CHANNELS = 16, 24
 TEXT_TOKENS, TEXT_DIM = 4, 64

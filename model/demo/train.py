@@ -31,15 +31,22 @@ import numpy as np
 import torch
 
 from model.demo.checkpoint import DemoModel, demo_spec, graphs_of, save_checkpoint
-from model.demo.data import FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT, Clip, render_clips, switched
 from model.demo.network import DemoDenoiser
-from model.demo.painted import ClipPainter
-from model.demo.prepared import SWITCHED, PreparedFolder, geometry_of, latent_statistics, latents_of, things_seen
-from model.demo.train_autoencoder import TrainedAutoencoder, train_autoencoder, train_decoder
-from model.demo.train_denoiser import BLIND_SHARE, DenoiserData, train_denoiser
-from model.demo.train_text import train_text
-from model.demo.trained_so_far import TrainedSoFar
-from model.demo.training import TrainConfig, join_processes, make_deterministic, stop_on_signals
+from model.demo.training.clips import FRAME_HEIGHT, FRAME_WIDTH, FRAMES_PER_LATENT, Clip, render_clips, switched
+from model.demo.training.loop import TrainConfig, join_processes, make_deterministic, stop_on_signals
+from model.demo.training.painted_clips import ClipPainter
+from model.demo.training.prepared_data import (
+    SWITCHED,
+    PreparedFolder,
+    geometry_of,
+    latent_statistics,
+    latents_of,
+    things_seen,
+)
+from model.demo.training.train_autoencoder import TrainedAutoencoder, train_autoencoder, train_decoder
+from model.demo.training.train_denoiser import BLIND_SHARE, DenoiserData, train_denoiser
+from model.demo.training.train_text import train_text
+from model.demo.training.trained_so_far import TrainedSoFar
 from model.errors import CheckpointError
 from model.runners.torch import TorchRunner
 
@@ -141,7 +148,7 @@ def paint_clips(run: TrainedSoFar, *, worker: int, workers: int) -> None:
     """Writes the latents that the denoiser makes of every clip of whole frames, two attempts at each."""
     crops, full = (PreparedFolder(run.folder / "prepared" / kind) for kind in KINDS)
     model = DemoModel()
-    run.trained("denoiser", model.denoiser)
+    run.trained("denoiser", model.networks.denoiser)
     spec = demo_spec(*latent_statistics(crops))
     painter = ClipPainter(spec, TorchRunner(graphs_of(model, spec)))
     for name in full.names[worker::workers]:
@@ -156,7 +163,7 @@ def write_checkpoint(run: TrainedSoFar) -> None:
     """Gathers the averaged weights of all stages into one checkpoint, `checkpoint` in the run's folder."""
     model = run.with_autoencoder()
     run.trained("text", model.reader)
-    run.trained("denoiser", model.denoiser)
+    run.trained("denoiser", model.networks.denoiser)
     crops = PreparedFolder(run.folder / "prepared" / "crops")
     save_checkpoint(model, demo_spec(*latent_statistics(crops)), run.folder / "checkpoint")
 

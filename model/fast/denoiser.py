@@ -1,4 +1,4 @@
-"""Helios's transformer for a GPU: the same function as `model.transformer.DenoiserGraph`, laid out for speed.
+"""Helios's transformer for a GPU: the same function as `model.networks.transformer.DenoiserGraph`, laid out for speed.
 
 History and new tokens are one sequence of rows, so that every product is one large matrix. The blocks (block.py) take
 keys and values that were made once for a prompt (`TextKeys`); the last leaves the history out. Needs the torch extra.
@@ -17,7 +17,7 @@ from model.fast.attention import AttentionKernel
 from model.fast.block import FastBlock, Modulation
 from model.fast.projection import Projection, working_dtype
 from model.fast.rows import Norm, RowOps, Rows, Turn, row_ops
-from model.places import history_rotation, padded, rotation, tokens_of, unpatchified
+from model.networks.rope import history_rotation, padded, rotation, tokens_of, unpatchified
 from model.precision import Precision
 
 _NEEDED = {

@@ -10,17 +10,17 @@ from collections.abc import Mapping
 import torch
 from diffusers import HeliosTransformer3DModel
 
-from model.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, check_fits, example_inputs
 from model.errors import RunnerError
 from model.fast.attention import AttentionKernel, fastest_kernel
 from model.fast.denoiser import FastDenoiser
 from model.fast.projection import working_dtype
+from model.networks.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, check_fits, example_inputs
+from model.networks.transformer import DenoiserGraph
+from model.networks.view_denoiser import VIEW_DENOISER_AXES, ViewDenoiserGraph, example_view_inputs
 from model.precision import Precision
-from model.runners.static import StaticRunner
+from model.runners.cuda_graph import StaticRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import DECODERS, Graph, ModelSpec
-from model.transformer import DenoiserGraph
-from model.view_denoiser import VIEW_DENOISER_AXES, ViewDenoiserGraph, example_view_inputs
 
 PROMPT = "encoder_hidden_states"
 

@@ -16,12 +16,7 @@ import torch
 from diffusers import HeliosTransformer3DModel
 from torch import nn
 
-from model.adapters import Adapter, read_adapter
-from model.autoencoder import TAEW2_1, TinyAutoencoder
-from model.checkpoints import load_weights, widened
-from model.conditioning import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
 from model.demo.network import Conditioner
-from model.denoiser import denoiser_graph
 from model.errors import CheckpointError
 from model.helios import parts
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, Session, read_folder, spec_of
@@ -30,9 +25,14 @@ from model.helios.prompt_encoder import PromptEncoder
 from model.helios.streaming import DecoderMemory, FramesStep, StreamingDecoder
 from model.helios.tiny import TinyDecoderStep
 from model.helios.wan import WanDecoderStep, WanEncoder, WanEncoderStep, encoder_memory_shapes, memory_shapes
+from model.networks.autoencoder import TAEW2_1, TinyAutoencoder
+from model.networks.checkpoints import load_weights, widened
+from model.networks.denoiser import denoiser_graph
+from model.networks.lora import Adapter, read_adapter
+from model.networks.view_denoiser import view_denoiser_graph
 from model.runners.torch import TorchGraph
+from model.scene.ray_features import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
 from model.spec import Graph, ModelSpec
-from model.view_denoiser import view_denoiser_graph
 
 TINY_FILES = ("taew2_1.safetensors", "taew2_1.pth")
 MakeDenoiser = Callable[[HeliosTransformer3DModel, ModelSpec], TorchGraph]
@@ -223,7 +223,7 @@ def conditioner_of(adapter: Adapter) -> Conditioner | None:
 
 
 def conditioner_graph(spec: ModelSpec, conditioner: nn.Module) -> TorchGraph:
-    """The `conditioner` graph: from what rays met (`model.conditioning`) to camera channels."""
+    """The `conditioner` graph: from what rays met (`model.scene.ray_features`) to camera channels."""
     height, width, frames = spec.latent_height, spec.latent_width, 3
     grid = (height * RAYS_PER_LATENT_PX, width * RAYS_PER_LATENT_PX)
     return TorchGraph(

@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from model.denoiser import batched, denoiser_graph
 from model.fast.graph import fast_denoiser_graph, fast_runner
 from model.helios.graphs import DecoderKind, load_graphs
 from model.helios.layout import TOKENIZER, Session
 from model.helios.parts import Dtype
 from model.helios.text import PromptTokenizer
 from model.helios.tiny_beside import tiny_beside
-from model.loaded import LoadedModel
+from model.networks.denoiser import batched, denoiser_graph
+from model.networks.view_denoiser import view_denoiser_graph
+from model.pipeline.loaded_model import LoadedModel
 from model.precision import Precision
 from model.runners.base import ModuleRunner
 from model.runners.torch import TorchRunner
 from model.spec import Graph
-from model.view_denoiser import view_denoiser_graph
 
 
 class _Bars:

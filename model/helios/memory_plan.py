@@ -12,8 +12,6 @@ from pathlib import Path
 
 import torch
 
-from model.adapters import read_adapter
-from model.checkpoints import PATCHES, read_weights
 from model.errors import CheckpointError
 from model.helios import parts
 from model.helios.files import missing_nbytes, missing_weights
@@ -38,6 +36,8 @@ from model.helios.layout import (
 )
 from model.helios.parts import Dtype, Part
 from model.helios.text import PromptTokenizer
+from model.networks.checkpoints import PATCHES, read_weights
+from model.networks.lora import read_adapter
 from model.precision import Precision
 from model.spec import ModelSpec
 

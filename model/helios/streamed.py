@@ -15,7 +15,7 @@ from model.helios import parts
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER
 from model.helios.parts import Part
 from model.helios.weights import StoredTensor
-from model.streaming import Fetch, hold_places, stream_large
+from model.networks.weight_offload import Fetch, hold_places, stream_large
 
 _STREAMED = {TRANSFORMER: "blocks", TEXT_ENCODER: "encoder"}
 """Where a part's numbers are: 98 % of the full-size transformer and all but the norms of the text encoder."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model.autoencoder import TinyAutoencoder
+from model.networks.autoencoder import TinyAutoencoder
 
 
 class TinyDecoderStep(nn.Module):

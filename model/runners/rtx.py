@@ -14,7 +14,7 @@ import onnxruntime
 import onnxruntime_ep_nv_tensorrt_rtx as provider
 
 from model.errors import RunnerError
-from model.runners.ort import ORT_ERRORS, OrtRunner
+from model.runners.onnxruntime import ORT_ERRORS, OrtRunner
 
 _MARKS = ("export.json", "spec.json")
 _FAILURES: tuple[type[Exception], ...] = (*ORT_ERRORS, OSError)

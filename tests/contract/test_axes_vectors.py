@@ -1,4 +1,4 @@
-"""The golden cameras of each engine against bridge.axes, and whether they would notice any other handedness."""
+"""The golden cameras of each engine against bridge.protocol.axes, and whether they would notice any other handedness."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridge import axes
-from bridge.axes import client_from_ours, ours_from_client
-from bridge.messages import Axes
-from bridge.pose import Pose
+from bridge.geometry import Pose
+from bridge.protocol import axes
+from bridge.protocol.axes import client_from_ours, ours_from_client
+from bridge.protocol.messages import Axes
 from demos.engines import draw_axes
-from model.camera import Camera, project
+from model.scene.camera import Camera, project
 
 FOLDER = pathlib.Path(__file__).parent / "axes"
 FILES: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -47,7 +47,7 @@ def ours(place: list[float]) -> np.ndarray:
 
 
 def fits(engine: str, vector: dict[str, Any]) -> bool:
-    """Whether the camera that bridge.axes makes of what was sent looks where the vector says."""
+    """Whether the camera that bridge.protocol.axes makes of what was sent looks where the vector says."""
     there = ours_from_client(Axes(engine), FILES[engine]["units_per_metre"])
     sent, looks = vector["sent"], vector["looks"]
     position = np.array(there.position(tuple(sent["position"])))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bridge.engines.loading import ModelOptions, load_model
-from model.decoding import Decoder
-from model.history import appended
-from model.later import Later
-from model.loaded import LoadedModel
-from model.rollout import Rollout
+from bridge.backends.loading import ModelOptions, load_model
+from model.deferred import Later
+from model.pipeline.frame_decoder import Decoder
+from model.pipeline.history import appended
+from model.pipeline.loaded_model import LoadedModel
+from model.pipeline.state import ChunkRequest, RolloutState
+from model.pipeline.video_pipeline import Rollout
 from model.spec import Graph
-from model.state import ChunkRequest, RolloutState
 
 LATENTS = 3
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from bridge.chunk_ring import RingLayout
-from bridge.engine import ControlWindow, Engine, Plan, SessionStart, State
-from bridge.engines.helios import create as create_helios
-from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.backends.helios import create as create_helios
+from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.engine.chunk_pool import RingLayout
+from bridge.engine.interface import ControlWindow, Engine, Plan, SessionStart, State
 from bridge.errors import EngineError
-from bridge.messages import Part, PartMove, SceneUpdate, Shape
-from bridge.reproject import NO_PART
+from bridge.presentation.reprojection import NO_PART
+from bridge.protocol.messages import Part, PartMove, SceneUpdate, Shape
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "helios": lambda: create_helios(model="demo", runner="onnxruntime", threads=1),

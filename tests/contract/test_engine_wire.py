@@ -22,9 +22,9 @@ import msgpack
 import msgspec
 import pytest
 
-from bridge.codec import decode, encode
-from bridge.messages import Bye, Control, Hello, Message, MessageType, Ping, Pong, Reset, SceneUpdate
-from bridge.transport import Poller, RouterSocket, SendResult
+from bridge.protocol.codec import decode, encode
+from bridge.protocol.messages import Bye, Control, Hello, Message, MessageType, Ping, Pong, Reset, SceneUpdate
+from bridge.transport.sockets import Poller, RouterSocket, SendResult
 from demos.engines.clients import BY_NAME, HERE, EngineClient, environment
 
 FOLDER = Path(__file__).parent / "vectors"

@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ort_runner(folder: Path) -> ModuleRunner:
-    from model.runners.ort import OrtRunner
+    from model.runners.onnxruntime import OrtRunner
 
     return OrtRunner(folder, threads=1)
 
@@ -77,13 +77,13 @@ def torch_runner(folder: Path) -> ModuleRunner:
 
 
 def static_runner(folder: Path) -> ModuleRunner:
-    from model.runners.static import StaticRunner
+    from model.runners.cuda_graph import StaticRunner
 
     return StaticRunner(graphs(), background=("look",))
 
 
 def cuda_runner(folder: Path) -> ModuleRunner:
-    from model.runners.static import StaticRunner
+    from model.runners.cuda_graph import StaticRunner
 
     return StaticRunner(graphs(), device="cuda", background=("look",))
 
@@ -104,8 +104,8 @@ def fake_tensorrt_runner(folder: Path) -> ModuleRunner:
 
 
 def _built_and_opened(folder: Path, device: Any) -> ModuleRunner:
-    from model.runners.trt import TrtRunner
-    from model.runners.trt_plan import PlanFile
+    from model.runners.tensorrt import TrtRunner
+    from model.runners.tensorrt_plan import PlanFile
     from trt_build.build import BuildOptions, build_plan
     from trt_build.manifest import Profile, ShapeRange
 

@@ -23,9 +23,9 @@ from tests.tensorrt_api import fake_tensorrt, stubs
 
 ROOT = Path(__file__).parents[2]
 PLANTED = {
-    "model/runners/trt_log.py": ("trt.ILogger.VERBOSE: logging.DEBUG", "trt.ILogger.TRACE: logging.DEBUG"),
-    "model/runners/trt_plan.py": ("runtime.deserialize_cuda_engine(mapped)", "runtime.deserialize_engine(mapped)"),
-    "model/runners/trt.py": (
+    "model/runners/tensorrt_log.py": ("trt.ILogger.VERBOSE: logging.DEBUG", "trt.ILogger.TRACE: logging.DEBUG"),
+    "model/runners/tensorrt_plan.py": ("runtime.deserialize_cuda_engine(mapped)", "runtime.deserialize_engine(mapped)"),
+    "model/runners/tensorrt.py": (
         "set_optimization_profile_async(profile, state.queue.handle)",
         "set_optimization_profile_async(profile)",
     ),

@@ -16,11 +16,11 @@ import msgpack
 import msgspec
 import pytest
 
-from bridge import codec
-from bridge.codec import decode, encode
 from bridge.errors import ErrorCode, RemoteProtocolError
-from bridge.messages import STRUCT_OF_TYPE, TYPE_OF_STRUCT, MessageType
-from bridge.session_states import TRANSITIONS, SessionState
+from bridge.protocol import codec
+from bridge.protocol.codec import decode, encode
+from bridge.protocol.messages import STRUCT_OF_TYPE, TYPE_OF_STRUCT, MessageType
+from bridge.session.states import TRANSITIONS, SessionState
 
 FOLDER = pathlib.Path(__file__).parent / "vectors"
 ABOUT: dict[str, dict[str, Any]] = {

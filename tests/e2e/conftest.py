@@ -14,8 +14,8 @@ import pytest
 
 from bridge import Camera, Client, Frame
 from bridge.config import ServeConfig
-from bridge.link import EngineConfig
-from bridge.server import Server
+from bridge.engine.pipe import EngineConfig
+from bridge.service.server import Server
 
 WIDTH, HEIGHT = 96, 64
 TICK_S = 1 / 60

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bridge
-from bridge.engine import ControlWindow
-from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.engine.interface import ControlWindow
 from demos.world import ReferenceRenderer, World
-from model.camera import Camera
-from model.raycast import trace
+from model.scene.camera import Camera
+from model.scene.raycast import trace
 
 
 class PaintingEngine(SyntheticEngine):

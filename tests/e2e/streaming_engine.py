@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from time import sleep
 
-from bridge.engine import After, BegunStep, ControlWindow, FrameChunk, FrameRun, Plan, State
-from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.engine.interface import After, BegunStep, ControlWindow, FrameChunk, FrameRun, Plan, State
 
 WAIT_S = 0.4
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridge import axes
-from bridge.axes_check import GOLDEN, TURNS, play_turns
-from bridge.cli import main
-from bridge.messages import Axes
-from bridge.pose import Pose
+from bridge.cli.axes_check import GOLDEN, TURNS, play_turns
+from bridge.cli.main import main
+from bridge.geometry import Pose
+from bridge.protocol import axes
+from bridge.protocol.messages import Axes
 
 
 def test_every_turn_looks_as_it_must(capsys: pytest.CaptureFixture[str]) -> None:

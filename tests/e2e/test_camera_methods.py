@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from bridge import Camera, Client
-from bridge.cli_model import arguments_of
+from bridge.backends.helios import HeliosEngine, create
+from bridge.cli.local_service import FREE_PORT, LocalService
+from bridge.cli.model_options import arguments_of
 from bridge.config import ModelForm, ServeConfig
-from bridge.engine import ControlWindow, FrameChunk, OverlappingStep, Pictures, Plan, SessionStart, State
-from bridge.engines.helios import HeliosEngine, create
+from bridge.engine.interface import ControlWindow, FrameChunk, OverlappingStep, Pictures, Plan, SessionStart, State
 from bridge.errors import EngineIncompatible, EngineUnavailable
-from bridge.local import FREE_PORT, LocalService
-from bridge.messages import PixelFormat, SceneUpdate
+from bridge.protocol.messages import PixelFormat, SceneUpdate
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -37,8 +37,8 @@ def adapter(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     import torch
     from safetensors.torch import save_file
 
-    from model.checkpoints import PATCHES, load_transformer
     from model.demo.network import CONDITIONING_CHANNELS, Conditioner
+    from model.networks.checkpoints import PATCHES, load_transformer
 
     folder = tmp_path_factory.mktemp("adapters")
 
@@ -164,7 +164,7 @@ def _with_tiny_decoder(folder: Path, beside: Path) -> Path:
     """The same checkpoint with random weights of the tiny decoder in it."""
     from safetensors.torch import save_file
 
-    from model.autoencoder import TAEW2_1, TinyAutoencoder
+    from model.networks.autoencoder import TAEW2_1, TinyAutoencoder
 
     for part in folder.iterdir():
         (beside / part.name).symlink_to(part)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.client import Client
-from bridge.client_values import Camera
-from bridge.local import LISTENING
+from bridge.cli.local_service import LISTENING
+from bridge.client.client import Client
+from bridge.client.types import Camera
 
 COMMAND = [sys.executable, "-m", "bridge"]
 

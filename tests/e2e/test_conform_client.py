@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bridge.cli import main
-from bridge.conform.client_scripts import SCRIPTS
+from bridge.cli.main import main
+from bridge.conformance.client_scripts import SCRIPTS
 
 SUBJECT = [sys.executable, str(pathlib.Path(__file__).with_name("conform_subject.py")), "{address}"]
 # fault: the script that must find it, and what it must say

@@ -11,9 +11,15 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from bridge import axes, codec, delivery, level, lobby, messages, offer, session, shared_frames
-from bridge.cli import main
-from bridge.conform.server_scripts import SCRIPTS
+from bridge.cli.main import main
+from bridge.conformance.server_scripts import SCRIPTS
+from bridge.protocol import axes, codec, messages
+from bridge.session import capabilities as offer
+from bridge.session import flow_control as delivery
+from bridge.session import registry as lobby
+from bridge.session import scene_admission as level
+from bridge.session import session
+from bridge.transport import frame_ring as shared_frames
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 

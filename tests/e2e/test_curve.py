@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from bridge import Camera, ConnectTimeout
-from bridge.cli import main
-from bridge.conform.command import conform_server
-from bridge.curve import new_keys
-from bridge.transport import new_curve_pair
+from bridge.cli.main import main
+from bridge.conformance.command import conform_server
+from bridge.transport.curve_keys import new_keys
+from bridge.transport.sockets import new_curve_pair
 
 CAMERA = Camera(position=(0.0, 0.0, 0.0))
 
@@ -97,6 +97,6 @@ def test_without_a_doorkeeper_nobody_comes_in(
     start_service: Callable[..., Any], keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CURVE alone takes any key; the enforced ZAP domain is what makes a missing handler a closed door."""
-    monkeypatch.setattr("bridge.transport._keep_the_door", lambda door, keys: door.close())
+    monkeypatch.setattr("bridge.transport.sockets._keep_the_door", lambda door, keys: door.close())
     with pytest.raises(ConnectTimeout):
         start_service(curve=keys).client(curve=keys / "alice", connect_timeout_s=0.4)

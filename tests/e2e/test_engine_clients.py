@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.codec import decode, encode
+from bridge.cli.local_service import LISTENING
 from bridge.config import ServeConfig
+from bridge.conformance.fake_frames import stand_in_header
 from bridge.errors import RemoteProtocolError
-from bridge.lobby import Addressed, Lobby
-from bridge.local import LISTENING
-from bridge.messages import Control, FrameHeader, Part, Ping, Pong, SceneUpdate, Shape
-from bridge.offer import ServerOffer
-from bridge.outputs import Closed, ControlAccepted, SceneAccepted, Send
-from bridge.stand_in import stand_in_header
-from bridge.transport import Poller, RouterSocket
+from bridge.protocol.codec import decode, encode
+from bridge.protocol.messages import Control, FrameHeader, Part, Ping, Pong, SceneUpdate, Shape
+from bridge.session.capabilities import ServerOffer
+from bridge.session.events import Closed, ControlAccepted, SceneAccepted, Send
+from bridge.session.registry import Addressed, Lobby
+from bridge.transport.sockets import Poller, RouterSocket
 from demos.engines.clients import BY_NAME, CLIENTS, EngineClient, environment
 
 WIDTH, HEIGHT = 4, 2

@@ -110,7 +110,7 @@ def test_an_export_with_room_for_a_view_is_steered_as_its_checkpoint_is(
 
 
 def test_steps_are_chosen_when_an_export_is_served(helios_export: Path) -> None:
-    from bridge.engines.helios import create
+    from bridge.backends.helios import create
     from bridge.errors import ConfigError
 
     engine = create(model=str(helios_export), runner="onnxruntime", threads=1, steps=(2, 1, 1))

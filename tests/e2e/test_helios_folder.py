@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from bridge import Camera, Client
-from bridge.cli_model import arguments_of
+from bridge.cli.model_options import arguments_of
 from bridge.config import ModelForm
-from bridge.engine import ControlWindow, Plan, SessionStart, State
+from bridge.engine.interface import ControlWindow, Plan, SessionStart, State
 from bridge.errors import (
     BridgeError,
     ConfigError,
@@ -26,7 +26,7 @@ from bridge.errors import (
     RemoteProtocolError,
     StepFailed,
 )
-from bridge.messages import SceneUpdate, Source
+from bridge.protocol.messages import SceneUpdate, Source
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -36,7 +36,7 @@ SMALL = ModelForm(frame_size=(128, 64), chunk_latents=(1, 2, 3))
 
 @pytest.fixture(scope="module")
 def engine(helios_folder: Path):
-    from bridge.engines.helios import create
+    from bridge.backends.helios import create
 
     made = create(model=str(helios_folder), frame_size=(128, 64), chunk_latents=(1, 2, 3), blend_chunks=2)
     yield made
@@ -128,7 +128,7 @@ def test_what_was_heard_changes_no_frame(engine):
 
 
 def test_options_that_do_not_go_with_it_are_refused(helios_folder: Path, engine):
-    from bridge.engines.helios import create
+    from bridge.backends.helios import create
 
     with pytest.raises(ConfigError, match="export it first"):
         create(model=str(helios_folder), runner="onnxruntime", frame_size=(128, 64))
@@ -145,7 +145,7 @@ def test_options_that_do_not_go_with_it_are_refused(helios_folder: Path, engine)
 
 
 def test_a_lost_shard_is_one_clear_sentence(helios_folder: Path, tmp_path: Path):
-    from bridge.engines.helios import create
+    from bridge.backends.helios import create
 
     folder = Path(shutil.copytree(helios_folder, tmp_path / "helios"))
     lost = sorted((folder / "transformer").glob("*.safetensors"))[0]
@@ -262,8 +262,8 @@ def test_doctor_makes_a_frame_of_an_id_that_is_here_without_a_network(helios_fol
 
 @pytest.fixture(scope="module")
 def service(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    from bridge.cli.local_service import FREE_PORT, LocalService
     from bridge.config import ServeConfig
-    from bridge.local import FREE_PORT, LocalService
 
     states = tmp_path_factory.mktemp("states")
     config = ServeConfig(bind=FREE_PORT, model=str(helios_folder), form=SMALL, states=states)
@@ -317,7 +317,7 @@ def test_a_session_is_saved_to_one_file_and_gone_on_with_by_another(service):
 
 
 def test_a_restored_session_makes_the_frames_that_the_saved_one_would_have_made(engine, tmp_path: Path):
-    from bridge.statefile import read_state, write_state
+    from bridge.engine.state_file import read_state, write_state
 
     _, state = engine.step(opened(engine), window(5, "rain"), plan(5))
     write_state(tmp_path / "a.state.npz", state, engine.info)

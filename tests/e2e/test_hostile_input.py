@@ -14,8 +14,8 @@ import pytest
 import zmq
 
 from bridge import Camera, Client
-from bridge.codec import decode
-from bridge.messages import ErrorMessage, FrameHeader, Message, MessageType, Welcome
+from bridge.protocol.codec import decode
+from bridge.protocol.messages import ErrorMessage, FrameHeader, Message, MessageType, Welcome
 
 HELLO = {"version_major": 1, "version_minor": 0, "client": "hostile"}
 CONTROL: dict[str, Any] = {

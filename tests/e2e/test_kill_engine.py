@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from bridge import Camera, Frame, Source
+from bridge.backends.synthetic import CRASH_ACTION, FAIL_ACTION, HANG_ACTION, render_room
 from bridge.clock import MonotonicClock
-from bridge.engine import ControlWindow, Plan, SessionStart
-from bridge.engine_events import ChunkMade, EngineDown, EngineEvent, EngineUp, WorldOpened
-from bridge.engines.synthetic import CRASH_ACTION, FAIL_ACTION, HANG_ACTION, render_room
-from bridge.link import EngineConfig
-from bridge.supervisor import EngineSupervisor
-from bridge.transport import Poller
+from bridge.engine.events import ChunkMade, EngineDown, EngineEvent, EngineUp, WorldOpened
+from bridge.engine.interface import ControlWindow, Plan, SessionStart
+from bridge.engine.pipe import EngineConfig
+from bridge.engine.supervisor import EngineSupervisor
+from bridge.transport.sockets import Poller
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 

@@ -7,13 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from bridge import Camera
-from bridge.engine import ControlWindow, Plan, SessionStart
-from bridge.engines.helios import create
-from bridge.pose import quaternion_from_rotation_vector
+from bridge.backends.helios import create
+from bridge.engine.interface import ControlWindow, Plan, SessionStart
+from bridge.geometry import quaternion_from_rotation_vector
 from demos.world import ReferenceRenderer
-from model.demo.conditions import Conditions
 from model.demo.evaluation.figures import psnr_db
-from model.maps import DEFAULT_MAP, load_map
+from model.demo.world.conditions import Conditions
+from model.scene.maps import DEFAULT_MAP, load_map
 
 pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.slow]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from bridge import Client, Part, RemoteProtocolError, Shape, Source
-from bridge.codec import decode, encode
-from bridge.engines.synthetic import SyntheticConfig, SyntheticEngine
-from bridge.messages import Control, ErrorMessage, Hello, PartMove, Reset, Save, Saved, SceneUpdate, Welcome
-from bridge.statefile import path_of, read_state
-from bridge.transport import DealerSocket, Poller, SendResult
+from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
+from bridge.engine.state_file import path_of, read_state
+from bridge.protocol.codec import decode, encode
+from bridge.protocol.messages import Control, ErrorMessage, Hello, PartMove, Reset, Save, Saved, SceneUpdate, Welcome
+from bridge.transport.sockets import DealerSocket, Poller, SendResult
 from tests.e2e.conftest import HEIGHT, WIDTH
 
 Play = Callable[..., Any]

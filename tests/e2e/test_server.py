@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 from bridge import Camera, Part, RemoteProtocolError, SessionBusy, SessionClosed, Shape, Source
-from bridge.codec import decode, encode
+from bridge.backends.synthetic import render_room
 from bridge.config import ServeConfig
-from bridge.engines.synthetic import render_room
+from bridge.engine.pipe import EngineConfig
 from bridge.errors import ConfigError, EngineUnavailable, ErrorCode
-from bridge.intake import BIG_BYTES
-from bridge.link import EngineConfig
-from bridge.messages import Control, FrameHeader, Hello, Message, SceneUpdate, Welcome
-from bridge.outputs import ControlAccepted
-from bridge.player import Player
-from bridge.server import Server
-from bridge.transport import DealerSocket
+from bridge.protocol.codec import decode, encode
+from bridge.protocol.messages import Control, FrameHeader, Hello, Message, SceneUpdate, Welcome
+from bridge.service.inbound_queue import BIG_BYTES
+from bridge.service.render_session import Player
+from bridge.service.server import Server
+from bridge.session.events import ControlAccepted
+from bridge.transport.sockets import DealerSocket
 
 Play = Callable[..., Any]
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("onnx")
-from bridge.engines.loading import SHIPPED_MODEL
+from bridge.backends.loading import SHIPPED_MODEL
 from model.precision import Precision
 from tests.tensorrt_api.exports import SPEC
 from trt_build.cache import EngineCache

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bridge import Camera, Source
-from bridge.engines.synthetic import render_room
+from bridge.backends.synthetic import render_room
 
 PLACES = [(0.0, 0.0, 0.0), (8.0, 1.0, -6.0), (-9.0, -2.0, 7.0)]
 

@@ -52,7 +52,7 @@ def test_pixels_in_the_ring_are_those_in_the_message(start_service: Callable[...
 def test_a_client_that_cannot_open_the_ring_gets_its_pixels_inline(
     start_service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.client.open_ring", lambda *_: None)
+    monkeypatch.setattr("bridge.client.client.open_ring", lambda *_: None)
     with start_service().client(shared_memory=True) as client:
         assert client.welcome.ring != ""
         assert settled(client).header.ring_slot == -1
@@ -61,7 +61,7 @@ def test_a_client_that_cannot_open_the_ring_gets_its_pixels_inline(
 def test_a_service_without_shared_memory_offers_none(
     start_service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.rings.create_ring", lambda *_: None)
+    monkeypatch.setattr("bridge.service.ring_registry.create_ring", lambda *_: None)
     with start_service().client(shared_memory=True) as client:
         assert client.welcome.ring == ""
         assert settled(client).header.ring_slot == -1

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.engine import ControlWindow, Plan, SessionStart
-from bridge.engines.helios import create
-from bridge.engines.loading import SHIPPED_MODEL
+from bridge.backends.helios import create
+from bridge.backends.loading import SHIPPED_MODEL
+from bridge.engine.interface import ControlWindow, Plan, SessionStart
 
 BLOCKED = """
 import sys

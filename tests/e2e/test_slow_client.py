@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from bridge import Camera, Source, Stats
-from bridge.codec import decode, encode
-from bridge.messages import Control, FrameHeader, Hello, StatsRequest, Welcome
-from bridge.transport import DealerSocket
+from bridge.protocol.codec import decode, encode
+from bridge.protocol.messages import Control, FrameHeader, Hello, StatsRequest, Welcome
+from bridge.transport.sockets import DealerSocket
 
 HERE = Camera(position=(0.0, 0.0, 0.0))
 CREDIT = 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge import Frame
-from bridge.messages import Source
+from bridge.protocol.messages import Source
 from tests.e2e.streaming_engine import BESIDE
 
 

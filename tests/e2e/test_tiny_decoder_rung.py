@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.engine import ControlWindow, FrameChunk, Plan, SessionStart, State
-from bridge.engines.rungs import TINY_DECODER
+from bridge.backends.quality_levels import TINY_DECODER
+from bridge.engine.interface import ControlWindow, FrameChunk, Plan, SessionStart, State
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from bridge.engines.helios import HeliosEngine, create  # noqa: E402  # torch may be missing
+from bridge.backends.helios import HeliosEngine, create  # noqa: E402  # torch may be missing
 
 SMALL = {"frame_size": (128, 64), "chunk_latents": (1, 2, 3), "camera": "prompt"}  # no chunk begins with a picture
 
@@ -25,7 +25,7 @@ def folder(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A copy with random weights of the tiny decoder."""
     from safetensors.torch import save_file
 
-    from model.autoencoder import TAEW2_1, TinyAutoencoder
+    from model.networks.autoencoder import TAEW2_1, TinyAutoencoder
 
     path = tmp_path_factory.mktemp("with-tiny") / "helios"
     shutil.copytree(helios_folder, path)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.engine import ControlWindow, Plan, SessionStart, StepAsked
+from bridge.engine.interface import ControlWindow, Plan, SessionStart, StepAsked
 from bridge.errors import StepFailed
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from bridge.engines.helios import MOST_TOGETHER, HeliosEngine, create  # noqa: E402  # torch may be missing
+from bridge.backends.helios import MOST_TOGETHER, HeliosEngine, create  # noqa: E402  # torch may be missing
 
 PLAN = Plan(frames=5, steps=(1, 1, 1), rung="full")
 

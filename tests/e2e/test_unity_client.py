@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridge.engines.synthetic import render_room
+from bridge.backends.synthetic import render_room
 from demos.engines.clients import BY_NAME, HERE
 
 TESTS = Path(__file__).parents[1] / "contract/engines"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model.console import commit, output_file
+from model.cli_args import commit, output_file
 from model.runners.base import ModuleRunner
 from trt_build.errors import BuildError
 from trt_build.manifest import read_manifest
@@ -56,7 +56,7 @@ def _runner(options: argparse.Namespace) -> tuple[ModuleRunner, str]:
     if options.runner == "onnxruntime":
         import onnxruntime
 
-        from model.runners.ort import OrtRunner
+        from model.runners.onnxruntime import OrtRunner
 
         return OrtRunner(options.folder, threads=1), f"onnxruntime {onnxruntime.__version__}, 1 thread"
     from trt_build.environment import this_environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from model.console import frame_size, output_folder
+from model.cli_args import frame_size, output_folder
 from model.precision import Precision
 from trt_build.errors import BuildError, need
 from trt_build.manifest import Target

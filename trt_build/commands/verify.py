@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model.console import output_file
+from model.cli_args import output_file
 from model.runners.base import ModuleRunner
 from trt_build.errors import need
 from trt_build.manifest import read_manifest

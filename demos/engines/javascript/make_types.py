@@ -1,4 +1,4 @@
-"""Writes messages.d.ts, the protocol's messages as TypeScript types, from bridge/messages/.
+"""Writes messages.d.ts, the protocol's messages as TypeScript types, from bridge/protocol/.
 
     python -m demos.engines.javascript.make_types
 
@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from bridge import messages
 from bridge.errors import ErrorCode
+from bridge.protocol import messages
 
 FILE: Final = Path(__file__).with_name("messages.d.ts")
 _TO_SERVER: Final = (

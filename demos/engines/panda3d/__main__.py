@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
+from bridge.cli.local_service import FREE_PORT, LocalService
 from bridge.config import ServeConfig
-from bridge.local import FREE_PORT, LocalService
 from demos.engines.panda3d.game import GameOptions, run
 from demos.engines.panda3d.scenes import SCENES
-from model.console import output_file
+from model.cli_args import output_file
 
 
 def main() -> int:

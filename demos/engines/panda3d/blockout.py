@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from panda3d.core import GeomNode, GeomVertexReader, LQuaternionf, LVector3f, NodePath, TransformState
 
 import bridge
-from bridge.messages.fields import Quat, Vec3
+from bridge.protocol.fields import Quat, Vec3
 
 
 def position_from_panda(v: LVector3f) -> Vec3:

@@ -14,9 +14,9 @@ from bridge.clock import MonotonicClock
 from demos.engines.panda3d.card import screenshot
 from demos.engines.panda3d.game import Game, GameOptions, open_engine
 from demos.recording import write_png
-from model import blockout
-from model.camera import Camera
-from model.raycast import cast
+from model.scene import blockout
+from model.scene.camera import Camera
+from model.scene.raycast import cast
 
 Picture = NDArray[np.uint8]
 PANEL_WIDTH, PANEL_HEIGHT = 480, 288

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.autoencoder import TinyAutoencoder
-from model.conditioning import condition
-from model.demo.data import FPS, FRAMES_PER_LATENT
 from model.demo.evaluation.tours import Tour
-from model.demo.renderer import render
-from model.edges import resolve
+from model.demo.training.clips import FPS, FRAMES_PER_LATENT
+from model.demo.world.renderer import render
+from model.networks.autoencoder import TinyAutoencoder
+from model.scene.edge_antialiasing import resolve
+from model.scene.ray_features import condition
 
 CLIP_FRAMES = 3 * FRAMES_PER_LATENT
 """Frames of a clip: enough for the decoder's memory to be warm in most of them."""

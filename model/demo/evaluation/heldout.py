@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.demo.conditions import SLOTS, Conditions
+from model.demo.world.conditions import SLOTS, Conditions
+from model.pipeline.word_hash_tokenizer import WordHashTokenizer
 from model.runners.base import ModuleRunner
 from model.spec import Graph, ModelSpec
-from model.text import WordHashTokenizer
 
 PHRASES = Path(__file__).with_name("heldout_phrases.tsv")
 _STARTS = (Conditions(), Conditions(time="night", weather="rain", lamps="on", door="open", fountain="on"))

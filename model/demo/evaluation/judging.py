@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.demo.conditions import SLOTS, Conditions
-from model.demo.data import FPS
 from model.demo.evaluation.figures import Picture, psnr_db, sharpness, ssim
 from model.demo.evaluation.painting import PaintedChunk
 from model.demo.evaluation.pose_search import PoseError, find_pose_error
 from model.demo.evaluation.tours import Change, Tour
-from model.demo.renderer import render
+from model.demo.training.clips import FPS
+from model.demo.world.conditions import SLOTS, Conditions
+from model.demo.world.renderer import render
 
 CHUNKS_WATCHED = 3
 """How many chunks after a text are looked at for its effect."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.conditioning import condition
+from model.deferred import Helper
 from model.demo.evaluation.tours import Tour
-from model.later import Helper
-from model.rollout import Rollout
+from model.pipeline.state import ChunkRequest, RolloutState
+from model.pipeline.video_pipeline import Rollout
 from model.runners.base import ModuleRunner
+from model.scene.ray_features import condition
 from model.spec import ModelSpec
-from model.state import ChunkRequest, RolloutState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

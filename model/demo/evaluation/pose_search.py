@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.camera import Camera
 from model.demo.evaluation.figures import Picture, gradient_energy
+from model.scene.camera import Camera
 
 FINEST_ROTATION_DEG, FINEST_POSITION_M = 0.3, 0.05
 """A view in which even a good picture does not pin its camera down to this (a wall of one colour, thick fog) says

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from model.console import commit
-from model.demo.conditions import SLOTS
+from model.cli_args import commit
 from model.demo.evaluation.heldout import TextFigures
 from model.demo.evaluation.judging import CHUNKS_WATCHED, ChangeFigures, FrameFigures
+from model.demo.world.conditions import SLOTS
 
 Json = dict[str, object]
 

@@ -6,14 +6,14 @@ import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.demo.charts import Picture, picture_sheet
-from model.demo.data import FPS, FRAMES_PER_LATENT
 from model.demo.evaluation.figures import psnr_db
 from model.demo.evaluation.judging import ChangeFigures, FrameFigures, Judge, Pair
 from model.demo.evaluation.painting import Painter
 from model.demo.evaluation.report import Json, picture_figures, rounded
 from model.demo.evaluation.tours import TEXT_EVERY_S, Tour, draw_tour
-from model.maps import DEFAULT_MAP, load_map
+from model.demo.training.charts import Picture, picture_sheet
+from model.demo.training.clips import FPS, FRAMES_PER_LATENT
+from model.scene.maps import DEFAULT_MAP, load_map
 
 _ENDS_S = 30.0  # drift compares this much of a long tour's beginning and end
 _ASKED_EVERY_S = 1.0

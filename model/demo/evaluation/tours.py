@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.blockout import MATERIALS, SHAPE_INDEX, PackedParts, Shape
-from model.camera import Camera, quaternion_from_yaw_pitch
-from model.demo.conditions import SLOTS, Conditions
-from model.demo.data import FPS, FRAME_HEIGHT, FRAME_WIDTH
-from model.maps import Map
-from model.raycast import cast
+from model.demo.training.clips import FPS, FRAME_HEIGHT, FRAME_WIDTH
+from model.demo.world.conditions import SLOTS, Conditions
+from model.scene.blockout import MATERIALS, SHAPE_INDEX, PackedParts, Shape
+from model.scene.camera import Camera, quaternion_from_yaw_pitch
+from model.scene.maps import Map
+from model.scene.raycast import cast
 
 EYE_M, VERTICAL_FOV_DEG = 1.6, 65.0
 _CELL_M, _CLEARANCE_M = 0.25, 0.6

@@ -16,9 +16,9 @@ def test_a_trained_lora_is_an_adapter_of_the_very_weights_that_were_trained(
 ) -> None:
     from benchmarks import camera_lora
     from benchmarks.camera_lora import Sample, train_lora
-    from model.adapters import apply_adapter
     from model.demo.checkpoint import load_checkpoint
-    from model.demo.conditions import STATE_SIZE
+    from model.demo.world.conditions import STATE_SIZE
+    from model.networks.lora import apply_adapter
 
     monkeypatch.setattr(camera_lora, "_CROP", (8, 8))
     monkeypatch.setattr(camera_lora, "_BATCH", 1)

@@ -25,8 +25,8 @@ def test_the_work_of_a_step_is_what_the_shapes_say() -> None:
 def test_tokens_are_those_that_the_transformer_sees(small: bool) -> None:
     """Counted from the sizes, against the patch embeddings' own outputs."""
     from benchmarks.gpu_sizes import FULL, SMALL, tokens
-    from model.denoiser import example_inputs
-    from model.places import padded
+    from model.networks.denoiser import example_inputs
+    from model.networks.rope import padded
 
     spec = (SMALL if small else FULL).spec(steps=(1, 1, 1), chunk_latents=3)
     inputs = example_inputs(spec)  # three new frames at half of the full size: stage 1

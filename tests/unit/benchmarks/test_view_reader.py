@@ -11,10 +11,10 @@ from diffusers import HeliosTransformer3DModel
 
 from benchmarks.view_reader import look_at_own_place, reading_loss, seen_tokens
 from model.demo.checkpoint import load_checkpoint
-from model.demo.conditions import STATE_SIZE
-from model.demo.prepared import Geometry, PreparedFolder
-from model.places import rotation
-from model.transformer import DenoiserGraph
+from model.demo.training.prepared_data import Geometry, PreparedFolder
+from model.demo.world.conditions import STATE_SIZE
+from model.networks.rope import rotation
+from model.networks.transformer import DenoiserGraph
 
 
 def test_hidden_tokens_are_a_strip_and_some_here_and_there() -> None:

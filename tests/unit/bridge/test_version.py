@@ -7,9 +7,9 @@ import importlib.metadata
 import pytest
 
 from bridge import version
-from bridge.cli import main
+from bridge.cli.main import main
 from bridge.config import ServeConfig
-from bridge.offer import offer_of
+from bridge.session.capabilities import offer_of
 from tests.scripted_process import INFO
 
 

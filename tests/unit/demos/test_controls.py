@@ -7,8 +7,8 @@ from collections import defaultdict
 import pygame
 import pytest
 
+from demos.action_parser import READY_TEXTS
 from demos.controls import Controls, View
-from demos.wishes import READY_TEXTS
 from demos.world import Intent, WalkConfig
 
 

@@ -9,12 +9,12 @@ import pygame
 import pytest
 
 import bridge
-from bridge.client_core import ClientCore
+from bridge.client.protocol_core import ClientCore
 from bridge.clock import FakeClock
-from bridge.messages import Hello
+from bridge.protocol.messages import Hello
 from demos.hud import Hud, shortened
 from demos.session import BridgeSession, Sample
-from tests.sound_messages import WELCOME
+from tests.valid_messages import WELCOME
 
 
 class Nobody:

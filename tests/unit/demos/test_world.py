@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from bridge.codec import decode, encode
-from bridge.messages import SceneUpdate
-from demos.footprints import push_out
+from bridge.protocol.codec import decode, encode
+from bridge.protocol.messages import SceneUpdate
+from demos.collision import push_out
 from demos.world import BODY_RADIUS_M, EYE_HEIGHT_M, Ground, Intent, ReferenceRenderer, Viewpoint, World
-from model.blockout import Blockout, Part, Shape
+from model.scene.blockout import Blockout, Part, Shape
 
 TICK_S = 1 / 60
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("onnx")
-from model.runners.ort import OrtRunner
+from model.runners.onnxruntime import OrtRunner
 from tests.tensorrt_api.exports import write_export
 from trt_build.__main__ import main
 from trt_build.bench import Timing, drawn, measure, table

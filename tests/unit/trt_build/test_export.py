@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.runners.ort import OrtRunner
+from model.runners.onnxruntime import OrtRunner
 from model.spec import Decode, ModelSpec, read_spec
 from trt_build.errors import ExportError
 from trt_build.manifest import Target, read_manifest
@@ -59,7 +59,7 @@ SIZES = [(1, 2, 2), (2, 4, 6), (5, 8, 12)]
 )  # fmt: skip
 @pytest.mark.parametrize("size", SIZES)
 def test_two_streams_compute_what_diffusers_does(changes: dict[str, Any], size: tuple[int, int, int]) -> None:
-    from model.denoiser import denoiser_graph
+    from model.networks.denoiser import denoiser_graph
 
     model = transformer(**changes)
     graph = denoiser_graph(model, SPEC)
@@ -70,7 +70,7 @@ def test_two_streams_compute_what_diffusers_does(changes: dict[str, Any], size: 
 
 
 def test_the_exported_denoiser_computes_what_diffusers_does_at_every_size(tmp_path: Path) -> None:
-    from model.denoiser import denoiser_graph
+    from model.networks.denoiser import denoiser_graph
     from trt_build.export import export_graph
 
     model = transformer(is_amplify_history=True)
@@ -87,8 +87,8 @@ def test_the_exported_denoiser_computes_what_diffusers_does_at_every_size(tmp_pa
 
 
 def test_a_transformer_of_another_kind_is_refused() -> None:
-    from model.denoiser import denoiser_graph
     from model.errors import CheckpointError
+    from model.networks.denoiser import denoiser_graph
 
     with pytest.raises(CheckpointError, match="zero_history_timestep=True"):
         denoiser_graph(transformer(zero_history_timestep=False), SPEC)

@@ -36,12 +36,12 @@ def test_an_export_with_room_for_a_view_makes_torchs_latents_with_a_view_and_wit
     from model.helios.layout import TOKENIZER, Session
     from model.helios.parts import Dtype
     from model.helios.text import PromptTokenizer
-    from model.history import HistoryView
-    from model.rollout import Rollout
-    from model.runners.ort import OrtRunner
+    from model.networks.view_denoiser import view_denoiser_graph
+    from model.pipeline.history import HistoryView
+    from model.pipeline.state import ChunkRequest
+    from model.pipeline.video_pipeline import Rollout
+    from model.runners.onnxruntime import OrtRunner
     from model.runners.torch import TorchRunner
-    from model.state import ChunkRequest
-    from model.view_denoiser import view_denoiser_graph
     from trt_build.manifest import read_manifest
     from trt_build.verify import verify
 
@@ -97,10 +97,10 @@ def test_a_model_with_camera_channels_has_no_room_for_a_view(tmp_path: Path) -> 
 
 def test_a_streamed_weight_is_in_onnxruntimes_graphs_too(helios_folder: Path, tmp_path: Path) -> None:
     """Their operators are others, and so is the way they are written; the largest networks are the streamed ones."""
-    from model.runners.ort import OrtRunner
+    from model.networks.weight_offload import is_hollow
+    from model.runners.onnxruntime import OrtRunner
     from model.runners.torch import TorchRunner
     from model.spec import Graph
-    from model.streaming import is_hollow
     from trt_build.cases import cases_of
     from trt_build.compare import compared
     from trt_build.errors import BuildError
@@ -122,7 +122,7 @@ def test_a_streamed_weight_is_in_onnxruntimes_graphs_too(helios_folder: Path, tm
 
 
 def test_calibration_sees_every_site_of_every_layer(helios_folder: Path) -> None:
-    from model.fp8 import E4M3_MAX
+    from model.networks.fp8 import E4M3_MAX
     from model.spec import Graph
     from trt_build.calibrate import calibrated_scales
     from trt_build.precision import in_precision

@@ -11,7 +11,7 @@ import pytest
 
 from model.precision import Precision
 from model.runners.base import ModuleRunner
-from model.runners.ort import OrtRunner
+from model.runners.onnxruntime import OrtRunner
 from model.spec import Decode, Graph, ModelSpec
 from trt_build.compare import OutputError, compared
 
@@ -38,7 +38,7 @@ def transformer() -> Any:
 
 
 def graph_of(model: Any) -> Any:
-    from model.denoiser import denoiser_graph
+    from model.networks.denoiser import denoiser_graph
 
     torch.manual_seed(6)
     return denoiser_graph(model, SPEC)
@@ -53,8 +53,8 @@ def cases() -> Any:
 
 @pytest.fixture(scope="module")
 def scales(cases: Any) -> dict[str, float]:
-    from model.fp8 import Observer
-    from model.transformer import Form
+    from model.networks.fp8 import Observer
+    from model.networks.transformer import Form
 
     observer = Observer()
     graph = graph_of(transformer())
@@ -190,7 +190,7 @@ def test_fp8_stays_close_to_float32(cases: Any, scales: dict[str, float]) -> Non
 
 
 def test_quantising_in_torch_is_what_onnx_runtime_does(tmp_path: Path) -> None:
-    from model.fp8 import quantise_dequantise
+    from model.networks.fp8 import quantise_dequantise
 
     # every E4M3 number, what lies halfway between neighbours, and what does not fit
     positive = torch.arange(0, 127, dtype=torch.uint8).view(torch.float8_e4m3fn).float()

@@ -25,7 +25,7 @@ class Layers(torch.nn.Module):
     """Linear layers whose weights are counted while they are in memory."""
 
     def __init__(self, count: int) -> None:
-        from model.streaming import StreamedLinear, hold_places
+        from model.networks.weight_offload import StreamedLinear, hold_places
 
         super().__init__()
         self.alive: Any = weakref.WeakSet()

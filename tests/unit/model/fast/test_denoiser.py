@@ -83,7 +83,7 @@ def test_in_float32_it_is_the_same_function(factor: int, amplified: str | None) 
 @pytest.mark.parametrize("factor", [1, 4])
 @pytest.mark.parametrize("kept", [0, 7, FRAMES * HEIGHT // 2 * WIDTH // 2])
 def test_with_a_view_in_its_history_too(factor: int, kept: int) -> None:
-    from model.view_denoiser import ViewDenoiserGraph
+    from model.networks.view_denoiser import ViewDenoiserGraph
 
     model, given = transformer(is_amplify_history=True, history_scale_mode="per_head"), inputs(factor=factor)
     generator = torch.Generator().manual_seed(1)

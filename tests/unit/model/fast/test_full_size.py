@@ -44,8 +44,8 @@ def test_every_product_of_a_forward_in_fp8_has_a_layout_that_torch_takes(
 ) -> None:
     from benchmarks.gpu_model import random_transformer
     from benchmarks.gpu_sizes import FULL
-    from model.denoiser import example_inputs
     from model.fast.denoiser import FastDenoiser
+    from model.networks.denoiser import example_inputs
     from model.precision import Precision
 
     meta = torch.device("meta")
@@ -121,8 +121,8 @@ def test_no_graph_of_a_chunk_reads_host_memory_or_a_value_which_a_capture_would_
     from benchmarks.gpu_sizes import FULL
     from model.fast.denoiser import FastDenoiser
     from model.helios.graphs import empty_tiny_decoder, streaming_decoders
+    from model.networks.view_denoiser import example_view_inputs
     from model.precision import Precision
-    from model.view_denoiser import example_view_inputs
 
     meta = torch.device("meta")
     spec = FULL.spec(steps=(1, 1, 1), chunk_latents=9)

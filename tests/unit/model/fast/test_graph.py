@@ -36,7 +36,7 @@ def both(helios_folder: Path) -> tuple[Any, Any, Any]:
 
 
 def test_the_denoiser_predicts_the_same_flow(both: tuple[Any, Any, Any]) -> None:
-    from model.denoiser import example_inputs
+    from model.networks.denoiser import example_inputs
 
     spec, plain, fast = both
     torch.manual_seed(1)

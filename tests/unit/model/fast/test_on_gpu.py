@@ -58,8 +58,8 @@ def test_an_fp8_product_is_the_simulated_one() -> None:
 def test_a_captured_denoiser_predicts_what_the_cpu_predicts(precision: str) -> None:
     from benchmarks.gpu_model import decoder_graph, random_transformer
     from benchmarks.gpu_sizes import SMALL
-    from model.denoiser import example_inputs
     from model.fast.graph import fast_denoiser_graph, fast_runner
+    from model.networks.denoiser import example_inputs
     from model.precision import Precision
 
     torch.manual_seed(0)

@@ -98,7 +98,7 @@ def with_tiny(helios_folder: Path, tmp_path: Path) -> Path:
     """A copy with the tiny decoder's weights, in half precision."""
     from safetensors.torch import save_file
 
-    from model.autoencoder import TAEW2_1, TinyAutoencoder
+    from model.networks.autoencoder import TAEW2_1, TinyAutoencoder
 
     folder = tmp_path / "helios"
     shutil.copytree(helios_folder, folder)

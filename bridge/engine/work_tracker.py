@@ -1,0 +1,155 @@
+"""What the engine process is at work on, since when, and in which slots of the ring.
+
+A chunk's slot is taken before its step begins, written into until the chunk is whole, which may be after the step has
+its answer, and freed when its views are no longer used. Pure bookkeeping but for the ring; owned by supervisor.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.clock import Clock
+from bridge.engine.chunk_pool import RingLayout, SharedFrameRing
+from bridge.engine.interface import EngineInfo
+from bridge.engine.ipc_messages import Growing, Made
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    world: int
+    slot: int
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    world: int
+    since_us: int
+
+
+class EngineWork:
+    """Worlds are named as the supervisor names them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ring: SharedFrameRing | None = None
+        self._steps: list[_Chunk] = []  # sent together
+        self._growing: dict[int, _Chunk] = {}  # by slot: chunks that are made, but for some of their frames
+        self._unwanted: set[int] = set()  # those of them that were released
+        self._opening: _Opening | None = None
+
+    def attach(self, info: EngineInfo, slots: int) -> RingLayout:
+        """Where the ring is, which is made at the first call. Raises: EngineUnavailable: no memory for it."""
+        if self._ring is None:
+            self._ring = SharedFrameRing.create(info, slots)
+        return self._ring.layout
+
+    def close(self) -> None:
+        """Frees the ring."""
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    @property
+    def is_stepping(self) -> bool:
+        """True while a step has no answer."""
+        return bool(self._steps)
+
+    @property
+    def is_opening(self) -> bool:
+        """True while a world is being begun."""
+        return self._opening is not None
+
+    @property
+    def is_growing(self) -> bool:
+        """True while a chunk lacks frames whose step has its answer."""
+        return bool(self._growing)
+
+    @property
+    def worlds(self) -> list[int]:
+        """Whose steps have no answer, whose chunks grow, and which is being begun."""
+        worlds = [chunk.world for chunk in (*self._growing.values(), *self._steps)]
+        worlds += [] if self._opening is None else [self._opening.world]
+        return list(dict.fromkeys(worlds))
+
+    @property
+    def since_us(self) -> int | None:
+        """Since when whatever is worked on longest is; None when nothing is."""
+        since_us = [chunk.since_us for chunk in (*self._steps, *self._growing.values())]
+        since_us += [] if self._opening is None else [self._opening.since_us]
+        return min(since_us, default=None)
+
+    def begin_opening(self, world: int) -> None:
+        self._opening = _Opening(world=world, since_us=self._clock.now_us())
+
+    def opened(self) -> None:
+        """The world that was being begun has its answer."""
+        self._opening = None
+
+    def begin_steps(self, worlds: list[int]) -> list[int]:
+        """Takes a slot for a step of each. Returns: the slots, fewer than there are worlds when no more are free."""
+        assert self._ring is not None, "a step needs the ring"
+        now_us = self._clock.now_us()
+        self._steps = []
+        for world in worlds:
+            slot = self._ring.acquire()
+            if slot is None:
+                break
+            self._steps.append(_Chunk(world=world, slot=slot, since_us=now_us))
+        return [step.slot for step in self._steps]
+
+    def landed(self, slot: int) -> None:
+        """A step has its answer; those sent with it are given their full time from now on."""
+        now_us = self._clock.now_us()
+        self._steps = [replace(step, since_us=now_us) for step in self._steps if step.slot != slot]
+
+    def grows_on(self, world: int, slot: int) -> None:
+        """The chunk of a step that landed lacks frames, which are still being written."""
+        self._growing[slot] = _Chunk(world=world, slot=slot, since_us=self._clock.now_us())
+
+    def grew(self, growing: Growing) -> bool:
+        """More frames came. Returns: True when that made a chunk whole whose step had landed before."""
+        chunk = self._growing.get(growing.slot)
+        if chunk is None:
+            return False
+        if growing.made < growing.frames:
+            self._growing[growing.slot] = replace(chunk, since_us=self._clock.now_us())
+            return False
+        self._whole(growing.slot)
+        return True
+
+    def is_unwanted(self, slot: int) -> bool:
+        """True for a slot that was released before its chunk was whole."""
+        return slot in self._unwanted
+
+    def view(self, chunk: Growing | Made) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Frames and depth as they lie in the ring, not copied."""
+        assert self._ring is not None, "a step needs the ring"
+        return self._ring.view(chunk.slot, chunk.frames, with_depth=chunk.with_depth)
+
+    def release(self, slot: int) -> None:
+        """The views of this slot are no longer used. One that is still written into is free once it is whole."""
+        if slot in self._growing:
+            self._unwanted.add(slot)
+        elif self._ring is not None:
+            self._ring.release(slot)
+
+    def abandon(self) -> list[int]:
+        """The process ended. Returns: the worlds that it was at work on."""
+        worlds, steps = self.worlds, self._steps
+        self._steps, self._opening = [], None
+        for step in steps:
+            self.release(step.slot)
+        for slot in tuple(self._growing):
+            self._whole(slot)
+        return worlds
+
+    def _whole(self, slot: int) -> None:
+        """Nothing more is written into this slot."""
+        self._growing.pop(slot, None)
+        if slot in self._unwanted:
+            self._unwanted.discard(slot)
+            self.release(slot)

@@ -1,0 +1,124 @@
+"""Answers one session's controls at once, from the frames that are there, and writes the header of each.
+
+Which frame it shall be is frame_pacing.py's decision, the drawing presenter.py's. How far predicted cameras were from the
+player's is measured here, because here both are known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bridge.clock import Clock
+from bridge.engine.interface import EngineInfo
+from bridge.geometry import Pose, angle_between_deg, slerp
+from bridge.input.motion_prediction import PredictionErrors
+from bridge.presentation.frame_buffer import FrameRef, FrameStore
+from bridge.presentation.frame_pacing import PacingConfig, decide
+from bridge.presentation.moving_parts import PartMotion
+from bridge.presentation.presenter import Painter
+from bridge.presentation.reprojection import FrameWarper, Warper
+from bridge.protocol.codec import Buffer
+from bridge.protocol.messages import FrameHeader, PixelFormat
+from bridge.rolling_stats import SessionMetrics
+from bridge.session.events import ControlAccepted
+
+
+class Answerer:
+    """Reads `store` and `motion`, which the player fills; adds its own figures to `metrics`."""
+
+    def __init__(
+        self,
+        info: EngineInfo,
+        clock: Clock,
+        pacing: PacingConfig,
+        *,
+        warper: FrameWarper | None,
+        store: FrameStore,
+        motion: PartMotion,
+        metrics: SessionMetrics,
+    ) -> None:
+        self.prediction = PredictionErrors()
+        self._info = info
+        self._clock = clock
+        self._pacing = pacing
+        self._store = store
+        self._motion = motion
+        self._metrics = metrics
+        self._aspect = info.frame_width / info.frame_height
+        self._painter = Painter(info, clock, warper or Warper(info.frame_width, info.frame_height))
+        self._shown: tuple[int, int] | None = None
+
+    def forget(self) -> None:
+        """What was shown is of another place: nothing is drawn from it."""
+        self._painter.forget()
+
+    def answer(
+        self, accepted: ControlAccepted, pixel_format: PixelFormat, jpeg_quality: int
+    ) -> tuple[FrameHeader, Buffer]:
+        """The answer to a control, to be sent at once, with the pose it shows in our axes."""
+        control, now_us = accepted.control, self._clock.now_us()
+        camera = accepted.pose
+        due = frame = self._store.newest_due(now_us)
+        if due is not None and angle_between_deg(due.pose.rotation, camera.rotation) > self._pacing.far_deg:
+            frame = self._store.nearest(camera.rotation)
+        decision = decide(
+            now_us,
+            frame=frame,
+            newest_shown=self._shown,
+            camera=camera,
+            aspect=self._aspect,
+            config=self._pacing,
+        )
+        stage_ms: dict[str, float] = {}
+        if decision.frame is None:
+            picture = self._painter.hold(camera, pixel_format, jpeg_quality)
+        else:
+            moved = self._motion.since(decision.frame.chunk.places)
+            picture = self._painter.draw(decision.frame, decision.source, camera, moved, pixel_format, jpeg_quality)
+            stage_ms = dict(decision.frame.chunk.stage_ms)
+            if decision.frame is due and (self._shown is None or due.key > self._shown):
+                self._shown = decision.frame.key
+                self._metrics.generated.add(now_us)
+                self._measure_prediction(decision.frame, camera, now_us)
+        end_us = self._clock.now_us()
+        stage_ms["answer"] = (end_us - now_us) / 1e3
+        server_us = max(0, end_us - accepted.received_us)
+        control_age_us = max(0, end_us - picture.newest_control_t_us)
+        self._metrics.control_age_us.add(end_us, control_age_us)
+        self._metrics.server_us.add(end_us, server_us)
+        header = FrameHeader(
+            seq=control.seq,
+            t_us=control.t_us,
+            source=decision.source,
+            chunk=picture.chunk,
+            index=picture.index,
+            position=tuple(picture.pose.position.tolist()),
+            rotation=tuple(picture.pose.rotation.tolist()),
+            vertical_fov_deg=picture.pose.vertical_fov_deg,
+            action=picture.action,
+            steps=picture.steps,
+            rung=picture.rung,
+            control_age_us=control_age_us,
+            server_us=server_us,
+            stage_ms=stage_ms,
+            deadline_met=end_us <= accepted.deadline_us,
+            control_t_us=picture.control_t_us,
+            server_t_us=end_us,
+            width=self._info.frame_width,
+            height=self._info.frame_height,
+            pixel_format=pixel_format,
+        )
+        return header, picture.pixels
+
+    def _measure_prediction(self, frame: FrameRef, camera: Pose, now_us: int) -> None:
+        """How far the player is from where the chunk was made for: between the frame's camera and the next one's."""
+        pose, window = frame.pose, frame.chunk.window
+        share = min(max((now_us - frame.due_us) / max(1, frame.until_us - frame.due_us), 0.0), 1.0)
+        position, angle_deg = pose.position, angle_between_deg(pose.rotation, camera.rotation)
+        if frame.index + 1 < len(window.positions):
+            after = window.rotations[frame.index + 1]
+            position = position + share * (window.positions[frame.index + 1] - position)
+            between = slerp(pose.rotation, after, np.asarray(share))
+            angle_deg = angle_between_deg(between, camera.rotation)
+        distance_m = float(np.linalg.norm(position - camera.position))
+        self.prediction.add(now_us, angle_deg=angle_deg, distance_m=distance_m)

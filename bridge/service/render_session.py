@@ -1,0 +1,299 @@
+"""One session between its controls and its chunks: what the player did, what there is to show, what to answer.
+
+Joins the timeline, the frame store and the answers (responder.py); knows no socket and no engine process. The server
+owns one of these a session, on its thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from bridge.clock import Clock
+from bridge.config import ServeConfig
+from bridge.engine.events import ChunkGrowing, ChunkMade
+from bridge.engine.interface import EngineInfo
+from bridge.input.control_timeline import ClientClock, ControlTimeline, TimedControl
+from bridge.input.input_changes import News
+from bridge.input.motion_prediction import MotionLimits
+from bridge.input.scene_state import Blockout
+from bridge.presentation.frame_buffer import FrameStore
+from bridge.presentation.frame_pacing import PacingConfig
+from bridge.presentation.moving_parts import PartMotion
+from bridge.presentation.reprojection import FrameWarper
+from bridge.presentation.responder import Answerer
+from bridge.protocol.codec import Buffer
+from bridge.protocol.messages import Event, FrameHeader, PixelFormat, Reset, SceneUpdate, Stats
+from bridge.rolling_stats import SessionMetrics
+from bridge.scheduling.edf import Start
+from bridge.scheduling.in_flight_chunk import Asked, Coming, Delivered
+from bridge.scheduling.replanning import ReplanConfig, cut_point, has_left
+from bridge.scheduling.start_margin import Cause, Punctuality
+from bridge.session.events import ControlAccepted
+
+MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends five to twenty a chunk
+IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no new chunks
+
+
+class Player:
+    """One session's state on the server.
+
+    world: the engine's name for it, None while there is none. opened: the engine can go on with it. refused: the
+    engine would not have it, and nothing is tried until the client changes something. begun_by: the RESET whose
+    pictures or saved state the world is to begin with, until it has; None for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: ServeConfig,
+        info: EngineInfo,
+        clock: Clock,
+        pacing: PacingConfig | None = None,
+        limits: MotionLimits | None = None,
+        replan: ReplanConfig | None = None,
+        warper: FrameWarper | None = None,
+    ) -> None:
+        self.world: int | None = None
+        self.opened = False
+        self.refused = False
+        self.begun_by: Reset | None = None
+        self.blockout = Blockout(seed=config.seed, prompt=config.prompt)
+        self.timeline = ControlTimeline(limits=limits)
+        self.punctuality = Punctuality()
+        self.asked: Asked | None = None
+        self.not_before_us = 0
+        self.store = FrameStore()
+        self._pacing = pacing or PacingConfig()
+        self._steered = info.camera_method != "none"
+        self._replan = replan or ReplanConfig()
+        self._client_clock = ClientClock()
+        self._chunks_asked = 0
+        self._chunks_made = 0
+        self._replans = 0
+        self._control_t_us = -1
+        self._news = News()
+        self._can_cut = False
+        self._motion = PartMotion()
+        self._coming = Coming()
+        self._told = ("", "")
+        self._metrics = SessionMetrics()
+        self._answerer = Answerer(
+            info, clock, self._pacing, warper=warper, store=self.store, motion=self._motion, metrics=self._metrics
+        )
+
+    # -- what the player does --------------------------------------------------------------------------------------
+
+    def push(self, accepted: ControlAccepted) -> list[int]:
+        """Takes a control in. Returns: ring slots that it made useless (the camera jumped), to be released."""
+        control = accepted.control
+        newest = self.timeline.newest
+        away = newest is not None and accepted.received_us - newest.arrival_us >= IDLE_AFTER_US
+        self._news.note(control, paused=away)
+        self._control_t_us = control.t_us
+        cut = self.timeline.push(
+            TimedControl(
+                time_us=self._client_clock.server_time_us(arrival_us=accepted.received_us, client_us=control.t_us),
+                arrival_us=accepted.received_us,
+                pose=accepted.pose,
+                action=control.action,
+                cut=control.teleport,
+            ),
+            tuple(map(_event_text, control.events)),
+        )
+        self._metrics.client_lateness_us.add(accepted.received_us, control.lateness_us)
+        if not cut:
+            return []
+        self._answerer.forget()
+        return self.store.clear()
+
+    def change_scene(self, update: SceneUpdate) -> None:
+        """Takes a scene update in. It goes out with the next chunk, or with the world when there is none yet."""
+        self._motion.note(update, self.blockout)
+        self.blockout.apply(update)
+        if self.world is None:
+            return
+        self.timeline.push_scene(update)
+        if self.timeline.scenes_waiting > MOST_SCENES:
+            # What a client can make us keep is bounded: one whole blockout stands for all that led to it.
+            self.timeline.drop_scenes()
+            self.timeline.push_scene(self.blockout.whole())
+
+    def newly_told(self) -> tuple[str, str] | None:
+        """Prompt and action in force, once after either changed: an engine can get ready for them."""
+        newest = self.timeline.newest
+        told = (self.blockout.prompt, "" if newest is None else newest.action)
+        if told == self._told or not self.opened:
+            return None
+        self._told = told
+        return told
+
+    def wants_frames(self, now_us: int) -> bool:
+        """True while the player plays and the engine can go on with the world."""
+        newest = self.timeline.newest
+        return (
+            self.opened
+            and self.asked is None
+            and newest is not None
+            and now_us - newest.arrival_us < IDLE_AFTER_US
+            and now_us >= self.not_before_us
+        )
+
+    # -- chunks ----------------------------------------------------------------------------------------------------
+
+    def ask(self, now_us: int, start: Start, *, cause: Cause = Cause.OVERRUN) -> Asked:
+        """What to ask the engine for; remembered until `deliver`, `fail`, `lose` or `not_begun`."""
+        newest = self.store.newest
+        keep = None
+        if start.cut_us is not None:
+            assert newest is not None, "what is cut was made"
+            keep = next(frames for frames in newest.cuts if newest.due_us(frames) == start.cut_us)
+            self._replans += 1
+        window = self.timeline.take_window(
+            start_us=start.display_us, frames=start.plan.frames, fps=1e6 / start.frame_us
+        )
+        after_pause = self._news.take("" if self.timeline.newest is None else self.timeline.newest.action)
+        self.asked = Asked(
+            number=self._chunks_asked,
+            epoch=self.timeline.epoch,
+            asked_us=now_us,
+            start=start,
+            window=window,
+            keep=keep,
+            follows_us=self.store.buffered_until_us,
+            cause=Cause.PAUSED if after_pause else cause,
+            control_t_us=self._control_t_us,
+            places=self._motion.places,
+        )
+        self._chunks_asked += 1
+        return self.asked
+
+    def grow(self, growing: ChunkGrowing, now_us: int) -> None:
+        """Takes the first frames of the chunk asked for, or some more; or more of one that was delivered before."""
+        asked = self.asked
+        if self.store.ripen(growing.slot, growing.made):
+            return
+        if asked is None or asked.epoch != self.timeline.epoch:
+            return
+        parts = growing.parts
+        if self._coming.made and self.store.newest is not None:
+            parts = self.store.newest.parts
+        self._coming.came(asked, growing.made, now_us)
+        self.store.add(asked.stored(growing, made=growing.made, parts=parts))
+
+    def deliver(self, made: ChunkMade, now_us: int) -> Delivered:
+        """Takes the chunk asked for."""
+        asked, self.asked = self.asked, None
+        if asked is None:
+            return Delivered(useful=False, lead_us=0)
+        there = len(made.frames) - made.missing
+        self._coming.came(asked, there, now_us)  # the decoder keeps up with those still to come
+        lead_us, self._coming = self._coming.lead_us, Coming()
+        if asked.epoch != self.timeline.epoch:
+            return Delivered(useful=False, lead_us=lead_us)
+        self._chunks_made += 1
+        self._can_cut = True
+        self._metrics.chunk_ms.add(now_us, (now_us - asked.asked_us) / 1e3)
+        self._metrics.rung = asked.plan.rung
+        self._metrics.chunk_frames = asked.plan.frames
+        chunk = asked.stored(made, made=there, parts=made.parts)
+        self.store.add(replace(chunk, stage_ms=made.stage_ms, delivered=True, cuts=made.cuts))
+        if asked.follows_us is None:
+            return Delivered(useful=True, lead_us=lead_us)
+        underrun = self.punctuality.settle(
+            now_us,
+            slack_us=asked.follows_us - asked.asked_us - lead_us,
+            frame_us=asked.start.frame_us,
+            cause=asked.cause,
+            early=asked.keep is not None,
+        )
+        return Delivered(useful=True, lead_us=lead_us, underrun=underrun)
+
+    def cut_us(self, now_us: int, ready_us: int) -> int | None:
+        """Where to cut what is still to be shown, if new frames at `ready_us` make that worth it; None if not."""
+        chunk = self.store.newest
+        if chunk is None or not self._can_cut or not chunk.start_us <= now_us:
+            return None
+        boundaries_us = [due_us for frames in chunk.cuts if (due_us := chunk.due_us(frames)) >= now_us]
+        return cut_point(self._replan, boundaries_us=boundaries_us, ready_us=ready_us, end_us=chunk.end_us)
+
+    @property
+    def is_off(self) -> bool:
+        """True when the player left the path that is being shown, or something happened since it was planned."""
+        angle_deg, distance_m = self._error
+        return has_left(self._replan, error_deg=angle_deg, error_m=distance_m, news=self._news.waits)
+
+    @property
+    def is_stale(self) -> bool:
+        """True when what is being shown has to be bent to what the player does, or something happened since."""
+        angle_deg, distance_m = self._error
+        pacing = self._pacing
+        return self._news.waits or angle_deg > pacing.exact_angle_deg or distance_m > pacing.exact_distance_m
+
+    @property
+    def _error(self) -> tuple[float, float]:
+        """Degrees and metres that making frames anew would mend."""
+        return self._answerer.prediction.newest if self._steered else (0.0, 0.0)
+
+    def lose(self) -> None:
+        """The engine process ended: the chunk asked for will never come, through no fault of what it asked, and will be
+        asked for again; nor will the last frames of the one before it."""
+        asked, self.asked = self.asked, None
+        self._drop_growing()
+        self.store.cut_short()
+        self._can_cut = False  # the states inside the newest chunk went with the process that made it
+        if asked is not None:
+            self.timeline.give_back(asked.window)
+
+    def not_begun(self) -> None:
+        """The engine could not begin the chunk that was asked for just now: all is as it was before."""
+        asked, self.asked = self.asked, None
+        if asked is None:
+            return
+        self._news.give_back()
+        self._replans -= asked.keep is not None
+        self.timeline.give_back(asked.window)
+
+    def fail(self, now_us: int, *, wait_us: int) -> None:
+        """The engine refused the chunk: its scene updates and events may be why and are not tried again, and nothing
+        is for `wait_us`."""
+        asked, self.asked = self.asked, None
+        self._drop_growing()
+        self.not_before_us = now_us + wait_us
+        self._can_cut = False
+        if asked is not None:
+            self.timeline.give_back_cut(asked.window)
+            for update in asked.window.scene_updates:
+                self.blockout.forget_parts(update)
+
+    def restart(self) -> list[int]:
+        """The world begins anew. Returns: ring slots to be released."""
+        self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
+        self._coming = Coming()
+        self.timeline.drop_scenes()
+        self._answerer.forget()
+        return self.store.clear()
+
+    def _drop_growing(self) -> None:
+        self.store.drop_growing()
+        self._coming = Coming()
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def answer(
+        self, accepted: ControlAccepted, pixel_format: PixelFormat, jpeg_quality: int = 85
+    ) -> tuple[FrameHeader, Buffer]:
+        """The answer to a control, to be sent at once, with the pose it shows in our axes."""
+        return self._answerer.answer(accepted, pixel_format, jpeg_quality)
+
+    def fill_stats(self, ledger: Stats, now_us: int) -> Stats:
+        """The ledger with this session's rates and times."""
+        stats = msgspec.structs.replace(ledger, chunks=self._chunks_made, replans=self._replans)
+        stats = self.punctuality.fill(stats, now_us)
+        stats = self._answerer.prediction.fill(stats, now_us)
+        return self._metrics.fill(stats, now_us)
+
+
+def _event_text(event: Event) -> str:
+    return f"{event.kind} {event.value}".strip()

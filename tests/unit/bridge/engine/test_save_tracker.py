@@ -1,0 +1,50 @@
+"""Every SAVE is answered once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.engine.events import WorldRefused
+from bridge.engine.ipc_messages import SaveDone
+from bridge.engine.save_tracker import REPLACED, EngineSaves, refused
+
+A, B = Path("a"), Path("b")
+
+
+def test_what_a_process_had_not_answered_when_it_ended_is_told_of_once() -> None:
+    saves = EngineSaves()
+    saves.sent(1, A)
+    saves.sent(2, B)
+    answered = saves.answered(SaveDone(world=1, path=A, size_bytes=7, text=""))
+    assert (answered.world, answered.path, answered.size_bytes) == (1, A, 7)
+    assert [(lost.world, lost.path, lost.text) for lost in saves.lost()] == [(2, B, REPLACED)]
+    assert saves.lost() == []
+
+
+def test_the_same_save_asked_for_twice_is_answered_twice() -> None:
+    saves = EngineSaves()
+    done = SaveDone(world=1, path=A, size_bytes=7, text="")
+    for _ in range(2):
+        saves.sent(1, A)
+    for _ in range(2):
+        saves.answered(done)
+    with pytest.raises(ValueError, match="not in list"):
+        saves.answered(done)
+
+
+def test_what_could_not_be_sent_is_told_of_once() -> None:
+    saves = EngineSaves()
+    saves.fail(3, [A, B], "too late")
+    assert [(failed.world, failed.path, failed.text) for failed in saves.take_failed()] == [
+        (3, A, "too late"),
+        (3, B, "too late"),
+    ]
+    assert saves.take_failed() == []
+
+
+def test_a_refused_world_s_saves_are_answered_before_it_ends() -> None:
+    *unsaved, last = refused(4, [A, B], "no such mesh")
+    assert [one.path for one in unsaved] == [A, B]  # type: ignore[union-attr]  # WorldSaved
+    assert last == WorldRefused(world=4, text="no such mesh")
