@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 _OVER_TENSORRT = (
-    "model.runners.tensorrt", "model.runners.tensorrt_log", "model.runners.tensorrt_plan", "trt_build.bench", "trt_build.build",
-    "trt_build.inspect", "trt_build.serving",
+    "model.runners.tensorrt", "model.runners.tensorrt_log", "model.runners.tensorrt_plan", "trt_build.bench",
+    "trt_build.build", "trt_build.inspect", "trt_build.serving",
 )  # fmt: skip
 
 

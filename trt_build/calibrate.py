@@ -33,7 +33,8 @@ def calibrated_scales(
     device: str = "cpu",
     progress: bool = False,
 ) -> dict[str, float]:
-    """Scales by site, as `model.networks.fp8.Scales` takes them, from making the chunks of `requests` one after another.
+    """Scales by site, as `model.networks.fp8.Scales` takes them, from making the chunks of `requests` one after
+    another.
 
     device: where the model runs meanwhile; it is on the CPU afterwards. progress: a bar on stderr, if that is a
     terminal.

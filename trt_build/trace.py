@@ -1,7 +1,7 @@
 """One torch module -> one ONNX graph whose weights keep the module's names. Needs the torch extra.
 
-Weights that are hollow (model/networks/weight_offload.py) stay so: what is traced never depends on their values, and nothing of their
-size is folded or merged.
+Weights that are hollow (model/networks/weight_offload.py) stay so: what is traced never depends on their values, and
+nothing of their size is folded or merged.
 """
 
 from __future__ import annotations

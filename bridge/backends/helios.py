@@ -1,8 +1,9 @@
-"""The engine of every Helios-shaped model: the chunk loop of `model.pipeline.video_pipeline` over the session's blockout and texts.
+"""The engine of every Helios-shaped model: the chunk loop of `model.pipeline.video_pipeline` over the session's
+blockout and texts.
 
 Here wire values become the model's and the model's errors ours: each has a file of its own (camera.py, prompts.py,
-scene.py), as have a chunk at the decoder (decoding_step.py), what can be left out (quality_levels.py) and where a model's files and
-runtime come from (loading.py). The loop itself, and all that knows the network, is in model/.
+scene.py), as have a chunk at the decoder (decoding_step.py), what can be left out (quality_levels.py) and where a
+model's files and runtime come from (loading.py). The loop itself, and all that knows the network, is in model/.
 """
 
 from __future__ import annotations

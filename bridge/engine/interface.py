@@ -77,7 +77,8 @@ class Pictures:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStart:
     """What a session begins with. `scene` None means the engine's own default map (named in `EngineInfo`). pictures:
-    what its video continues. restore: a file written by state_file.py, whose state is taken instead of an opened one."""
+    what its video continues. restore: a file written by state_file.py, whose state is taken instead of an opened
+    one."""
 
     seed: int
     prompt: str

@@ -1,8 +1,8 @@
 """What the player does, on the server's clock: past controls kept, the near future predicted.
 
 Here lives the timeline of one session's cameras and actions; a chunk is made before the moments it shows, so a window
-reaches past the newest control by what `motion_prediction.py` guesses. No message type, socket or clock: callers bring times
-along. Single-threaded.
+reaches past the newest control by what `motion_prediction.py` guesses. No message type, socket or clock: callers bring
+times along. Single-threaded.
 """
 
 from __future__ import annotations

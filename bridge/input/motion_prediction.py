@@ -1,7 +1,7 @@
 """Where a player will be: constant velocity and turn rate, damped, and clamped by what the client declares as limits.
 
-Formulas over arrays; which controls go in and what becomes of the result is control_timeline.py's. How wrong it was is measured
-at display time, by `PredictionErrors`.
+Formulas over arrays; which controls go in and what becomes of the result is control_timeline.py's. How wrong it was is
+measured at display time, by `PredictionErrors`.
 """
 
 from __future__ import annotations

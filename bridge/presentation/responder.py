@@ -1,7 +1,7 @@
 """Answers one session's controls at once, from the frames that are there, and writes the header of each.
 
-Which frame it shall be is frame_pacing.py's decision, the drawing presenter.py's. How far predicted cameras were from the
-player's is measured here, because here both are known.
+Which frame it shall be is frame_pacing.py's decision, the drawing presenter.py's. How far predicted cameras were from
+the player's is measured here, because here both are known.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The protocol's messages as typed, immutable values, with their units and bounds.
 
 Here live names, types and limits only. Bytes are codec.py's business, who may say what when is states.py's.
-What clients say stands in client_messages.py, what servers say in server_messages.py, what both may say below; fields.py has
-the bounds. Fields with a default may be left out on the wire; unknown fields are ignored (codec.py leaves them out for
-the types that forbid them, which are those of every tick). The prose is unity_plugin_protocol.md.
+What clients say stands in client_messages.py, what servers say in server_messages.py, what both may say below;
+fields.py has the bounds. Fields with a default may be left out on the wire; unknown fields are ignored (codec.py leaves
+them out for the types that forbid them, which are those of every tick). The prose is unity_plugin_protocol.md.
 """
 
 from __future__ import annotations

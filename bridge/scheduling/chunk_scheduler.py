@@ -1,7 +1,7 @@
 """Who gets the engine next, when, and for what: joins cost, margin, ladder, fair shares and re-planning.
 
-The decisions are `edf.py`'s, `quality_ladder.py`'s and `replanning.py`'s; here is what they have in common and what happened
-so far. Times come from the caller: the server and the simulation drive the same object.
+The decisions are `edf.py`'s, `quality_ladder.py`'s and `replanning.py`'s; here is what they have in common and what
+happened so far. Times come from the caller: the server and the simulation drive the same object.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The players' worlds at the engine: opened, saved, closed; their chunks begun in turn, and handed over as they come.
 
-Whose turn it is and when is chunk_scheduler.py's decision, keeping the process alive supervisor.py's care. What a client must
-hear of it is handed back as `Notice`s: sessions and sockets are the server's.
+Whose turn it is and when is chunk_scheduler.py's decision, keeping the process alive supervisor.py's care. What a
+client must hear of it is handed back as `Notice`s: sessions and sockets are the server's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The service: one thread that wires the socket, sessions, players and the engine together.
 
-Decisions are made elsewhere (`session.py` what a message means, `frame_pacing.py` what to answer, `chunk_dispatcher.py` what the
-engine is asked for); here is only who calls whom, in which order. Nothing here blocks: a control is answered from what
-there is.
+Decisions are made elsewhere (`session.py` what a message means, `frame_pacing.py` what to answer, `chunk_dispatcher.py`
+what the engine is asked for); here is only who calls whom, in which order. Nothing here blocks: a control is answered
+from what there is.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Messages and instants come in, what to do comes out (`Output`s); sockets, clocks and engines are elsewhere. This is also
 the border between axes: outside it everything is in the client's axes and units, inside it in ours. Which message is
-allowed when is states.py's, credit and counting are flow_control.py's, what SCENE and RESET add up to scene_admission.py's;
-which routing id belongs to which session is registry.py's.
+allowed when is states.py's, credit and counting are flow_control.py's, what SCENE and RESET add up to
+scene_admission.py's; which routing id belongs to which session is registry.py's.
 """
 
 from __future__ import annotations

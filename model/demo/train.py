@@ -148,7 +148,7 @@ def paint_clips(run: TrainedSoFar, *, worker: int, workers: int) -> None:
     """Writes the latents that the denoiser makes of every clip of whole frames, two attempts at each."""
     crops, full = (PreparedFolder(run.folder / "prepared" / kind) for kind in KINDS)
     model = DemoModel()
-    run.trained("denoiser", model.networks.denoiser)
+    run.trained("denoiser", model.denoiser)
     spec = demo_spec(*latent_statistics(crops))
     painter = ClipPainter(spec, TorchRunner(graphs_of(model, spec)))
     for name in full.names[worker::workers]:
@@ -163,7 +163,7 @@ def write_checkpoint(run: TrainedSoFar) -> None:
     """Gathers the averaged weights of all stages into one checkpoint, `checkpoint` in the run's folder."""
     model = run.with_autoencoder()
     run.trained("text", model.reader)
-    run.trained("denoiser", model.networks.denoiser)
+    run.trained("denoiser", model.denoiser)
     crops = PreparedFolder(run.folder / "prepared" / "crops")
     save_checkpoint(model, demo_spec(*latent_statistics(crops)), run.folder / "checkpoint")
 

@@ -1,7 +1,7 @@
 """Latent pixels as tokens and back, and the rotation that tells attention where each token stands.
 
-What both forms of Helios's transformer share (`model.networks.transformer`, for export and comparison; `model.fast`, for GPUs).
-Needs the torch extra.
+What both forms of Helios's transformer share (`model.networks.transformer`, for export and comparison; `model.fast`,
+for GPUs). Needs the torch extra.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def take(options: GameOptions, path: Path) -> int:
     return 0
 
 
-def draw_blockout(parts: list[bridge.Part], at: bridge.messages.FrameHeader, colours: NDArray[np.uint8]) -> Picture:
+def draw_blockout(parts: list[bridge.Part], at: bridge.FrameHeader, colours: NDArray[np.uint8]) -> Picture:
     """The blockout as the service sees it from a frame's camera: one colour a material, lit by its normal."""
     camera = Camera(
         position=np.array(at.position), rotation=np.array(at.rotation), vertical_fov_deg=at.vertical_fov_deg,

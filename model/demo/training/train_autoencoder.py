@@ -153,8 +153,8 @@ def _batch(samples: Sequence[Sequence[NDArray[np.generic]]], index: int, device:
 
 
 def resolved(out: Tensor, edges: Sequence[Sequence[Edges]]) -> Tensor:
-    """Pictures (N, T, 3, H, W) with their edges painted anew, as `model.scene.edge_antialiasing.resolve` does, but differentiable: what
-    is served is what is trained."""
+    """Pictures (N, T, 3, H, W) with their edges painted anew, as `model.scene.edge_antialiasing.resolve` does, but
+    differentiable: what is served is what is trained."""
     n, t, _, height, width = out.shape
     pictures = out.flatten(0, 1)
     pixels = pictures.permute(0, 2, 3, 1).reshape(-1, 3)

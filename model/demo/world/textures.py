@@ -1,8 +1,8 @@
 """The demo world's materials: two colours each, mixed by waves along the surface.
 
-Every wave makes a whole number of turns in 2.4 m along u and along v, out of 0, 1, 2, 4, 8: `model.scene.ray_features` gives
-the network the sines of just these turns, so that a texture is an easy function of what it is told. A wave fades out
-before it is too fine for the pixels that show it; no texture shimmers, and an autoencoder can keep what is left.
+Every wave makes a whole number of turns in 2.4 m along u and along v, out of 0, 1, 2, 4, 8: `model.scene.ray_features`
+gives the network the sines of just these turns, so that a texture is an easy function of what it is told. A wave fades
+out before it is too fine for the pixels that show it; no texture shimmers, and an autoencoder can keep what is left.
 """
 
 from __future__ import annotations

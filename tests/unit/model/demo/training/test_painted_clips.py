@@ -58,6 +58,4 @@ def test_a_checkpoint_fills_what_it_fits_and_names_the_rest() -> None:
     left = fill_from(SHIPPED, "autoencoder.", other)
     assert left
     assert all(name.startswith("decoder.") for name in left)
-    assert torch.equal(
-        other.state_dict()["encoder.0.weight"], model.networks.autoencoder.state_dict()["encoder.0.weight"]
-    )
+    assert torch.equal(other.state_dict()["encoder.0.weight"], model.autoencoder.state_dict()["encoder.0.weight"])

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from model.demo.checkpoint import load_checkpoint  # noqa: E402
-from model.demo.training import samples
+from model.demo.training import samples  # noqa: E402
 from model.demo.world.conditions import Conditions  # noqa: E402
 
 pytestmark = pytest.mark.torch
