@@ -93,7 +93,9 @@ def _windows(clip: Clip, spec: ModelSpec, encode: Encode, steering: Steering, ne
 def train_lora(
     model: DemoModel, spec: ModelSpec, samples: list[Sample], path: Path, *, steps: int, say: Callable[[str], None]
 ) -> None:
-    """Trains on `samples` and writes an adapter (`model.networks.lora`) to `path`. `model` is changed: use it no more."""
+    """Trains on `samples`; writes an adapter (`model.networks.lora`) to `path`. `model` is changed: do not use it
+    after.
+    """
     transformer = model.denoiser.transformer
     graph = ViewDenoiserGraph(transformer)
     linears = {

@@ -18,7 +18,7 @@ from bridge.geometry import Pose
 from bridge.protocol import axes
 from bridge.protocol.axes import client_from_ours, ours_from_client
 from bridge.protocol.messages import Axes
-from demos.engines import draw_axes
+from demos.clients import draw_axes
 from model.scene.camera import Camera, project
 
 FOLDER = pathlib.Path(__file__).parent / "axes"
@@ -114,4 +114,4 @@ def test_every_other_reading_of_the_axes_is_noticed(engine: str, monkeypatch: py
 
 
 def test_the_picture_in_the_document_is_what_the_script_draws() -> None:
-    assert draw_axes.FILE.read_text(encoding="utf-8") == draw_axes.picture(), "run python -m demos.engines.draw_axes"
+    assert draw_axes.FILE.read_text(encoding="utf-8") == draw_axes.picture(), "run python -m demos.clients.draw_axes"

@@ -1,4 +1,4 @@
-"""The wire vectors against every client of demos/engines that has code of its own for them.
+"""The wire vectors against every client of demos/clients that has code of its own for them.
 
 For each there is a small program in tests/contract/engines, which says what the client-to-server vectors say and prints
 what it reads. This test is its server: it compares the one with the vectors' fields, and sends the others byte by byte:
@@ -25,7 +25,7 @@ import pytest
 from bridge.protocol.codec import decode, encode
 from bridge.protocol.messages import Bye, Control, Hello, Message, MessageType, Ping, Pong, Reset, SceneUpdate
 from bridge.transport.sockets import Poller, RouterSocket, SendResult
-from demos.engines.clients import BY_NAME, HERE, EngineClient, environment
+from demos.clients.catalogue import BY_NAME, HERE, EngineClient, environment
 
 FOLDER = Path(__file__).parent / "vectors"
 PROGRAMS = Path(__file__).parent / "engines"

@@ -1,4 +1,4 @@
-"""Every client of demos/engines, run as an engine programmer runs it: its own process, real sockets.
+"""Every client of demos/clients, run as an engine programmer runs it: its own process, real sockets.
 
 Against a recorder, which answers at once and keeps what it was told, in our axes: all play the same walk, each in its
 own axes, so a wrong handedness, a wrong unit or a lost acknowledgement cannot hide. Against the real service with its
@@ -29,7 +29,7 @@ from bridge.session.capabilities import ServerOffer
 from bridge.session.events import Closed, ControlAccepted, SceneAccepted, Send
 from bridge.session.registry import Addressed, Lobby
 from bridge.transport.sockets import Poller, RouterSocket
-from demos.engines.clients import BY_NAME, CLIENTS, EngineClient, environment
+from demos.clients.catalogue import BY_NAME, CLIENTS, EngineClient, environment
 
 WIDTH, HEIGHT = 4, 2
 PIXELS = bytes(range(3 * WIDTH * HEIGHT))
@@ -135,7 +135,7 @@ def run(command: list[str], address: str, seconds: float, **more: str) -> dict[s
 
 
 def expected_pose(tick: int) -> tuple[list[float], list[float]]:
-    """Where the walk of demos/engines/README.md stands after `tick` controls, in our axes: -Z forward, +X right."""
+    """Where the walk of demos/clients/README.md stands after `tick` controls, in our axes: -Z forward, +X right."""
     turned = 0.01 * tick
     position = [3 * (1 - math.cos(turned)), 1.6, -3 * math.sin(turned)]
     return position, [0.0, -math.sin(turned / 2), 0.0, math.cos(turned / 2)]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from gdtoolkit.parser import parser
 
-from demos.engines.clients import BY_NAME
-from demos.engines.godot.respell import FOLDER, SCRIPTS, godot4_from_godot3
+from demos.clients.catalogue import BY_NAME
+from demos.clients.godot.respell import FOLDER, SCRIPTS, godot4_from_godot3
 
 HALF = 0.5**0.5
 COLLECT = Path(__file__).parents[1] / "contract/engines/collect.gd"
@@ -59,5 +59,5 @@ def test_collision_shapes_become_parts() -> None:
 def test_godot_4s_spelling_is_what_the_script_writes_and_parses(name: str) -> None:
     written = (FOLDER / "godot4" / name).read_text(encoding="utf-8")
     made = godot4_from_godot3((FOLDER / name).read_text(encoding="utf-8"))
-    assert written == made, "run python -m demos.engines.godot.respell"
+    assert written == made, "run python -m demos.clients.godot.respell"
     parser.parse(written)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from demos.engines.clients import BY_NAME, HERE, environment
+from demos.clients.catalogue import BY_NAME, HERE, environment
 
 DECLARATIONS = Path(__file__).parents[1] / "contract/engines"
 UNREAL_HEADERS = (

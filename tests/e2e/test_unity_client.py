@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bridge.backends.synthetic import render_room
-from demos.engines.clients import BY_NAME, HERE
+from demos.clients.catalogue import BY_NAME, HERE
 
 TESTS = Path(__file__).parents[1] / "contract/engines"
 UNITY = HERE / "unity"

@@ -1,4 +1,4 @@
-"""The tables of README.md and demos/engines/README.md against the clients that it lists."""
+"""The tables of README.md and demos/clients/README.md against the clients that it lists."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from demos.engines.clients import CLIENTS, HERE, ROOT, EngineClient
-from demos.engines.readme_table import HEADING, with_round_trips
+from demos.clients.catalogue import CLIENTS, HERE, ROOT, EngineClient
+from demos.clients.readme_table import HEADING, with_round_trips
 
 
 def rows(path: Path) -> dict[str, list[str]]:

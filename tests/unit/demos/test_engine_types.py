@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from demos.engines.javascript.make_types import FILE, typescript
+from demos.clients.javascript.make_types import FILE, typescript
 
 
 def test_the_file_is_what_the_script_writes() -> None:
-    assert FILE.read_text(encoding="utf-8") == typescript(), "run python -m demos.engines.javascript.make_types"
+    assert FILE.read_text(encoding="utf-8") == typescript(), "run python -m demos.clients.javascript.make_types"
 
 
 def test_what_may_be_left_out_is_optional_for_who_sends_it() -> None:

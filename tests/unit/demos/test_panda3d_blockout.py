@@ -7,8 +7,8 @@ import pytest
 
 panda3d = pytest.importorskip("panda3d.core", reason="the panda3d extra is not installed")
 
-from demos.engines.panda3d import geometry  # noqa: E402  # after the skip
-from demos.engines.panda3d.blockout import SceneBlockout, camera_from_panda  # noqa: E402
+from demos.clients.panda3d import geometry  # noqa: E402  # after the skip
+from demos.clients.panda3d.blockout import SceneBlockout, camera_from_panda  # noqa: E402
 
 HALF = 0.5**0.5
 

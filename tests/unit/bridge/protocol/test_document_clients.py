@@ -18,7 +18,7 @@ from bridge.protocol.messages import Control, FrameHeader
 from bridge.session.events import ControlAccepted, Send
 from bridge.session.registry import Addressed, Lobby
 from bridge.transport.sockets import Poller, RouterSocket
-from demos.engines.plain_python.__main__ import plain_client
+from demos.clients.plain_python.__main__ import plain_client
 from tests import valid_messages as sound_messages
 from tests.protocol_text import code_block, section
 

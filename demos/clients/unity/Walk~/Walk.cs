@@ -1,5 +1,5 @@
 // Walk ADDRESS SECONDS: hands over a small level, walks a circle at 60 Hz, "shows" each frame, prints a line of JSON.
-// The walk is the one of demos/engines/README.md, in Unity's axes: x right, y up, z forward, left-handed.
+// The walk is the one of demos/clients/README.md, in Unity's axes: x right, y up, z forward, left-handed.
 using System;
 using System.Collections.Generic;
 using System.Globalization;

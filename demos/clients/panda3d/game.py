@@ -15,9 +15,9 @@ from panda3d.core import loadPrcFileData
 import bridge
 from bridge.clock import Clock, MonotonicClock
 from bridge.errors import BridgeError, PeerLost
-from demos.engines.panda3d.blockout import SceneBlockout, camera_from_panda
-from demos.engines.panda3d.card import ExactView, FrameCard
-from demos.engines.panda3d.scenes import SCENES, Scene, light
+from demos.clients.panda3d.blockout import SceneBlockout, camera_from_panda
+from demos.clients.panda3d.card import ExactView, FrameCard
+from demos.clients.panda3d.scenes import SCENES, Scene, light
 
 TICK_US = 16_667
 VERTICAL_FOV_DEG = 60.0

@@ -1,4 +1,4 @@
 """The Panda3D demo: a real engine's scene, handed over as a blockout and painted; frames shown on a card.
 
-python -m demos.engines.panda3d ADDRESS SECONDS [--scene walk|yard] [--window] [--picture FILE.png]
+python -m demos.clients.panda3d ADDRESS SECONDS [--scene walk|yard] [--window] [--picture FILE.png]
 """

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import bridge
 from bridge.clock import MonotonicClock
-from demos.engines.panda3d.card import screenshot
-from demos.engines.panda3d.game import Game, GameOptions, open_engine
+from demos.clients.panda3d.card import screenshot
+from demos.clients.panda3d.game import Game, GameOptions, open_engine
 from demos.recording import write_png
 from model.scene import blockout
 from model.scene.camera import Camera

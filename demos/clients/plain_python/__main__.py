@@ -1,6 +1,6 @@
-"""Walks with the client of the protocol document: python -m demos.engines.plain_python ADDRESS SECONDS.
+"""Walks with the client of the protocol document: python -m demos.clients.plain_python ADDRESS SECONDS.
 
-The walk is the one of demos/engines/README.md, in OpenGL's axes: x right, y up, -z forward.
+The walk is the one of demos/clients/README.md, in OpenGL's axes: x right, y up, -z forward.
 """
 
 from __future__ import annotations

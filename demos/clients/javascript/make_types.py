@@ -1,6 +1,6 @@
 """Writes messages.d.ts, the protocol's messages as TypeScript types, from bridge/protocol/.
 
-    python -m demos.engines.javascript.make_types
+    python -m demos.clients.javascript.make_types
 
 Fields that a client may leave out are optional. What a server sends is always whole, so the types of its messages have
 no optional fields. A unit test holds the file against this script.

@@ -113,14 +113,14 @@ CLIENTS: Final = (
         shared_memory=True,
         sources=("panda3d/blockout.py", "panda3d/card.py", "panda3d/game.py"),
         modules=("panda3d",),
-        walk=lambda folder: [sys.executable, "-m", "demos.engines.panda3d"],
+        walk=lambda folder: [sys.executable, "-m", "demos.clients.panda3d"],
     ),
     EngineClient(
         name="plain-python",
         axes="opengl",
         sources=("../../unity_plugin_protocol.md",),
         modules=("zmq", "msgpack"),
-        walk=lambda folder: [sys.executable, "-m", "demos.engines.plain_python"],
+        walk=lambda folder: [sys.executable, "-m", "demos.clients.plain_python"],
     ),
     EngineClient(
         name="unity",

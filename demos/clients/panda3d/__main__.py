@@ -1,4 +1,4 @@
-"""python -m demos.engines.panda3d [ADDRESS [SECONDS]] [--scene walk|yard] [--window] [--picture FILE.png]"""
+"""python -m demos.clients.panda3d [ADDRESS [SECONDS]] [--scene walk|yard] [--window] [--picture FILE.png]"""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 
 from bridge.cli.local_service import FREE_PORT, LocalService
 from bridge.config import ServeConfig
-from demos.engines.panda3d.game import GameOptions, run
-from demos.engines.panda3d.scenes import SCENES
+from demos.clients.panda3d.game import GameOptions, run
+from demos.clients.panda3d.scenes import SCENES
 from model.cli_args import output_file
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m demos.engines.panda3d")
+    parser = argparse.ArgumentParser(prog="python -m demos.clients.panda3d")
     parser.add_argument("address", nargs="?", help="of helios-bridge serve; without one it starts a service of its own")
     parser.add_argument("seconds", type=float, nargs="?", default=14.0)
     parser.add_argument("--scene", choices=SCENES, help="walk; yard for a picture")
@@ -33,7 +33,7 @@ def _play(words: argparse.Namespace, address: str) -> int:
     options = GameOptions(address=address, seconds=words.seconds, scene=scene, window=words.window)
     if words.picture is None:
         return run(options)
-    from demos.engines.panda3d.picture import take
+    from demos.clients.panda3d.picture import take
 
     return take(options, words.picture)
 

@@ -1,6 +1,6 @@
 """Draws axes.svg: the five frames that a client may speak, side by side, for the protocol document.
 
-python -m demos.engines.draw_axes
+python -m demos.clients.draw_axes
 
 Every panel shows the same scene from the same place: a camera that looks into the picture, and where the engine's own
 X, Y and Z point then. What is drawn comes from bridge.axes, which tests/contract/axes holds to each engine's rotations.

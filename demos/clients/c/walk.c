@@ -1,6 +1,6 @@
 /* walk ADDRESS SECONDS: hands over a small level, walks a circle at 60 Hz, "shows" each frame, prints a line of JSON.
  *
- * The walk is the one of demos/engines/README.md, in OpenGL's axes: x right, y up, -z forward.
+ * The walk is the one of demos/clients/README.md, in OpenGL's axes: x right, y up, -z forward.
  */
 #define _POSIX_C_SOURCE 199309L
 #include <math.h>

@@ -1,6 +1,6 @@
 # walk.gd: hands over a small level, walks a circle at 60 Hz, "shows" each frame, prints a line of JSON.
-#   godot3-server --path demos/engines/godot -s walk.gd --address=tcp://HOST:PORT --seconds=SECONDS
-# The walk is the one of demos/engines/README.md, in Godot's axes: x right, y up, -z forward.
+#   godot3-server --path demos/clients/godot -s walk.gd --address=tcp://HOST:PORT --seconds=SECONDS
+# The walk is the one of demos/clients/README.md, in Godot's axes: x right, y up, -z forward.
 extends SceneTree
 
 const HeliosBridge = preload("res://helios_bridge.gd")

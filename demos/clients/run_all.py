@@ -1,6 +1,6 @@
 """Walks with every client against one service in turn, and prints a row of each: what came back, and how fast.
 
-    python -m demos.engines.run_all --seconds 60 --report clients.json --readme
+    python -m demos.clients.run_all --seconds 60 --report clients.json --readme
 
 A client that is not answered in full, or not started, makes the exit status 1; one whose tools are missing is named as
 skipped and does not. Round trips are the client's own figures: from sending a control to having read its answer;
@@ -21,8 +21,8 @@ from typing import Any
 
 from bridge.cli.local_service import FREE_PORT, LocalService
 from bridge.config import ServeConfig
-from demos.engines import readme_table
-from demos.engines.clients import BY_NAME, CLIENTS, HERE, ROOT, BuildFailed, EngineClient, environment
+from demos.clients import readme_table
+from demos.clients.catalogue import BY_NAME, CLIENTS, HERE, ROOT, BuildFailed, EngineClient, environment
 from model.cli_args import output_file
 
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m demos.engines.run_all", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m demos.clients.run_all", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--model", default="demo", help="of the service: demo, synthetic, or a folder")
     parser.add_argument("--only", action="append", choices=list(BY_NAME), help="may be given several times")

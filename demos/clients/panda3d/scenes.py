@@ -10,7 +10,7 @@ from typing import Protocol
 
 from panda3d.core import AmbientLight, DirectionalLight, NodePath
 
-from demos.engines.panda3d import geometry
+from demos.clients.panda3d import geometry
 
 Camera = tuple[tuple[float, float, float], float]
 """Position in Panda3D's axes, and heading in degrees: positive turns left."""
@@ -33,7 +33,7 @@ class Scene(Protocol):
 
 
 class Walk:
-    """The walk of demos/engines/README.md."""
+    """The walk of demos/clients/README.md."""
 
     def __init__(self) -> None:
         self.root = NodePath("walk")

@@ -1,6 +1,6 @@
 """Writes godot4/: the Godot 3 scripts of this folder in Godot 4's spelling.
 
-    python -m demos.engines.godot.respell
+    python -m demos.clients.godot.respell
 
 A line that ends in `# godot3` (and perhaps says more) is left out, and `# godot4: CODE` becomes CODE; the rest is names
 that Godot 4 changed. A unit test holds godot4/ against this script, and parses it as Godot 4's grammar.

@@ -1,6 +1,6 @@
 /**
  * node walk.mjs ADDRESS SECONDS: hands over a small level, walks a circle at 60 Hz, "shows" each frame, prints a line of
- * JSON. The walk is the one of demos/engines/README.md, in OpenGL's axes: x right, y up, -z forward.
+ * JSON. The walk is the one of demos/clients/README.md, in OpenGL's axes: x right, y up, -z forward.
  *
  * @import { Part } from "./messages.js"
  * @import { Frame, Tick } from "./helios_bridge.mjs"
