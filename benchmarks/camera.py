@@ -40,8 +40,8 @@ from model.networks.lora import apply_adapter
 from model.networks.view_denoiser import view_denoiser_graph
 from model.pipeline.history import appended
 from model.pipeline.image_history import encoder_of
-from model.pipeline.state import ChunkRequest, RolloutState
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.state import ChunkRequest, PipelineState
+from model.pipeline.video_pipeline import VideoPipeline
 from model.runners.torch import TorchGraph, TorchRunner
 from model.scene.camera import Camera
 from model.scene.maps import DEFAULT_MAP, load_map
@@ -101,7 +101,7 @@ class Painter:
         )  # fmt: skip
         runner = TorchRunner(graphs)
         self.encode = encoder_of(self.spec, runner)
-        self._rollout = Rollout(self.spec, runner, clock=lambda: 0.0)
+        self._rollout = VideoPipeline(self.spec, runner, clock=lambda: 0.0)
 
     def paint(self, place: Place, hints: Hints, *, channels: bool, seed: int) -> Painted:
         spec = self.spec
@@ -118,7 +118,7 @@ class Painter:
         error = float(np.square(made.latents - self.encode(place.truth)).mean())
         return Painted(psnr_db(made.frames, place.truth), error)
 
-    def _begun(self, place: Place, seed: int) -> RolloutState:
+    def _begun(self, place: Place, seed: int) -> PipelineState:
         state = self._rollout.open(seed)
         return replace(state, history_latents=appended(state.history_latents, self.encode(place.past)), continues=True)
 

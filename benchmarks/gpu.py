@@ -25,10 +25,10 @@ from benchmarks.gpu_model import decoder_graph, prompt_graph, random_prompt, ran
 from benchmarks.gpu_sizes import FULL, SMALL, Size, step_flop
 from model.cli_args import commit, output_file, stage_steps
 from model.fast.graph import chunk_kernels, fast_denoiser_graph
-from model.pipeline.state import ChunkRequest, RolloutState
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.state import ChunkRequest, PipelineState
+from model.pipeline.video_pipeline import VideoPipeline
 from model.precision import Precision
-from model.runners.cuda_graph import StaticRunner
+from model.runners.cuda_graph import CudaGraphRunner
 from model.runners.torch import TorchGraph
 from model.spec import DECODERS, Graph, ModelSpec
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     del model
     gc.collect()
     forget_peak(device)
-    runner = StaticRunner(
+    runner = CudaGraphRunner(
         {
             str(Graph.TEXT_ENCODER): prompt_graph(prompt),
             str(Graph.DENOISER): graph,
@@ -123,9 +123,11 @@ def _baseline(
     return result
 
 
-def _measured(runner: StaticRunner, spec: ModelSpec, chunks: int, *, limit_s: float) -> dict[str, Any]:
+def _measured(runner: CudaGraphRunner, spec: ModelSpec, chunks: int, *, limit_s: float) -> dict[str, Any]:
     """Chunks one after the other, then decoding beside denoising; steady state, after a warm-up."""
-    loop = Rollout(spec, runner, clock=time.perf_counter, tokenize=lambda _: {"tokens": np.zeros((1, 1), np.int64)})
+    loop = VideoPipeline(
+        spec, runner, clock=time.perf_counter, tokenize=lambda _: {"tokens": np.zeros((1, 1), np.int64)}
+    )
     request = ChunkRequest(texts=("",) * spec.chunk_latents, steps=spec.stage_steps)
     state = loop.open(0)
     for _ in range(_WARM_UP_CHUNKS):
@@ -145,8 +147,8 @@ def _measured(runner: StaticRunner, spec: ModelSpec, chunks: int, *, limit_s: fl
 
 
 def _one_by_one(
-    loop: Rollout, state: RolloutState, request: ChunkRequest, chunks: int, until_s: float
-) -> tuple[list[float], list[float], dict[str, list[float]], RolloutState]:
+    loop: VideoPipeline, state: PipelineState, request: ChunkRequest, chunks: int, until_s: float
+) -> tuple[list[float], list[float], dict[str, list[float]], PipelineState]:
     """Milliseconds from a chunk's start to its last frame and to its first, and of its parts."""
     chunk_ms: list[float] = []
     first_ms: list[float] = []
@@ -163,7 +165,9 @@ def _one_by_one(
     return chunk_ms, first_ms, stage_ms, state
 
 
-def _overlapped(loop: Rollout, state: RolloutState, request: ChunkRequest, chunks: int, until_s: float) -> list[float]:
+def _overlapped(
+    loop: VideoPipeline, state: PipelineState, request: ChunkRequest, chunks: int, until_s: float
+) -> list[float]:
     """Milliseconds from one chunk's frames to the next one's, each decoded while its successor is denoised."""
     decoding = loop.begin(state, request)
     marks_s: list[float] = []

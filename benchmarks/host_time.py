@@ -22,9 +22,9 @@ from benchmarks.gpu_sizes import FULL, SMALL, Size
 from model.cli_args import stage_steps
 from model.networks.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, example_inputs
 from model.pipeline.state import ChunkRequest
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.video_pipeline import VideoPipeline
 from model.runners.base import Arrays, Pending
-from model.runners.cuda_graph import StaticRunner
+from model.runners.cuda_graph import CudaGraphRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import DECODERS, Graph, ModelSpec
 from trt_build.calibrate import blind_decoder
@@ -44,7 +44,7 @@ class _NoText(nn.Module):
         return (encoder_hidden_states[:, 0, :1].clone(),)
 
 
-class _Busy(StaticRunner):
+class _Busy(CudaGraphRunner):
     """Each denoiser run is done `step_s` after it was started."""
 
     step_s = 0.0
@@ -71,7 +71,9 @@ def host_ms(size: Size, *, steps: tuple[int, ...], chunk_latents: int, step_s: f
     spec = size.spec(steps=steps, chunk_latents=chunk_latents)
     runner = _Busy(_graphs(size, spec), background=DECODERS)
     runner.step_s = step_s
-    loop = Rollout(spec, runner, clock=time.perf_counter, tokenize=lambda _: {"tokens": np.zeros((1, 1), np.int64)})
+    loop = VideoPipeline(
+        spec, runner, clock=time.perf_counter, tokenize=lambda _: {"tokens": np.zeros((1, 1), np.int64)}
+    )
     request = ChunkRequest(texts=("",) * chunk_latents, steps=steps)
     state = loop.open(0)
     idle_ms = []

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import bridge
 from bridge.cli.doctor import cpu_name
 from bridge.geometry import Pose, multiply, quaternion_from_rotation_vector, rotated
-from bridge.presentation.reprojection import NO_PART, Moved, Warper
+from bridge.presentation.reprojection import NO_PART, MovedPart, Warper
 from demos.tour import LOOP_S, tour
 from demos.world import ReferenceRenderer, World
 from model.cli_args import commit, output_file
@@ -142,7 +142,7 @@ def measure_moved_part(stage: Stage) -> dict[str, list[float]]:
         frame, truth = stage.picture(pose), stage.picture(pose, ReferenceRenderer(now))
         warper = Warper(width, height)
         warper.keep(stage.picture(pose, ReferenceRenderer(_shifted(stage.blockout, part, 0.9 * _MOVED_M))), pose)
-        motion = Moved(part=part.id, rotation=np.array([0.0, 0.0, 0.0, 1.0]), offset=np.array([_MOVED_M, 0.0, 0.0]))
+        motion = MovedPart(part=part.id, rotation=np.array([0.0, 0.0, 0.0, 1.0]), offset=np.array([_MOVED_M, 0.0, 0.0]))
         bent = warper.warp(frame, source=pose, target=pose, depth=depth, parts=ids, moved=[motion])
         row["held"].append(psnr_db(frame, truth))
         row["depth + before"].append(psnr_db(bent, truth))

@@ -14,7 +14,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Later(Generic[T_co]):
+class Deferred(Generic[T_co]):
     """A value that is made once, whatever thread asks for it; who asks while another makes it waits."""
 
     def __init__(self, make: Callable[[], T_co]) -> None:
@@ -22,9 +22,9 @@ class Later(Generic[T_co]):
         self._lock = threading.Lock()
 
     @staticmethod
-    def known(value: T) -> Later[T]:
+    def known(value: T) -> Deferred[T]:
         """One that is there already."""
-        return Later(lambda: value)
+        return Deferred(lambda: value)
 
     def get(self) -> T_co:
         """Raises: whatever making it raises, at every call until it is made."""
@@ -44,7 +44,7 @@ class Helper:
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, name)
 
-    def begin(self, values: Iterable[Later[object]]) -> None:
+    def begin(self, values: Iterable[Deferred[object]]) -> None:
         """Returns at once. A value that cannot be made says so to whoever asks for it, and keeps no other from it."""
         for value in values:
             self._pool.submit(value.get)

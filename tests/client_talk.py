@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.client.jitter_buffer import PlayoutConfig
+from bridge.client.jitter_buffer import JitterBufferConfig
 from bridge.client.protocol_core import ClientCore
 from bridge.client.types import Camera
 from bridge.protocol.codec import Decoded
@@ -28,7 +28,7 @@ def send(core: ClientCore, now_us: int) -> int:
     return control.seq
 
 
-def opened(playout: PlayoutConfig | None = None) -> ClientCore:
+def opened(playout: JitterBufferConfig | None = None) -> ClientCore:
     core = ClientCore(HELLO, playout=playout)
     take(core, WELCOME)
     return core

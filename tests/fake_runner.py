@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.pipeline.state import ChunkRequest
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.video_pipeline import VideoPipeline
 from model.runners.base import Arrays, GraphSignature, TensorSignature
 from model.spec import Decode, ModelSpec
 
@@ -67,9 +67,9 @@ class FakeRunner:
         return [inputs for name, inputs in self.calls if name == graph]
 
 
-def rollout(runner: FakeRunner, **changes: Any) -> Rollout:
+def rollout(runner: FakeRunner, **changes: Any) -> VideoPipeline:
     ticks = itertools.count()
-    return Rollout(spec(**changes), runner, clock=lambda: next(ticks) / 1e3)
+    return VideoPipeline(spec(**changes), runner, clock=lambda: next(ticks) / 1e3)
 
 
 def request(*texts: str, cut: bool = False, steps: tuple[int, ...] = (1, 1, 1), value: float = 1.0) -> ChunkRequest:

@@ -11,9 +11,9 @@ from bridge.config import ServeConfig
 from bridge.engine.events import ChunkMade
 from bridge.engine.interface import EngineInfo, Plan
 from bridge.protocol.messages import Control, FrameHeader, PixelFormat
-from bridge.scheduling.edf import Start
-from bridge.scheduling.in_flight_chunk import Asked
-from bridge.service.render_session import Player
+from bridge.scheduling.edf import ScheduledChunk
+from bridge.scheduling.in_flight_chunk import InFlightChunk
+from bridge.service.render_session import RenderSession
 from bridge.session.events import ControlAccepted
 
 INFO = EngineInfo(
@@ -29,7 +29,7 @@ class Game:
 
     def __init__(self, info: EngineInfo = INFO) -> None:
         self.clock = FakeClock(1_000_000)
-        self.player = Player(config=ServeConfig(fps=25.0), info=info, clock=self.clock)
+        self.render_session = RenderSession(config=ServeConfig(fps=25.0), info=info, clock=self.clock)
         self.seq = -1
 
     def control(self, *, x: float = 0.0, rotation: tuple[float, ...] = (0, 0, 0, 1), **more: Any) -> ControlAccepted:
@@ -42,25 +42,27 @@ class Game:
 
     def tick(self, **control: Any) -> FrameHeader:
         accepted = self.control(**control)
-        self.player.push(accepted)
-        header, pixels = self.player.answer(accepted, PixelFormat.RGB8)
+        self.render_session.push(accepted)
+        header, pixels = self.render_session.answer(accepted, PixelFormat.RGB8)
         assert len(pixels) == 32 * 24 * 3
         self.pixels = np.frombuffer(pixels, np.uint8).reshape(24, 32, 3)
         return header
 
     def chunk(self, *, value: int = 50, slot: int = 0, depth: bool = True) -> bool:
         """A chunk made in no time, due from now on."""
-        asked = self.ask()
+        in_flight = self.ask()
         made = ChunkMade(
-            world=0, slot=slot, frames=np.full((3, 24, 32, 3), value, np.uint8),
-            depth=np.full((3, 6, 8), 4.0, np.float32) if depth else None, actions=asked.window.actions,
+            engine_session=0, slot=slot, frames=np.full((3, 24, 32, 3), value, np.uint8),
+            depth=np.full((3, 6, 8), 4.0, np.float32) if depth else None, actions=in_flight.window.actions,
             stage_ms={"denoise": 5.0}, cuts=(1, 2),
         )  # fmt: skip
-        return self.player.deliver(made, self.clock.now_us()).useful
+        return self.render_session.deliver(made, self.clock.now_us()).useful
 
-    def ask(self, *, at_us: int | None = None, cut_us: int | None = None) -> Asked:
+    def ask(self, *, at_us: int | None = None, cut_us: int | None = None) -> InFlightChunk:
         """For a chunk whose first frame is due at `at_us`, else now."""
         now_us = self.clock.now_us()
         display_us = now_us if at_us is None else at_us
-        start = Start(session="a", at_us=now_us, display_us=display_us, frame_us=40 * MS, plan=PLAN, cut_us=cut_us)
-        return self.player.ask(now_us, start)
+        start = ScheduledChunk(
+            session="a", at_us=now_us, display_us=display_us, frame_us=40 * MS, plan=PLAN, cut_us=cut_us
+        )
+        return self.render_session.ask(now_us, start)

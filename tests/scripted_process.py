@@ -31,7 +31,7 @@ WINDOW = ControlWindow(
 
 
 class Process:
-    """Stands for `Link`: keeps what it is sent, says what a test tells it to."""
+    """Stands for `EnginePipe`: keeps what it is sent, says what a test tells it to."""
 
     newest: Process
 
@@ -55,13 +55,13 @@ class Process:
         pass
 
     def opened(self) -> list[int]:
-        return [command.world for command in self.sent if isinstance(command, Open)]
+        return [command.engine_session for command in self.sent if isinstance(command, Open)]
 
 
 @contextmanager
 def supervised(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineSupervisor]:
-    """A supervisor of a process that is ready; two deaths over a world are enough, and there are two slots."""
-    monkeypatch.setattr(engine_process, "Link", Process)
+    """A supervisor of a process that is ready; two deaths over a session are enough, and there are two slots."""
+    monkeypatch.setattr(engine_process, "EnginePipe", Process)
     made = EngineSupervisor(EngineConfig(slots=2, world_attempts=2, first_backoff_us=1000), FakeClock())
     Process.newest.say(Ready(info=INFO))
     assert made.poll() == [EngineUp(info=INFO)]
@@ -84,26 +84,33 @@ def revive(supervisor: EngineSupervisor) -> None:
     assert supervisor.poll() == [EngineUp(info=INFO)]
 
 
-def made(world: int, slot: int) -> Made:
+def made(engine_session: int, slot: int) -> Made:
     return Made(
-        world=world, slot=slot, frames=2, missing=1, with_depth=False, actions=("", ""), stage_ms={}, state=STATE
+        engine_session=engine_session,
+        slot=slot,
+        frames=2,
+        missing=1,
+        with_depth=False,
+        actions=("", ""),
+        stage_ms={},
+        state=STATE,
     )
 
 
-def whole(world: int, slot: int) -> Growing:
-    return Growing(world=world, slot=slot, frames=2, made=2, with_depth=False, actions=("", ""))
+def whole(engine_session: int, slot: int) -> Growing:
+    return Growing(engine_session=engine_session, slot=slot, frames=2, made=2, with_depth=False, actions=("", ""))
 
 
-def stepped(supervisor: EngineSupervisor, world: int) -> int:
+def stepped(supervisor: EngineSupervisor, engine_session: int) -> int:
     """The slot of a step that began."""
-    assert supervisor.step(world, WINDOW, PLAN)
+    assert supervisor.step(engine_session, WINDOW, PLAN)
     step = Process.newest.sent[-1]
     assert isinstance(step, Step)
     return step.slot
 
 
 def begun(supervisor: EngineSupervisor) -> int:
-    world = supervisor.open(START)
-    Process.newest.say(Began(world=world, state=STATE))
+    engine_session = supervisor.open(START)
+    Process.newest.say(Began(engine_session=engine_session, state=STATE))
     supervisor.poll()
-    return world
+    return engine_session

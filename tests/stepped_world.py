@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
-from bridge.engine.chunk_pool import SharedFrameRing
+from bridge.engine.chunk_pool import ChunkPool
 from bridge.engine.interface import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
 from bridge.engine.ipc_messages import Failed, Made, Step
 from bridge.engine.step_executor import make_chunk
@@ -26,14 +26,14 @@ CONFIG = SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,))
 class Process:
     """What a worker keeps, and one world in it."""
 
-    def __init__(self, ring: SharedFrameRing) -> None:
+    def __init__(self, ring: ChunkPool) -> None:
         self.engine = SyntheticEngine(CONFIG)
         self.ring = ring
         self.states: dict[int, State] = {0: self.engine.open(SessionStart(seed=0, prompt="", scene=None))}
         self.earlier: dict[int, Mapping[int, State]] = {}
 
     def step(self, *, keep: int | None = None) -> Made | Failed:
-        step = Step(world=0, window=WINDOW, plan=PLAN, slot=0, keep=keep)
+        step = Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0, keep=keep)
         made = make_chunk(self.engine, self.states, self.earlier, self.ring, step)
         assert made is not None
         return made
@@ -42,7 +42,7 @@ class Process:
 @contextmanager
 def one_world() -> Iterator[Process]:
     """Its ring has one slot."""
-    ring = SharedFrameRing.create(SyntheticEngine(CONFIG).info, 1)
+    ring = ChunkPool.create(SyntheticEngine(CONFIG).info, 1)
     try:
         yield Process(ring)
     finally:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from bridge.protocol.messages import FrameHeader, Hello, PixelFormat, Source
-from bridge.session.capabilities import ServerOffer
+from bridge.session.capabilities import ServerCapabilities
 
-OFFER = ServerOffer(
+OFFER = ServerCapabilities(
     server="test",
     model="synthetic",
     runner="none",

@@ -17,7 +17,7 @@ from model.networks.fp8 import Observer
 from model.networks.transformer import DenoiserGraph, Form
 from model.pipeline.state import ChunkRequest
 from model.pipeline.text_conditioning import Tokenize
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.video_pipeline import VideoPipeline
 from model.runners.torch import TorchGraph, TorchRunner
 from model.spec import Graph, ModelSpec
 
@@ -46,7 +46,7 @@ def calibrated_scales(
     used = {str(name): graphs[name] for name in (Graph.TEXT_ENCODER, Graph.CONDITIONER) if name in graphs}
     runner = TorchRunner({**used, str(Graph.DENOISER): watched, str(Graph.DECODER): blind_decoder(spec)}, device=device)
     observer.largest.clear()  # the runner tries every graph on its example, which is noise
-    rollout = Rollout(spec, runner, clock=time.perf_counter, tokenize=tokenize)
+    rollout = VideoPipeline(spec, runner, clock=time.perf_counter, tokenize=tokenize)
     state = rollout.open(_SEED, requests[0].texts[0])
     for request in tqdm(requests, desc="calibrating", unit="chunk", disable=None if progress else True):
         _, state = rollout.chunk(state, replace(request, guide=()))  # a blind decoder is not guided

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.backends.scene import World
+from bridge.backends.scene import EngineScene
 from bridge.engine.interface import State
 from model.camera_control.method import CameraMethod
 from model.camera_control.steering import Steering
 from model.camera_control.warp import View, depth_of
-from model.deferred import Helper, Later
+from model.deferred import Deferred, Helper
 from model.pipeline.image_history import encoder_of
 from model.pipeline.state import ChunkRequest
 from model.runners.base import ModuleRunner
@@ -29,12 +29,12 @@ _VIEW_DEPTH_STEP_PX = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class CameraConditioning:
     """What a camera method tells the network of a chunk: part of its request, and of its texts. behind: the blockout at
     each frame, where the picture follows it."""
 
     request: ChunkRequest
-    behind: Later[Behind] | None
+    behind: Deferred[Behind] | None
     clause: str = ""
 
 
@@ -46,7 +46,7 @@ class Behind:
     parts: NDArray[np.uint32]
 
 
-class CameraTelling:
+class CameraConditioner:
     """One method for one model on one runner, for any number of sessions."""
 
     def __init__(self, method: CameraMethod, spec: ModelSpec, runner: ModuleRunner, *, threads: int) -> None:
@@ -66,7 +66,9 @@ class CameraTelling:
         self._helper.close()
         self._steering.close()
 
-    def said(self, state: State, before: World, world: World, cameras: Sequence[Camera], *, cut: bool) -> Said:
+    def said(
+        self, state: State, before: EngineScene, world: EngineScene, cameras: Sequence[Camera], *, cut: bool
+    ) -> CameraConditioning:
         """What the camera method tells the network of `cameras`. before: the world that the last picture shows."""
         if self._method is CameraMethod.CHANNELS:
             return self._channels(world, cameras)
@@ -74,17 +76,17 @@ class CameraTelling:
         hints = self._steering.hints(world.packed if world.parts else None, cameras, last)
         behind = None
         if hints.depth is not None and hints.part is not None:
-            behind = Later.known(Behind(depth=hints.depth, parts=world.ids[hints.part]))
+            behind = Deferred.known(Behind(depth=hints.depth, parts=world.ids[hints.part]))
         request = ChunkRequest(texts=(), steps=(), view=hints.view, first_stage=hints.first_stage)
-        return Said(request=request, behind=behind, clause=hints.clause)
+        return CameraConditioning(request=request, behind=behind, clause=hints.clause)
 
-    def _channels(self, world: World, cameras: Sequence[Camera]) -> Said:
+    def _channels(self, world: EngineScene, cameras: Sequence[Camera]) -> CameraConditioning:
         """Casts what the denoiser is told; what only the decoder and the service need is cast beside the denoiser."""
         # A latent frame has four frames; the first of a chunk that decodes alone is the fourth of its own.
         lead = 0 if self._spec.decode is Decode.STREAMING else self._spec.temporal_stride - 1
         seen = condition(world.packed, [cameras[0]] * lead + list(cameras))
         request = ChunkRequest(texts=(), steps=(), features={"rays": seen.rays, "flow": seen.flow})
-        wanted: list[Later[object]] = [seen.surfaces]
+        wanted: list[Deferred[object]] = [seen.surfaces]
         if self._guided:
             request = replace(request, guide=seen.guide, edges=seen.edges[lead:])
             wanted = seen.in_turn(lead=lead)
@@ -95,9 +97,9 @@ class CameraTelling:
             found = surfaces.get()
             return Behind(depth=found.depth[lead:], parts=world.ids[found.part[lead:]])
 
-        return Said(request=request, behind=Later(behind))
+        return CameraConditioning(request=request, behind=Deferred(behind))
 
-    def _last_view(self, state: State, world: World, first: Camera) -> View | None:
+    def _last_view(self, state: State, world: EngineScene, first: Camera) -> View | None:
         """The newest picture; one that the session began with is what its `first` camera sees. None: there is none."""
         if _VIEW_FRAME not in state:
             return None

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.backends.camera import Said, view_arrays
-from bridge.engine.interface import After, FrameChunk, FrameRun, State
+from bridge.backends.camera import CameraConditioning, view_arrays
+from bridge.engine.interface import FrameChunk, FrameRun, State, StateAfter
 from bridge.errors import StepFailed
 from model.errors import ModelError
-from model.pipeline.pending_chunk import BegunChunk
-from model.pipeline.state import RolloutState
+from model.pipeline.pending_chunk import PendingChunk
+from model.pipeline.state import PipelineState
 from model.scene.camera import Camera
 from model.spec import ModelSpec
 
@@ -27,10 +27,10 @@ class DecodingStep:
     def __init__(
         self,
         spec: ModelSpec,
-        begun: BegunChunk,
+        begun: PendingChunk,
         extra: State,
         texts: tuple[str, ...],
-        said: Said,
+        said: CameraConditioning,
         seen_from: Sequence[Camera] | None,
         *,
         overlaps: bool,
@@ -46,7 +46,7 @@ class DecodingStep:
         self.parts = None if behind is None else behind.parts
         self.actions = (texts[-1],) * spec.frames_in(len(texts))
 
-    def after(self) -> After | None:
+    def after(self) -> StateAfter | None:
         if not self._overlaps:
             return None
         earlier = {
@@ -54,7 +54,7 @@ class DecodingStep:
             for latents, frames in self._boundaries()
         }
         state = {**self._begun.state.to_arrays(), **self._extra}
-        return After(state=state, earlier=earlier, stage_ms=self._begun.stage_ms)
+        return StateAfter(state=state, earlier=earlier, stage_ms=self._begun.stage_ms)
 
     def runs(self) -> Iterator[FrameRun]:
         first = 0
@@ -89,7 +89,7 @@ class DecodingStep:
         """Where the rest could be made anew, in latent frames and in frames."""
         return [(latents, self._spec.frames_in(latents)) for latents in range(1, len(self._texts))]
 
-    def _state(self, rollout: RolloutState, frames: NDArray[np.uint8], shown: int) -> State:
+    def _state(self, rollout: PipelineState, frames: NDArray[np.uint8], shown: int) -> State:
         """The session's state after the first `shown` frames."""
         view = {} if self._seen_from is None else view_arrays(frames[shown - 1], self._seen_from[shown - 1])
         return {**rollout.to_arrays(), **self._extra, **view}

@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bridge.backends.camera import CameraTelling, Said, view_arrays
+from bridge.backends.camera import CameraConditioner, CameraConditioning, view_arrays
 from bridge.backends.decoding_step import DecodingStep
 from bridge.backends.loading import ModelOptions, load_model
 from bridge.backends.picture_decoding import frames_from_pictures
 from bridge.backends.prompts import chunk_texts, prompt_arrays, prompt_in_force, stored_prompt, told
 from bridge.backends.quality_levels import TINY_DECODER, rungs_of, takes_tiny_decoder
-from bridge.backends.scene import Worlds
+from bridge.backends.scene import SceneCache
 from bridge.clock import Clock, MonotonicClock
 from bridge.engine.interface import (
     BegunStep,
@@ -31,7 +31,7 @@ from bridge.engine.interface import (
     Plan,
     SessionStart,
     State,
-    StepAsked,
+    StepRequest,
 )
 from bridge.errors import EngineError, EngineIncompatible, StepFailed
 from bridge.protocol.messages import SceneUpdate
@@ -39,8 +39,8 @@ from model.camera_control.method import AUTO, CameraMethod, choose
 from model.errors import ModelError
 from model.pipeline.history import HistoryView
 from model.pipeline.loaded_model import LoadedModel
-from model.pipeline.pending_chunk import BegunChunk
-from model.pipeline.state import ChunkRequest, RolloutState
+from model.pipeline.pending_chunk import PendingChunk
+from model.pipeline.state import ChunkRequest, PipelineState
 from model.runners.base import OverlappingRunner
 from model.scene.camera import Camera
 from model.scene.maps import DEFAULT_MAP, load_map
@@ -80,9 +80,9 @@ class HeliosEngine:
         except ModelError as exc:
             raise EngineIncompatible(f"model {spec.name}: {exc}") from exc
         self._default = load_map(DEFAULT_MAP)
-        self._worlds = Worlds(self._default.blockout)
+        self._worlds = SceneCache(self._default.blockout)
         self._latents_of = {spec.frames_in(latents): latents for latents in lengths}
-        self._telling = CameraTelling(self._method, spec, loaded.runner, threads=threads)
+        self._telling = CameraConditioner(self._method, spec, loaded.runner, threads=threads)
         self._overlaps = isinstance(loaded.runner, OverlappingRunner) and not self._telling.bends
         self._info = EngineInfo(
             model=spec.name,
@@ -96,7 +96,7 @@ class HeliosEngine:
             default_map=DEFAULT_MAP,
             rungs=rungs_of(spec.stage_steps, tiny_decoder=self._rollout.has_tiny_decoder),
             takes_pictures=_takes_pictures(loaded),
-            most_together=MOST_TOGETHER if self._rollout.denoises_together else 1,
+            max_batch=MOST_TOGETHER if self._rollout.denoises_batches else 1,
         )
 
     def warm_up(self) -> None:
@@ -127,7 +127,7 @@ class HeliosEngine:
         began_us = self._clock.now_us()
         _, state = self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, plan)
         took_us = self._clock.now_us() - began_us
-        made = RolloutState.from_arrays(state)
+        made = PipelineState.from_arrays(state)
         if not all(np.isfinite(latents).all() for latents in (made.history_latents, *made.memory.values())):
             raise EngineIncompatible(
                 f"model {self._spec.name}: the first chunk came out with numbers that are not finite: its weights are "
@@ -139,7 +139,7 @@ class HeliosEngine:
             self.step(self.open(SessionStart(seed=0, prompt="", scene=None)), still, replace(plan, rung=TINY_DECODER))
         return took_us
 
-    def _warm_up_views(self, state: RolloutState, frames: int) -> None:
+    def _warm_up_views(self, state: PipelineState, frames: int) -> None:
         """For each number of tokens of the view before."""
         spec, latents = self._spec, self._latents_of[frames]
         blank = np.zeros((1, spec.latent_channels, latents, spec.latent_height, spec.latent_width), np.float32)
@@ -167,7 +167,7 @@ class HeliosEngine:
     def scene_of(self, state: State) -> SceneUpdate:
         scene = self._worlds.scene_of(state)
         try:
-            seed, prompt = RolloutState.from_arrays(state).seed, stored_prompt(state)
+            seed, prompt = PipelineState.from_arrays(state).seed, stored_prompt(state)
         except (KeyError, ValueError, ModelError) as exc:
             raise EngineError(f"this state is not one of {self._spec.name}: {exc}") from exc
         return msgspec.structs.replace(scene, seed=seed, prompt=prompt)
@@ -178,14 +178,14 @@ class HeliosEngine:
 
     def begin(self, state: State, window: ControlWindow, plan: Plan) -> BegunStep:
         """As `step`, but returns when the chunk's latents are made: its frames come one latent frame after another."""
-        (begun,) = self.begin_together([StepAsked(state=state, window=window, plan=plan)])
+        (begun,) = self.begin_batch([StepRequest(state=state, window=window, plan=plan)])
         return begun
 
-    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+    def begin_batch(self, asked: Sequence[StepRequest]) -> list[BegunStep]:
         """As `begin` for each; on a runner that can, their latents are made at once."""
         prepared = [self._prepared(each.state, each.window, each.plan) for each in asked]
         try:
-            begun = self._rollout.begin_together([(each.state, each.request) for each in prepared])
+            begun = self._rollout.begin_batch([(each.state, each.request) for each in prepared])
         except ModelError as exc:
             raise StepFailed(f"the chunk could not be made: {exc}") from exc
         return [self._begun(each, chunk) for each, chunk in zip(prepared, begun, strict=True)]
@@ -210,7 +210,7 @@ class HeliosEngine:
                 cut=window.cut,
                 tiny_decoder=takes_tiny_decoder(self._info.rungs, plan.rung),
             )
-            rollout_state = RolloutState.from_arrays(state)
+            rollout_state = PipelineState.from_arrays(state)
         except ModelError as exc:
             raise StepFailed(f"the chunk could not be made: {exc}") from exc
         seeds = [update.seed for update in window.scene_updates if update.seed is not None]
@@ -222,17 +222,17 @@ class HeliosEngine:
             cameras=cameras,
         )
 
-    def _begun(self, of: _Prepared, begun: BegunChunk) -> DecodingStep:
+    def _begun(self, of: _Prepared, begun: PendingChunk) -> DecodingStep:
         seen_from = of.cameras if self._telling.bends else None
         return DecodingStep(self._spec, begun, of.extra, of.request.texts, of.said, seen_from, overlaps=self._overlaps)
 
-    def hear(self, state: State, prompt: str | None, action: str) -> None:
+    def prefetch_prompt(self, state: State, prompt: str | None, action: str) -> None:
         """A chunk of this session will soon be told `action`, under a new prompt or (None) the one in its state.
 
         May be called from any thread. Where the prompt tells of the camera, what it will be told is not known yet.
         """
         if self._spec.text_state_size == 0 and self._method is not CameraMethod.PROMPT:
-            self._rollout.hear(told(stored_prompt(state) if prompt is None else prompt, action))
+            self._rollout.prefetch_prompt(told(stored_prompt(state) if prompt is None else prompt, action))
 
     def close(self) -> None:
         self._rollout.close()
@@ -256,10 +256,10 @@ class HeliosEngine:
 class _Prepared:
     """A chunk before its latents. extra: what the state after it holds beside the rollout's."""
 
-    state: RolloutState
+    state: PipelineState
     request: ChunkRequest
     extra: State
-    said: Said
+    said: CameraConditioning
     cameras: Sequence[Camera]
 
 

@@ -15,7 +15,14 @@ from bridge.errors import ConfigError, EngineUnavailable
 from model.camera_control.method import CameraMethod
 from model.cli_args import install
 from model.errors import ModelError
-from model.helios.layout import NATIVE_HEIGHT, NATIVE_WIDTH, TOKENIZER, TRAINED_CHUNK_LATENTS, Session, is_helios_folder
+from model.helios.layout import (
+    NATIVE_HEIGHT,
+    NATIVE_WIDTH,
+    TOKENIZER,
+    TRAINED_CHUNK_LATENTS,
+    GenerationConfig,
+    is_helios_folder,
+)
 from model.pipeline.loaded_model import LoadedModel
 from model.pipeline.text_conditioning import Tokenize
 from model.precision import Precision
@@ -129,14 +136,14 @@ def _helios(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[int
 
 def session_of(
     frame_size: tuple[int, int] | None, chunk_latents: tuple[int, ...], steps: tuple[int, ...], *, amplify: bool
-) -> Session:
+) -> GenerationConfig:
     """A checkpoint's session of those options; None and empty are its own choice."""
     width, height = frame_size or (NATIVE_WIDTH, NATIVE_HEIGHT)
-    return Session(
+    return GenerationConfig(
         frame_height=height,
         frame_width=width,
         chunk_latents=max(chunk_latents or (TRAINED_CHUNK_LATENTS,)),
-        stage_steps=steps or Session().stage_steps,
+        stage_steps=steps or GenerationConfig().stage_steps,
         amplify_first_chunk=amplify,
     )
 

@@ -24,7 +24,7 @@ _decode_parts = msgspec.msgpack.Decoder(tuple[Part, ...]).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class EngineScene:
     """ids: (parts + 1,) uint32, each packed part's id; the last stands for none, which a cast calls -1."""
 
     parts: tuple[Part, ...]
@@ -36,22 +36,22 @@ class World:
         return {_SCENE: np.frombuffer(_encode_parts(self.parts), dtype=np.uint8)}
 
 
-class Worlds:
+class SceneCache:
     """Worlds that were packed already, by what a state holds of them."""
 
     def __init__(self, default: Blockout) -> None:
         self._default = _parts_of(default)
-        self._known: dict[bytes, World] = {}
+        self._known: dict[bytes, EngineScene] = {}
 
-    def open(self, scene: SceneUpdate | None) -> World:
+    def open(self, scene: SceneUpdate | None) -> EngineScene:
         """A new session's: the default map, changed by `scene`. Raises: EngineError: it cannot be cast."""
         return self._packed(self._default if scene is None else _updated(self._default, [scene]))
 
-    def updated(self, world: World, updates: Sequence[SceneUpdate]) -> World:
+    def updated(self, world: EngineScene, updates: Sequence[SceneUpdate]) -> EngineScene:
         """Raises: EngineError: an update does not fit, or cannot be cast."""
         return self._packed(_updated(world.parts, updates)) if updates else world
 
-    def of(self, state: State) -> World:
+    def of(self, state: State) -> EngineScene:
         """The world in a state, packed anew if this process has not met it yet (it replaced a crashed one)."""
         key = state[_SCENE].tobytes()
         return self._known[key] if key in self._known else self._packed(_decode_parts(key))
@@ -64,7 +64,7 @@ class Worlds:
             raise EngineError("this state does not tell its blockout") from exc
         return SceneUpdate() if parts == self._default else SceneUpdate(replace=True, add=parts)
 
-    def _packed(self, parts: tuple[Part, ...]) -> World:
+    def _packed(self, parts: tuple[Part, ...]) -> EngineScene:
         try:
             packed = Blockout().add(_model_part(part) for part in parts).pack()
         except BlockoutError as exc:
@@ -72,7 +72,7 @@ class Worlds:
         # A pack has its meshes last; both kinds stand in order of id, as `parts` does.
         in_order = sorted(parts, key=lambda part: (part.shape is Shape.MESH, part.id))
         ids = np.array([*(part.id for part in in_order), NO_PART], np.uint32)
-        world = World(parts=parts, packed=packed, ids=ids)
+        world = EngineScene(parts=parts, packed=packed, ids=ids)
         if len(self._known) > _MOST_KEPT:
             self._known.clear()
         self._known[_encode_parts(parts)] = world

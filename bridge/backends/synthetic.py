@@ -28,11 +28,11 @@ from bridge.engine.interface import (
     Plan,
     SessionStart,
     State,
-    StepAsked,
+    StepRequest,
 )
 from bridge.errors import EngineError, EngineUnavailable, StepFailed
 from bridge.geometry import Pose
-from bridge.input.scene_state import Blockout
+from bridge.input.scene_state import SceneState
 from bridge.protocol.messages import SceneUpdate, Shape
 
 ROOM_HALF_M = np.array([20.0, 6.0, 20.0])
@@ -48,7 +48,7 @@ _decode_scene = msgspec.msgpack.Decoder(SceneUpdate).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticConfig:
-    """`cost_ms` is what a chunk takes at least; it can be cut each `cut_frames`. Chunks of up to `most_together`
+    """`cost_ms` is what a chunk takes at least; it can be cut each `cut_frames`. Chunks of up to `max_batch`
     sessions are made at once, each beyond the first for `beside_share` of the cost. `misbehave` lets action texts
     crash, hang or fail the engine. room: "waves", whose every point has its own colour, or "labelled", whose walls say
     their directions.
@@ -59,7 +59,7 @@ class SyntheticConfig:
     frames_per_chunk: tuple[int, ...] = (5, 9)
     cost_ms: float = 0.0
     cut_frames: int = 4
-    most_together: int = 1
+    max_batch: int = 1
     beside_share: float = 0.3
     misbehave: bool = False
     unavailable: str = ""
@@ -85,7 +85,7 @@ class SyntheticEngine:
             depth_height=self._config.height // 4,
             camera_method="channels",
             default_map="room",
-            most_together=self._config.most_together,
+            max_batch=self._config.max_batch,
         )
 
     @property
@@ -95,7 +95,7 @@ class SyntheticEngine:
     def open(self, start: SessionStart) -> State:
         if start.scene is not None:
             _check_scene(start.scene)
-        blockout = Blockout(seed=start.seed, prompt=start.prompt)
+        blockout = SceneState(seed=start.seed, prompt=start.prompt)
         if start.scene is not None:
             blockout.apply(start.scene)
         return {"seed": np.array(start.seed, np.int64), "chunks": np.array(0, np.int64), _SCENE: _scene_array(blockout)}
@@ -109,7 +109,7 @@ class SyntheticEngine:
     def step(self, state: State, window: ControlWindow, plan: Plan) -> tuple[FrameChunk, State]:
         return self._step(state, window, plan, cost_ms=self._config.cost_ms)
 
-    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+    def begin_batch(self, asked: Sequence[StepRequest]) -> list[BegunStep]:
         """As `step` for each, all of them there when this returns."""
         beside_ms = self._config.beside_share * self._config.cost_ms
         costs_ms = [self._config.cost_ms] + [beside_ms] * (len(asked) - 1)
@@ -157,7 +157,7 @@ class SyntheticEngine:
     def _scene_after(self, state: State, updates: Sequence[SceneUpdate]) -> NDArray[np.generic]:
         if not updates:
             return state[_SCENE]
-        blockout = Blockout.of(self.scene_of(state))
+        blockout = SceneState.of(self.scene_of(state))
         for update in updates:
             blockout.apply(update)
         return _scene_array(blockout)
@@ -219,7 +219,7 @@ def render_room(
     return pixels, depth.astype(np.float32)
 
 
-def _scene_array(blockout: Blockout) -> NDArray[np.generic]:
+def _scene_array(blockout: SceneState) -> NDArray[np.generic]:
     return np.frombuffer(msgspec.msgpack.encode(blockout.whole()), np.uint8)
 
 

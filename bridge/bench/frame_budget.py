@@ -18,7 +18,7 @@ from bridge.bench.simulation.peers import PEERS
 from bridge.bench.simulation.traces import EngineModel
 from bridge.errors import ConfigError
 from bridge.protocol.messages import Source
-from bridge.scheduling.chunk_scheduler import ConductorConfig
+from bridge.scheduling.chunk_scheduler import ChunkSchedulerConfig
 from bridge.scheduling.replanning import ReplanConfig
 
 OURS = "helios-bridge"
@@ -118,8 +118,8 @@ def _long_chunks(engine: EngineModel, seconds: float, seed: int) -> tuple[list[J
         one = replace(engine, frames_per_chunk=(longest,), decode_share=decode_share, overlaps=overlaps)
         points = curves[f"{decode_share:.0%} of the cost streams{', beside the next' if overlaps else ''}"] = []
         for share in _WASTE_SHARES:
-            conductor = ConductorConfig(fps=one.fps, replan=ReplanConfig(waste_share=share))
-            (outcome,) = Simulation([trace], engine=one, conductor=conductor).run()
+            scheduler = ChunkSchedulerConfig(fps=one.fps, replan=ReplanConfig(waste_share=share))
+            (outcome,) = Simulation([trace], engine=one, scheduler=scheduler).run()
             ours = own_figures(trace, outcome)
             age_ms, wasted = _age_ms(ours), float(str(ours["wasted"]))
             better = {

@@ -24,12 +24,12 @@ from bridge.geometry import Pose, quaternion_from_rotation_vector
 from bridge.presentation.reprojection import Warper
 from bridge.protocol.codec import Buffer, decode, encode
 from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, Hello, PixelFormat
-from bridge.scheduling.chunk_scheduler import Conductor, ConductorConfig
-from bridge.scheduling.edf import Start
-from bridge.service.render_session import Player
-from bridge.session.capabilities import ServerOffer
+from bridge.scheduling.chunk_scheduler import ChunkScheduler, ChunkSchedulerConfig
+from bridge.scheduling.edf import ScheduledChunk
+from bridge.service.render_session import RenderSession
+from bridge.session.capabilities import ServerCapabilities
 from bridge.session.events import ControlAccepted, Send
-from bridge.session.registry import Lobby
+from bridge.session.registry import SessionRegistry
 
 _WARM_UP, _CONTROLS = 200, 3000
 _FPS, _TICK_US = 24.0, 16_667
@@ -93,36 +93,36 @@ class _Service:
             model="bench", runner="none", frame_width=16, frame_height=8, frames_per_chunk=(4, 8, 12),
             depth_width=4, depth_height=2, camera_method="none", default_map="none",
         )  # fmt: skip
-        offer = ServerOffer(
+        offer = ServerCapabilities(
             server="bench", model="bench", runner="none", camera_method="none", default_map="none",
             frame_width=info.frame_width, frame_height=info.frame_height, fps=_FPS,
             frames_per_chunk=info.frames_per_chunk,
         )  # fmt: skip
-        self._lobby = Lobby(offer=offer, config=config)
-        self._player = Player(config=config, info=info, clock=self._clock, warper=NoPixels())
-        self._player.opened = True
-        self._conductor = Conductor(ConductorConfig(fps=_FPS), info, self._clock.now_us())
+        self._registry = SessionRegistry(offer=offer, config=config)
+        self._render_session = RenderSession(config=config, info=info, clock=self._clock, warper=NoPixels())
+        self._render_session.opened = True
+        self._scheduler = ChunkScheduler(ChunkSchedulerConfig(fps=_FPS), info, self._clock.now_us())
         hello = Hello(version_major=VERSION_MAJOR, version_minor=VERSION_MINOR, client="bench", credit=8)
-        self._lobby.receive(_PEER, hello, self._clock.now_us())
-        (self._session,) = self._lobby
+        self._registry.receive(_PEER, hello, self._clock.now_us())
+        (self._session,) = self._registry
         self._info = info
 
     def answer(self, tick: int) -> list[float]:
         """Milliseconds of each of `PARTS` for one control."""
-        clock, player = self._clock, self._player
+        clock, render_session = self._clock, self._render_session
         parts = _control_bytes(tick)
-        players = {self._session.session_id: player}
+        render_sessions = {self._session.session_id: render_session}
         times_us = [clock.now_us()]
         message = decode(parts).message
         times_us.append(clock.now_us())
-        addressed = self._lobby.receive(_PEER, message, clock.now_us())
+        addressed = self._registry.receive(_PEER, message, clock.now_us())
         (accepted,) = (each.output for each in addressed if isinstance(each.output, ControlAccepted))
         times_us.append(clock.now_us())
-        player.push(accepted)
+        render_session.push(accepted)
         times_us.append(clock.now_us())
-        start = self._conductor.next_start(clock.now_us(), players)
+        start = self._scheduler.next_start(clock.now_us(), render_sessions)
         times_us.append(clock.now_us())
-        header, pixels = player.answer(accepted, PixelFormat.RGB8)
+        header, pixels = render_session.answer(accepted, PixelFormat.RGB8)
         (sent,) = self._session.answer(header, pixels)
         times_us.append(clock.now_us())
         assert isinstance(sent, Send)
@@ -132,18 +132,18 @@ class _Service:
             self._make(start)
         return [(after - before) / 1e3 for before, after in itertools.pairwise(times_us)]
 
-    def _make(self, start: Start) -> None:
+    def _make(self, start: ScheduledChunk) -> None:
         """The chunk that the engine would make, at no cost."""
         now_us = self._clock.now_us()
-        self._player.store.evict(now_us)
-        asked = self._player.ask(now_us, start)
+        self._render_session.store.evict(now_us)
+        asked = self._render_session.ask(now_us, start)
         pixels = np.zeros((asked.plan.frames, self._info.frame_height, self._info.frame_width, 3), np.uint8)
         made = ChunkMade(
-            world=0, slot=0, frames=pixels, depth=None, actions=asked.window.actions,
+            engine_session=0, slot=0, frames=pixels, depth=None, actions=asked.window.actions,
             stage_ms={"denoise": 1.0, "decode": 1.0},
         )  # fmt: skip
-        self._conductor.begun(now_us, asked)
-        self._conductor.made(now_us + _CHUNK_US, asked, self._player.deliver(made, now_us))
+        self._scheduler.begun(now_us, asked)
+        self._scheduler.made(now_us + _CHUNK_US, asked, self._render_session.deliver(made, now_us))
 
 
 def _control_bytes(tick: int) -> list[Buffer]:

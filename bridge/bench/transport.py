@@ -160,7 +160,7 @@ def _bare(
     socket = stack.enter_context(DealerSocket(address, keys))
     clock = MonotonicClock()
 
-    def hear() -> Decoded:
+    def prefetch_prompt() -> Decoded:
         while (parts := socket.receive()) is None:
             socket.wait(1_000_000)
         return decode(parts)
@@ -174,7 +174,7 @@ def _bare(
     )
     while socket.send(encode(hello)) is not SendResult.SENT:
         clock.sleep_until_us(clock.now_us() + 2_000)
-    welcome = hear().message
+    welcome = prefetch_prompt().message
     assert isinstance(welcome, Welcome)
     ring = open_ring(welcome.ring, WIDTH, HEIGHT)
     if shared_memory and ring is None:
@@ -182,7 +182,7 @@ def _bare(
 
     def ask(control: Control) -> NDArray[np.uint8]:
         socket.send(encode(control))
-        decoded = hear()
+        decoded = prefetch_prompt()
         header = decoded.message
         assert isinstance(header, FrameHeader)
         if ring is not None:

@@ -13,16 +13,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.conformance.fake_frames import stand_in_header
+from bridge.conformance.fake_frames import fake_header
 from bridge.protocol.codec import Buffer
 from bridge.protocol.messages import Control, FrameHeader, Hello, PixelFormat, Welcome
-from bridge.session.capabilities import ServerOffer
+from bridge.session.capabilities import ServerCapabilities
 
 WIDTH: Final = 640
 HEIGHT: Final = 384
 _LENGTH: Final = struct.Struct(">I")
 
-OFFER: Final = ServerOffer(
+OFFER: Final = ServerCapabilities(
     server="bench",
     model="a still picture",
     runner="none",
@@ -44,7 +44,7 @@ def picture() -> NDArray[np.uint8]:
 
 def header_for(control: Control, pixel_format: PixelFormat) -> FrameHeader:
     """An answer's header, as long as a real one."""
-    return stand_in_header(
+    return fake_header(
         control,
         width=WIDTH,
         height=HEIGHT,

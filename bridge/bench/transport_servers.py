@@ -1,6 +1,6 @@
 """The servers that `bench transport` measures, each in a process of its own: ours without an engine, and the peers.
 
-python -m bridge.bench_service zmq|service|websockets|websockets-threads|grpc ADDRESS [KEYS]
+python -m bridge.bench.transport_servers zmq|service|websockets|websockets-threads|grpc ADDRESS [KEYS]
 
 `zmq` does for a control what the peers do: decode it, write a header, hand over a still picture, by our sockets and
 rings. `service` is the same with everything else that the real one does: sessions, credit, the ledger, axes.
@@ -23,9 +23,9 @@ from bridge.errors import RemoteProtocolError
 from bridge.presentation.frame_buffer import encode_pixels
 from bridge.protocol.codec import Buffer, decode, encode
 from bridge.protocol.messages import Control, Hello, PixelFormat
-from bridge.service.ring_registry import Rings
+from bridge.service.ring_registry import RingRegistry
 from bridge.session.events import Closed, ControlAccepted, Send
-from bridge.session.registry import Addressed, Lobby
+from bridge.session.registry import Outgoing, SessionRegistry
 from bridge.transport.curve_keys import load_server_keys
 from bridge.transport.frame_ring import FrameRingWriter, create_ring
 from bridge.transport.sockets import Poller, RouterSocket
@@ -80,8 +80,8 @@ class StillService:
     def __init__(self, address: str, keys: Path | None) -> None:
         self._router = RouterSocket(address, load_server_keys(keys) if keys is not None else None)
         self.address = self._router.address
-        self._lobby = Lobby(offer=OFFER, config=ServeConfig(max_sessions=16))
-        self._rings = Rings()
+        self._registry = SessionRegistry(offer=OFFER, config=ServeConfig(max_sessions=16))
+        self._rings = RingRegistry()
         self._clock = MonotonicClock()
         self._picture = picture()
 
@@ -100,11 +100,11 @@ class StillService:
     def _on_parts(self, peer: bytes, parts: list[bytes]) -> None:
         now_us = self._clock.now_us()
         try:
-            self._act(self._lobby.receive(peer, decode(parts).message, now_us))
+            self._act(self._registry.receive(peer, decode(parts).message, now_us))
         except RemoteProtocolError as exc:
-            self._act(self._lobby.refuse(peer, exc, now_us))
+            self._act(self._registry.refuse(peer, exc, now_us))
 
-    def _act(self, addressed: list[Addressed]) -> None:
+    def _act(self, addressed: list[Outgoing]) -> None:
         for each in addressed:
             session, output = each.session, each.output
             if isinstance(output, Send):
@@ -115,7 +115,7 @@ class StillService:
             elif isinstance(output, ControlAccepted) and session is not None:
                 pixels = encode_pixels(self._picture, session.pixel_format, session.jpeg_quality)
                 header = header_for(output.control, session.pixel_format)
-                self._act(self._lobby.settle(session, session.answer(header, pixels)))
+                self._act(self._registry.settle(session, session.answer(header, pixels)))
 
 
 def main(arguments: list[str]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.client.connection import ClientConnection
-from bridge.client.jitter_buffer import PlayoutConfig
+from bridge.client.jitter_buffer import JitterBufferConfig
 from bridge.client.pixels import reset_with
 from bridge.client.protocol_core import ClientCore
 from bridge.client.types import Answer, Camera, Counts, Frame
@@ -106,7 +106,7 @@ class Client:
                 max_turn_deg_per_s=float(max_turn_deg_per_s),
             ),
             open_ring,
-            PlayoutConfig(fixed_us=None if playout_ms is None else round(playout_ms * 1e3)),
+            JitterBufferConfig(fixed_us=None if playout_ms is None else round(playout_ms * 1e3)),
         )
         encode_checked(self._core.hello())
         keys = load_client_keys(Path(curve)) if curve is not None else None

@@ -16,7 +16,7 @@ MOST_WAITING = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlayoutConfig:
+class JitterBufferConfig:
     """`fixed_us`: a buffer of this size, None lets it adapt between 0 and `most_us`.
 
     An adapting buffer covers `covered_share` of the answers; jitter under `unseen_us` needs none. It grows at once, and
@@ -32,11 +32,11 @@ class PlayoutConfig:
     every_us: int = 200_000
 
 
-class Playout:
+class JitterBuffer:
     """The buffer of one client. Frames are named by their control's seq and sending time."""
 
-    def __init__(self, config: PlayoutConfig | None = None) -> None:
-        self._config = config or PlayoutConfig()
+    def __init__(self, config: JitterBufferConfig | None = None) -> None:
+        self._config = config or JitterBufferConfig()
         self._ways = RollingWindow(capacity=512, keep_us=self._config.keep_us)
         self._waiting: deque[tuple[int, int]] = deque(maxlen=MOST_WAITING)  # (seq, sent)
         self._buffer_us = float(self._config.fixed_us or 0)

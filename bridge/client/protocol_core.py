@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.client.jitter_buffer import MOST_WAITING, ClockSync, Playout, PlayoutConfig
+from bridge.client.jitter_buffer import MOST_WAITING, ClockSync, JitterBuffer, JitterBufferConfig
 from bridge.client.pixels import decode_pixels
-from bridge.client.resend_queue import Unheard
+from bridge.client.resend_queue import ResendQueue
 from bridge.client.types import Answer, Camera, Counts, Frame
 from bridge.errors import ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
 from bridge.protocol.codec import Decoded
@@ -55,7 +55,7 @@ class ClientCore:
         self,
         hello: Hello,
         open_ring: Callable[[str, int, int], FrameRingReader | None] = lambda *_: None,
-        playout: PlayoutConfig | None = None,
+        playout: JitterBufferConfig | None = None,
     ) -> None:
         self.welcome: Welcome | None = None
         self.stats: Stats | None = None
@@ -68,13 +68,13 @@ class ClientCore:
         self._next_seq = 0
         self._sent_us: OrderedDict[int, int] = OrderedDict()
         self._answers: deque[Answer] = deque(maxlen=_MAX_PENDING)
-        self.playout = Playout(playout)
+        self.playout = JitterBuffer(playout)
         self.clock_sync = ClockSync()
         self._frames: dict[int, Frame] = {}  # read, and not shown yet
         self._newest_seq = -1
         self._lateness_us = 0
         self.resumes = 0
-        self._unheard = Unheard(_MAX_PENDING)
+        self._resends = ResendQueue(_MAX_PENDING)
         self._resumed_from_seq: int | None = None  # the first control after HELLO, while WELCOME is awaited
 
     def hello(self) -> Hello:
@@ -113,7 +113,7 @@ class ClientCore:
 
     def told(self, message: Message) -> None:
         """A message that is no control left the game. What a lost session refuses is told again when it is resumed."""
-        self._unheard.sent(message, self._next_seq)
+        self._resends.sent(message, self._next_seq)
 
     def receive(self, decoded: Decoded, now_us: int) -> list[Message]:
         """Takes in one message; returns what to send because of it.
@@ -173,7 +173,7 @@ class ClientCore:
         self._ring = self._open_ring(welcome.ring, welcome.frame_width, welcome.frame_height)
         self._resumed_from_seq = None
         self._next_seq = max(self._next_seq, welcome.last_seq + 1)
-        again = self._unheard.take_refused()
+        again = self._resends.take_refused()
         for message in again:
             self.told(message)
         return again
@@ -185,7 +185,7 @@ class ClientCore:
         if header.ring_slot >= 0 and self._ring is None:
             log.warning("client.ignored seq=%d: its pixels lie in a ring that is not open", header.seq)
             return
-        self._unheard.answered(header.seq)
+        self._resends.answered(header.seq)
         latency_us = now_us - self._sent_us.pop(header.seq, header.t_us)
         self._lateness_us = latency_us - self._hello.budget_us
         if header.server_t_us:
@@ -223,12 +223,12 @@ class ClientCore:
             self.counts.refused += 1
             self._sent_us.pop(error.seq, None)
         if error.fatal and error.code in _RESUMABLE and self.welcome is not None:
-            self._unheard.refused(error.in_reply_to)
+            self._resends.refused(error.in_reply_to)
             # What was under way before HELLO is refused as well; if later controls are, HELLO never arrived.
             if self._resumed_from_seq is not None and error.seq < self._resumed_from_seq:
                 return []
             self._resumed_from_seq = self._next_seq
-            self._unheard.resuming()
+            self._resends.resuming()
             log.info("client.resume session=%s", self.welcome.session_id)
             return [self.hello()]
         if error.fatal or error.in_reply_to in ("HELLO", "SCENE", "RESET", "SAVE"):

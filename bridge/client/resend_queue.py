@@ -16,7 +16,7 @@ _TOLD: Final = frozenset(
 )
 
 
-class Unheard:
+class ResendQueue:
     """Messages that no later answer proves to have been heard; the newest `most` of them. Not thread-safe."""
 
     def __init__(self, most: int) -> None:

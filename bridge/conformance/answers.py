@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from bridge.conformance.fake_frames import stand_in_header
+from bridge.conformance.fake_frames import fake_header
 from bridge.protocol.messages import Control, FrameHeader, Hello, PixelFormat, Welcome
-from bridge.session.capabilities import ServerOffer
+from bridge.session.capabilities import ServerCapabilities
 
 WIDTH: Final = 64
 HEIGHT: Final = 48
 PIXELS: Final = bytes((x * 4, y * 5, 128)[c] for y in range(HEIGHT) for x in range(WIDTH) for c in range(3))
-_OFFER: Final = ServerOffer(
+_OFFER: Final = ServerCapabilities(
     server="conform",
     model="conform",
     runner="none",
@@ -25,7 +25,7 @@ _OFFER: Final = ServerOffer(
 )
 
 
-def sound_welcome(hello: Hello, *, credit: int, resumed: bool, last_seq: int, ring: str) -> Welcome:
+def valid_welcome(hello: Hello, *, credit: int, resumed: bool, last_seq: int, ring: str) -> Welcome:
     """The answer to HELLO. ring: name of the session's shared memory, "" for none."""
     return _OFFER.welcome(
         hello,
@@ -39,8 +39,8 @@ def sound_welcome(hello: Hello, *, credit: int, resumed: bool, last_seq: int, ri
     )
 
 
-def sound_header(control: Control) -> FrameHeader:
+def valid_header(control: Control) -> FrameHeader:
     """The answer to a control: `PIXELS` follow it."""
-    return stand_in_header(
+    return fake_header(
         control, width=WIDTH, height=HEIGHT, control_age_us=20_000, server_us=1_000, stage_ms={"answer": 0.5}
     )

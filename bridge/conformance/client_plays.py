@@ -7,7 +7,7 @@ from typing import Final
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 
-from bridge.conformance.answers import HEIGHT, PIXELS, WIDTH, sound_header
+from bridge.conformance.answers import HEIGHT, PIXELS, WIDTH, valid_header
 from bridge.conformance.client_stage import ClientStage
 from bridge.conformance.hostile import replies
 from bridge.conformance.outcome import Declined, Failed, require
@@ -99,7 +99,7 @@ def old_frame(stage: ClientStage) -> str:
     older, newer = stage.wait_for_controls(2)
     stage.answer(newer)
     stage.wait_until_named(newer.seq)
-    stage.send(sound_header(older), PIXELS)
+    stage.send(valid_header(older), PIXELS)
     stage.wait_for_controls(10)  # the stage sees to it that frame_received_seq does not fall
     return f"frame {older.seq} after {newer.seq}"
 
@@ -109,7 +109,7 @@ def unsent_frame(stage: ClientStage) -> str:
     stage.open_session()
     newest = stage.wait_for_controls(1)[-1]
     unsent = msgspec.structs.replace(newest, seq=newest.seq + _FAR_AHEAD)
-    stage.send(sound_header(unsent), PIXELS)
+    stage.send(valid_header(unsent), PIXELS)
     stage.wait_for_controls(10)  # the stage sees to it that none names a frame that answers nothing
     stage.wait_for_frame_after(newest.seq)
     stage.wait_until_named(stage.newest_sent_seq)
@@ -129,7 +129,7 @@ def sources(stage: ClientStage) -> str:
     for changes in variants:
         control = stage.wait_for_controls(1)[-1]
         stage.sent_frame(control.seq)
-        stage.send(msgspec.structs.replace(sound_header(control), **changes), PIXELS)
+        stage.send(msgspec.structs.replace(valid_header(control), **changes), PIXELS)
         stage.wait_until_named(control.seq)
     return f"{len(variants)} kinds"
 
@@ -140,7 +140,7 @@ def unknown_fields(stage: ClientStage) -> str:
     stage.answering = False
     more = {"a": {"deep": [1, None, "x", b"\x00" * 40]}, "zz": -(2**40)}
     control = stage.wait_for_controls(1)[-1]
-    magic, kind, body, *_ = (bytes(part) for part in encode(sound_header(control), PIXELS))
+    magic, kind, body, *_ = (bytes(part) for part in encode(valid_header(control), PIXELS))
     fields = {**more, **msgpack.unpackb(body), "vertical_fov_deg": 60, "rotation": [0, 0, 0, 1], "later": 1.5}
     stage.sent_frame(control.seq)
     stage.send_parts([magic, kind, msgpack.packb(fields), PIXELS])
@@ -210,7 +210,7 @@ def hostile(stage: ClientStage) -> str:
     stage.answering = False
     unanswered = stage.wait_for_controls(1)[-1]
     count, heard, names = 0, len(stage.controls), ""
-    for name, parts in replies(sound_header(unanswered), WIDTH, HEIGHT):
+    for name, parts in replies(valid_header(unanswered), WIDTH, HEIGHT):
         names = f"{names}; {name}" if heard == len(stage.controls) else name
         heard = len(stage.controls)
         stage.send_parts(parts)

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from bridge.clock import Clock
-from bridge.conformance.answers import PIXELS, sound_header, sound_welcome
+from bridge.conformance.answers import PIXELS, valid_header, valid_welcome
 from bridge.conformance.client_process import ClientProcess
 from bridge.conformance.client_rules import ControlRules
 from bridge.conformance.outcome import Failed, require
@@ -90,7 +90,7 @@ class ClientStage:
         self._rules.unread.clear()
         if not resumed:
             self._rules.new_session()
-        said = sound_welcome(hello, credit=self.credit, resumed=resumed, last_seq=last_seq, ring=ring)
+        said = valid_welcome(hello, credit=self.credit, resumed=resumed, last_seq=last_seq, ring=ring)
         self.send(said)
         return said
 
@@ -98,12 +98,12 @@ class ClientStage:
         """Sends the FRAME for `control` while there is credit."""
         if len(self._rules.unread) < self.credit:
             self._rules.sent_frame(control.seq)
-            self.send(sound_header(control), PIXELS)
+            self.send(valid_header(control), PIXELS)
 
     def answer_in_ring(self, control: Control, slot: int, sequence: int) -> None:
         """Sends a FRAME for `control` whose pixels lie in shared memory, and waits until it is named."""
         self.sent_frame(control.seq)
-        header = msgspec.structs.replace(sound_header(control), ring_slot=slot, ring_sequence=sequence)
+        header = msgspec.structs.replace(valid_header(control), ring_slot=slot, ring_sequence=sequence)
         self.send(header, b"")
         self.wait_until_named(control.seq)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bridge.protocol.messages import Control, FrameHeader, PixelFormat, Source
 
 
-def stand_in_header(
+def fake_header(
     control: Control,
     *,
     width: int,

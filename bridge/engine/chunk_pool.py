@@ -20,7 +20,7 @@ from bridge.errors import EngineUnavailable, StepFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RingLayout:
+class PoolLayout:
     """Where things lie in a ring: every slot holds one chunk's frames, then its depth. Picklable, for the worker."""
 
     name: str
@@ -46,22 +46,22 @@ class RingLayout:
         return self.frames_bytes + self.frames * self.depth_height * self.depth_width * 4
 
 
-class SharedFrameRing:
+class ChunkPool:
     """Chunk slots in shared memory. The server creates, acquires and releases; the engine process attaches and writes.
 
     The server's side also unlinks: a killed engine process leaks nothing.
     """
 
-    def __init__(self, layout: RingLayout, memory: shared_memory.SharedMemory, *, owner: bool) -> None:
+    def __init__(self, layout: PoolLayout, memory: shared_memory.SharedMemory, *, owner: bool) -> None:
         self.layout = layout
         self._memory = memory
         self._owner = owner
         self._free = list(range(layout.slots))
 
     @classmethod
-    def create(cls, info: EngineInfo, slots: int) -> SharedFrameRing:
+    def create(cls, info: EngineInfo, slots: int) -> ChunkPool:
         """Raises: EngineUnavailable: there is not enough shared memory."""
-        slot_bytes = RingLayout.slot_bytes_of(info)
+        slot_bytes = PoolLayout.slot_bytes_of(info)
         free_bytes = _free_shared_bytes()
         if free_bytes is not None and slots * slot_bytes > free_bytes:
             # Writing past it would kill the engine process with SIGBUS, again and again.
@@ -70,7 +70,7 @@ class SharedFrameRing:
                 "chunks; lower --max-sessions, or give the container more (docker run --shm-size)"
             )
         memory = shared_memory.SharedMemory(create=True, size=slots * slot_bytes)
-        layout = RingLayout(
+        layout = PoolLayout(
             name=memory.name,
             slots=slots,
             frames=max(info.frames_per_chunk),
@@ -82,7 +82,7 @@ class SharedFrameRing:
         return cls(layout, memory, owner=True)
 
     @classmethod
-    def attach(cls, layout: RingLayout) -> SharedFrameRing:
+    def attach(cls, layout: PoolLayout) -> ChunkPool:
         return cls(layout, shared_memory.SharedMemory(name=layout.name), owner=False)
 
     def acquire(self) -> int | None:

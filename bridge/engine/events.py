@@ -39,7 +39,7 @@ class EngineGivenUp:
 class WorldOpened:
     """scene: of a world that was restored, all that its state shows; None for one that was opened."""
 
-    world: int
+    engine_session: int
     scene: SceneUpdate | None = None
 
 
@@ -47,7 +47,7 @@ class WorldOpened:
 class WorldRefused:
     """The engine cannot show this world, or keeps dying over it; it is forgotten."""
 
-    world: int
+    engine_session: int
     text: str
 
 
@@ -55,7 +55,7 @@ class WorldRefused:
 class WorldSaved:
     """What became of `save`. text: why it failed, "" when it did not."""
 
-    world: int
+    engine_session: int
     path: Path
     size_bytes: int
     text: str
@@ -70,7 +70,7 @@ class ChunkMade:
     each depth.
     """
 
-    world: int
+    engine_session: int
     slot: int
     frames: NDArray[np.uint8]
     depth: NDArray[np.float32] | None
@@ -87,7 +87,7 @@ class ChunkGrowing:
     yet it follows, and the slot is not to be released before; or ChunkFailed or EngineDown follows, and they are gone.
     parts: only with the first frames."""
 
-    world: int
+    engine_session: int
     slot: int
     made: int
     frames: NDArray[np.uint8]
@@ -98,7 +98,7 @@ class ChunkGrowing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkFailed:
-    world: int
+    engine_session: int
     text: str
 
 

@@ -44,7 +44,7 @@ class EngineInfo:
     `frames_per_chunk` lists every chunk length (in frames) a Plan may ask for, ascending.
     `camera_method` is "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
     `rungs`: the quality levels it can make, best first, each cheaper than the one before. `takes_pictures`: a session
-    can begin with an image or a clip. `most_together`: of how many sessions it can make chunks of one plan at once;
+    can begin with an image or a clip. `max_batch`: of how many sessions it can make chunks of one plan at once;
     more than one is a `BatchingEngine`'s. `chunk_us`: what the slowest chunk of its warm-up took, 0 where it made none;
     measured, so that two processes of one engine differ in it and are equal all the same.
     """
@@ -60,7 +60,7 @@ class EngineInfo:
     default_map: str
     rungs: tuple[Rung, ...] = (FULL,)
     takes_pictures: bool = False
-    most_together: int = 1
+    max_batch: int = 1
     chunk_us: int = field(default=0, compare=False)
 
 
@@ -167,7 +167,7 @@ class BegunStep(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class After:
+class StateAfter:
     """What a chunk leaves: the state after it, and `earlier` and (so far) `stage_ms` as in its `FrameChunk`."""
 
     state: State
@@ -179,7 +179,7 @@ class After:
 class OverlappingStep(BegunStep, Protocol):
     """A begun step that may leave the engine free for the next chunk while its frames are still on their way."""
 
-    def after(self) -> After | None:
+    def after(self) -> StateAfter | None:
         """What is known of it before its frames are: then `runs` may be read on another thread than the one that calls
         the engine. None where it rests on them. Never waits."""
         ...
@@ -220,7 +220,7 @@ class StreamingEngine(Engine, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StepAsked:
+class StepRequest:
     """What `Engine.step` is asked, for one of several sessions."""
 
     state: State
@@ -232,7 +232,7 @@ class StepAsked:
 class BatchingEngine(Engine, Protocol):
     """An engine that makes chunks of several sessions at once."""
 
-    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+    def begin_batch(self, asked: Sequence[StepRequest]) -> list[BegunStep]:
         """As `StreamingEngine.begin` for each, in this order; all have the same plan.
 
         Raises: StepFailed: one of them cannot be made, and none was begun.
@@ -241,10 +241,10 @@ class BatchingEngine(Engine, Protocol):
 
 
 @runtime_checkable
-class HearingEngine(Engine, Protocol):
+class PromptPrefetchingEngine(Engine, Protocol):
     """An engine that can get ready for a text before a chunk is told it."""
 
-    def hear(self, state: State, prompt: str | None, action: str) -> None:
+    def prefetch_prompt(self, state: State, prompt: str | None, action: str) -> None:
         """A chunk of this session will soon be told `action`, under a new prompt or (None) the one in its state.
         Returns at once; may be called from any thread."""
         ...

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.engine.chunk_pool import RingLayout
+from bridge.engine.chunk_pool import PoolLayout
 from bridge.engine.interface import ControlWindow, EngineInfo, Plan, SessionStart, State
 from bridge.errors import ConfigError, EngineError
 from bridge.protocol.messages import SceneUpdate
@@ -22,14 +22,14 @@ from bridge.protocol.messages import SceneUpdate
 class Attach:
     """Chunks go into this ring from now on."""
 
-    layout: RingLayout
+    layout: PoolLayout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
-    """Begin a world. `world` names it in every later word; it is never used twice."""
+    """Begin a world. `engine_session` names it in every later word; it is never used twice."""
 
-    world: int
+    engine_session: int
     start: SessionStart
 
 
@@ -37,7 +37,7 @@ class Open:
 class Adopt:
     """Go on with a world of an earlier process."""
 
-    world: int
+    engine_session: int
     state: State
 
 
@@ -48,7 +48,7 @@ class Step:
     keep: go on after so many frames of the world's newest chunk, one of the `cuts` that `Made` told; None: after all.
     """
 
-    world: int
+    engine_session: int
     window: ControlWindow
     plan: Plan
     slot: int
@@ -56,17 +56,17 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Together:
+class StepBatch:
     """Obey several `Step`s of one plan at once, each a world's; each gets its own answers."""
 
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hear:
+class PrefetchPrompt:
     """A chunk of this world will soon be told `action`, under a new prompt or (None) the one it has. No answer."""
 
-    world: int
+    engine_session: int
     prompt: str | None
     action: str
 
@@ -75,13 +75,13 @@ class Hear:
 class Save:
     """Write a world's state to a file."""
 
-    world: int
+    engine_session: int
     path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forget:
-    world: int
+    engine_session: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Stop:
     """End cleanly."""
 
 
-Command = Attach | Open | Adopt | Step | Together | Hear | Save | Forget | Stop
+Command = Attach | Open | Adopt | Step | StepBatch | PrefetchPrompt | Save | Forget | Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class Unusable:
 class Began:
     """scene: of a world that was restored, all that its state shows; None for one that was opened."""
 
-    world: int
+    engine_session: int
     state: State
     scene: SceneUpdate | None = None
 
@@ -117,7 +117,7 @@ class Began:
 class Refused:
     """`Open` was refused by the engine."""
 
-    world: int
+    engine_session: int
     text: str
 
 
@@ -128,7 +128,7 @@ class Made:
     missing: how many of them, the last ones, do not yet; the engine is free all the same, and `Growing` tells of them.
     """
 
-    world: int
+    engine_session: int
     slot: int
     frames: int
     with_depth: bool
@@ -144,7 +144,7 @@ class Made:
 class SaveDone:
     """`Save` was obeyed; text: why not, "" when it was."""
 
-    world: int
+    engine_session: int
     path: Path
     size_bytes: int
     text: str
@@ -155,7 +155,7 @@ class Growing:
     """Of a chunk of `frames` frames the first `made` lie in the slot that `Step` named. `Made` or `Failed` follows, or
     has come already."""
 
-    world: int
+    engine_session: int
     slot: int
     frames: int
     made: int
@@ -168,7 +168,7 @@ class Growing:
 class Failed:
     """`Step` was refused by the engine; the world is as before it."""
 
-    world: int
+    engine_session: int
     slot: int
     text: str
 

@@ -77,10 +77,10 @@ class Wake:
         self._write.close()
 
 
-Inbox = queue.SimpleQueue[tuple["Link", Report | Ended]]
+Inbox = queue.SimpleQueue[tuple["EnginePipe", Report | Ended]]
 
 
-class Link:
+class EnginePipe:
     """One engine process and the two threads that talk with it."""
 
     def __init__(self, config: EngineConfig, inbox: Inbox, wake: Wake) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from bridge.clock import Clock
 from bridge.engine.ipc_messages import Command, Report
-from bridge.engine.pipe import Ended, EngineConfig, Inbox, Link, Wake
+from bridge.engine.pipe import Ended, EngineConfig, EnginePipe, Inbox, Wake
 from bridge.errors import EngineUnavailable
 
 _HANG_CHUNKS = 6
@@ -58,17 +58,17 @@ class EngineProcess:
         return self._phase is _Phase.READY
 
     def send(self, command: Command) -> None:
-        self._link.send(command)
+        self._pipe.send(command)
 
     def reports(self) -> Iterator[Report | Ended]:
         """What this process said since the last call; what an earlier one said is passed over. Never blocks."""
         self._wake.clear()
         while True:
             try:
-                link, word = self._inbox.get_nowait()
+                pipe, word = self._inbox.get_nowait()
             except queue.Empty:
                 return
-            if link is self._link and self._phase is not _Phase.ENDED:
+            if pipe is self._pipe and self._phase is not _Phase.ENDED:
                 yield word
 
     def came_up(self, chunk_us: int) -> None:
@@ -122,26 +122,26 @@ class EngineProcess:
             self._start()
         else:
             self._kill_reason = "hung"
-            self._link.kill()
+            self._pipe.kill()
 
     def give_up(self) -> None:
         """Ends it for good; nothing more is reported."""
-        self._link.finish(0.5)
+        self._pipe.finish(0.5)
         self._phase = _Phase.ENDED
 
     def stop(self, patience_s: float) -> None:
         """Ends it for good, and closes `fileno`. Blocks shortly. May be called twice."""
         if self._phase is not _Phase.ENDED:
-            self._link.finish(patience_s)
+            self._pipe.finish(patience_s)
         self._phase = _Phase.ENDED
         self._wake.close()
 
     @property
     def pid(self) -> int | None:
-        return self._link.process.pid
+        return self._pipe.process.pid
 
     def _start(self) -> None:
         self._phase = _Phase.STARTING
         self._kill_reason = ""
         self._started_us = self._clock.now_us()
-        self._link = Link(self._config, self._inbox, self._wake)
+        self._pipe = EnginePipe(self._config, self._inbox, self._wake)

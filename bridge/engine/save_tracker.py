@@ -15,23 +15,25 @@ from bridge.engine.ipc_messages import SaveDone
 REPLACED: Final = "the engine process is being replaced; try again"
 
 
-class EngineSaves:
+class SaveTracker:
     """Saves that the engine process was asked for, and those that it never will be."""
 
     def __init__(self) -> None:
         self._sent: list[tuple[int, Path]] = []  # and not answered
         self._failed: list[WorldSaved] = []  # and not told of yet
 
-    def sent(self, world: int, path: Path) -> None:
-        self._sent.append((world, path))
+    def sent(self, engine_session: int, path: Path) -> None:
+        self._sent.append((engine_session, path))
 
     def answered(self, done: SaveDone) -> WorldSaved:
-        self._sent.remove((done.world, done.path))
-        return WorldSaved(world=done.world, path=done.path, size_bytes=done.size_bytes, text=done.text)
+        self._sent.remove((done.engine_session, done.path))
+        return WorldSaved(
+            engine_session=done.engine_session, path=done.path, size_bytes=done.size_bytes, text=done.text
+        )
 
-    def fail(self, world: int, paths: Iterable[Path], text: str) -> None:
+    def fail(self, engine_session: int, paths: Iterable[Path], text: str) -> None:
         """These could not be sent; `take_failed` tells of them."""
-        self._failed += _not_saved(((world, path) for path in paths), text)
+        self._failed += _not_saved(((engine_session, path) for path in paths), text)
 
     def take_failed(self) -> list[WorldSaved]:
         failed, self._failed = self._failed, []
@@ -43,10 +45,15 @@ class EngineSaves:
         return _not_saved(sent, REPLACED)
 
 
-def refused(world: int, saves: Sequence[Path], text: str) -> list[EngineEvent]:
+def refused(engine_session: int, saves: Sequence[Path], text: str) -> list[EngineEvent]:
     """A world ends; so do the saves that waited for it to begin, which are told of first."""
-    return [*_not_saved(((world, path) for path in saves), text), WorldRefused(world=world, text=text)]
+    return [
+        *_not_saved(((engine_session, path) for path in saves), text),
+        WorldRefused(engine_session=engine_session, text=text),
+    ]
 
 
 def _not_saved(asked: Iterable[tuple[int, Path]], text: str) -> list[WorldSaved]:
-    return [WorldSaved(world=world, path=path, size_bytes=0, text=text) for world, path in asked]
+    return [
+        WorldSaved(engine_session=engine_session, path=path, size_bytes=0, text=text) for engine_session, path in asked
+    ]

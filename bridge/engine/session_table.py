@@ -14,7 +14,7 @@ from bridge.engine.interface import ControlWindow, Plan, SessionStart, State
 
 
 @dataclass(slots=True)
-class World:
+class EngineSession:
     """state: after its newest chunk, None until it has begun. deaths: how many processes ended over it since a chunk of
     it was whole. saves: asked for before it began."""
 
@@ -28,68 +28,71 @@ class World:
 class WantedStep:
     """What `EngineSupervisor.step` is asked."""
 
-    world: int
+    engine_session: int
     window: ControlWindow
     plan: Plan
     keep: int | None = None
 
 
-class EngineWorlds:
+class SessionTable:
     """The worlds that are asked for, by name: 0, 1, ... in the order in which they were."""
 
     def __init__(self, attempts: int) -> None:
         """attempts: how many processes in a row may end over a world."""
         self._attempts = attempts
-        self._worlds: dict[int, World] = {}
+        self._sessions: dict[int, EngineSession] = {}
         self._next = 0
 
-    def __contains__(self, world: int) -> bool:
-        return world in self._worlds
+    def __contains__(self, engine_session: int) -> bool:
+        return engine_session in self._sessions
 
     def add(self, start: SessionStart) -> int:
         """Returns: the new world's name."""
-        world = self._next
+        engine_session = self._next
         self._next += 1
-        self._worlds[world] = World(start=start)
-        return world
+        self._sessions[engine_session] = EngineSession(start=start)
+        return engine_session
 
-    def get(self, world: int) -> World | None:
+    def get(self, engine_session: int) -> EngineSession | None:
         """None for one that was removed."""
-        return self._worlds.get(world)
+        return self._sessions.get(engine_session)
 
-    def remove(self, world: int) -> World | None:
+    def remove(self, engine_session: int) -> EngineSession | None:
         """Returns: it, None if it was removed before."""
-        return self._worlds.pop(world, None)
+        return self._sessions.pop(engine_session, None)
 
     @property
     def next_to_begin(self) -> tuple[int, SessionStart] | None:
         """The oldest world that has not begun, None when all have."""
-        return next(((world, known.start) for world, known in self._worlds.items() if known.state is None), None)
+        return next(
+            ((engine_session, known.start) for engine_session, known in self._sessions.items() if known.state is None),
+            None,
+        )
 
     def states(self) -> Iterator[tuple[int, State]]:
         """Of every world that has begun, by name."""
-        for world, known in self._worlds.items():
+        for engine_session, known in self._sessions.items():
             if known.state is not None:
-                yield world, known.state
+                yield engine_session, known.state
 
-    def is_suspect(self, world: int) -> bool:
+    def is_suspect(self, engine_session: int) -> bool:
         """A process ended over it, perhaps, and it has made no whole chunk since."""
-        known = self._worlds.get(world)
+        known = self._sessions.get(engine_session)
         return known is not None and known.deaths > 0
 
-    def clear(self, world: int) -> None:
+    def clear(self, engine_session: int) -> None:
         """A chunk of it is whole: nothing about it ends a process."""
-        if (known := self._worlds.get(world)) is not None:
+        if (known := self._sessions.get(engine_session)) is not None:
             known.deaths = 0
 
-    def blame(self, worlds: Sequence[int]) -> list[tuple[int, World]]:
-        """A process ended while it was at work on `worlds`. Returns: those given up for it, which are removed."""
+    def blame(self, engine_sessions: Sequence[int]) -> list[tuple[int, EngineSession]]:
+        """A process ended while it was at work on `engine_sessions`. Removes and returns those given up for it."""
         given_up = []
-        for world in worlds:
-            known = self._worlds.get(world)
+        for engine_session in engine_sessions:
+            known = self._sessions.get(engine_session)
             if known is not None:
                 known.deaths += 1
                 if known.deaths >= self._attempts:
-                    del self._worlds[world]
-                    given_up.append((world, known))
+                    del self._sessions[engine_session]
+                    given_up.append((engine_session, known))
         return given_up

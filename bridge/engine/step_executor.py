@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.engine.chunk_pool import SharedFrameRing
+from bridge.engine.chunk_pool import ChunkPool
 from bridge.engine.interface import (
-    After,
     BatchingEngine,
     BegunStep,
     Engine,
     FrameChunk,
     OverlappingStep,
     State,
-    StepAsked,
+    StateAfter,
+    StepRequest,
     StreamingEngine,
 )
 from bridge.engine.ipc_messages import Failed, Growing, Made, Report, Step
@@ -35,10 +35,10 @@ def make_chunk(
     engine: Engine,
     states: dict[int, State],
     earlier: dict[int, Mapping[int, State]],
-    ring: SharedFrameRing,
+    ring: ChunkPool,
     step: Step,
     report: Callable[[Report], None] = lambda _: None,
-    handing_out: HandingOut | None = None,
+    handing_out: FrameStreamer | None = None,
 ) -> Made | Failed | None:
     """Obeys a `Step`. states: each world's newest; earlier: those inside its newest chunk. Both are updated.
 
@@ -50,7 +50,7 @@ def make_chunk(
         if isinstance(engine, StreamingEngine):
             begun = engine.begin(before, step.window, step.plan)
             if handing_out is not None and isinstance(begun, OverlappingStep) and (after := begun.after()) is not None:
-                states[step.world], earlier[step.world] = after.state, after.earlier
+                states[step.engine_session], earlier[step.engine_session] = after.state, after.earlier
                 handing_out.take(step, begun, after)
                 return None
             for _ in _stream(begun, ring, step, report):
@@ -60,15 +60,15 @@ def make_chunk(
             chunk, state = engine.step(before, step.window, step.plan)
             ring.write(step.slot, chunk)
     except EngineError as exc:
-        return Failed(world=step.world, slot=step.slot, text=str(exc))
+        return Failed(engine_session=step.engine_session, slot=step.slot, text=str(exc))
     return _made(states, earlier, step, chunk, state)
 
 
-def make_together(
+def make_batch(
     engine: Engine,
     states: dict[int, State],
     earlier: dict[int, Mapping[int, State]],
-    ring: SharedFrameRing,
+    ring: ChunkPool,
     steps: Sequence[Step],
     report: Callable[[Report], None],
 ) -> None:
@@ -80,9 +80,10 @@ def make_together(
         if not isinstance(engine, BatchingEngine):
             raise StepFailed("this engine makes one chunk at a time")
         asked = [
-            StepAsked(state=_state_before(states, earlier, step), window=step.window, plan=step.plan) for step in steps
+            StepRequest(state=_state_before(states, earlier, step), window=step.window, plan=step.plan)
+            for step in steps
         ]
-        begun = engine.begin_together(asked)
+        begun = engine.begin_batch(asked)
     except EngineError:
         for step in steps:
             made = make_chunk(engine, states, earlier, ring, step, report)
@@ -103,14 +104,14 @@ def make_together(
                     report(_made(states, earlier, step, *one.finish()))
             except EngineError as exc:
                 streams[index] = None
-                report(Failed(world=step.world, slot=step.slot, text=str(exc)))
+                report(Failed(engine_session=step.engine_session, slot=step.slot, text=str(exc)))
 
 
 def _state_before(states: Mapping[int, State], earlier: Mapping[int, Mapping[int, State]], step: Step) -> State:
     """What `step` continues. Raises: StepFailed: it is not there."""
     if step.keep is None:
-        return states[step.world]
-    known = earlier.get(step.world, {}).get(step.keep)
+        return states[step.engine_session]
+    known = earlier.get(step.engine_session, {}).get(step.keep)
     if known is None:
         raise StepFailed(f"cannot go on after {step.keep} frames: this process did not make the chunk they are of")
     return known
@@ -119,10 +120,10 @@ def _state_before(states: Mapping[int, State], earlier: Mapping[int, Mapping[int
 def _made(
     states: dict[int, State], earlier: dict[int, Mapping[int, State]], step: Step, chunk: FrameChunk, state: State
 ) -> Made:
-    states[step.world] = state
-    earlier[step.world] = chunk.earlier
+    states[step.engine_session] = state
+    earlier[step.engine_session] = chunk.earlier
     return Made(
-        world=step.world,
+        engine_session=step.engine_session,
         slot=step.slot,
         frames=len(chunk.frames),
         with_depth=chunk.depth is not None,
@@ -134,7 +135,7 @@ def _made(
     )
 
 
-def _stream(begun: BegunStep, ring: SharedFrameRing, step: Step, report: Callable[[Report], None]) -> Iterator[int]:
+def _stream(begun: BegunStep, ring: ChunkPool, step: Step, report: Callable[[Report], None]) -> Iterator[int]:
     """Writes a chunk's frames as they come, and tells of all but the last, which `Made` tells of. Yields: as
     `_written`."""
     parts = begun.parts
@@ -145,7 +146,7 @@ def _stream(begun: BegunStep, ring: SharedFrameRing, step: Step, report: Callabl
         yield made
 
 
-def _written(begun: BegunStep, ring: SharedFrameRing, step: Step) -> Iterator[int]:
+def _written(begun: BegunStep, ring: ChunkPool, step: Step) -> Iterator[int]:
     """Writes a chunk's frames as they come. Yields: how many lie in the ring by then."""
     ring.write_depth(step.slot, begun.depth, frames=step.plan.frames)
     for run in begun.runs():
@@ -155,7 +156,7 @@ def _written(begun: BegunStep, ring: SharedFrameRing, step: Step) -> Iterator[in
 
 def _growing(begun: BegunStep, step: Step, made: int, parts: NDArray[np.uint32] | None = None) -> Growing:
     return Growing(
-        world=step.world,
+        engine_session=step.engine_session,
         slot=step.slot,
         frames=step.plan.frames,
         made=made,
@@ -165,7 +166,7 @@ def _growing(begun: BegunStep, step: Step, made: int, parts: NDArray[np.uint32] 
     )
 
 
-class HandingOut:
+class FrameStreamer:
     """Writes chunks whose frames come beside the next chunk, one chunk after the other, on a thread of its own.
 
     A chunk is told as `Made` when its first frames are there: from then on the engine is free for the next, and the
@@ -173,13 +174,13 @@ class HandingOut:
     anew from here: the process ends, and another takes its place.
     """
 
-    def __init__(self, ring: SharedFrameRing, report: Callable[[Report], None]) -> None:
+    def __init__(self, ring: ChunkPool, report: Callable[[Report], None]) -> None:
         self._ring, self._report = ring, report
-        self._chunks: queue.SimpleQueue[tuple[Step, BegunStep, After] | None] = queue.SimpleQueue()
+        self._chunks: queue.SimpleQueue[tuple[Step, BegunStep, StateAfter] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="handing-out", daemon=True)
         self._thread.start()
 
-    def take(self, step: Step, begun: BegunStep, after: After) -> None:
+    def take(self, step: Step, begun: BegunStep, after: StateAfter) -> None:
         """Returns at once."""
         self._chunks.put((step, begun, after))
 
@@ -200,11 +201,11 @@ class HandingOut:
                 return  # the server is gone; the commands' thread sees to the end
             except Exception:
                 # The thread's top: without it the process would live on, and its chunk's frames would never come.
-                _log.exception("engine.decode_crashed world=%d", step.world)
+                _log.exception("engine.decode_crashed world=%d", step.engine_session)
                 os._exit(1)
             del taken, step, begun, after  # a chunk holds what its runner lent it, and the next may be long in coming
 
-    def _hand_out(self, step: Step, begun: BegunStep, after: After) -> None:
+    def _hand_out(self, step: Step, begun: BegunStep, after: StateAfter) -> None:
         told = False
         for made in _written(begun, self._ring, step):
             if told:
@@ -213,7 +214,7 @@ class HandingOut:
             told = True
             self._report(
                 Made(
-                    world=step.world,
+                    engine_session=step.engine_session,
                     slot=step.slot,
                     frames=step.plan.frames,
                     missing=step.plan.frames - made,

@@ -30,23 +30,23 @@ from bridge.engine.ipc_messages import (
     Failed,
     Forget,
     Growing,
-    Hear,
     Made,
     Open,
+    PrefetchPrompt,
     Ready,
     Refused,
     Report,
     Save,
     SaveDone,
     Step,
-    Together,
+    StepBatch,
     Unusable,
 )
 from bridge.engine.pipe import Ended, EngineConfig
 from bridge.engine.process import EngineProcess
-from bridge.engine.save_tracker import REPLACED, EngineSaves, refused
-from bridge.engine.session_table import EngineWorlds, WantedStep
-from bridge.engine.work_tracker import EngineWork
+from bridge.engine.save_tracker import REPLACED, SaveTracker, refused
+from bridge.engine.session_table import SessionTable, WantedStep
+from bridge.engine.work_tracker import WorkTracker
 from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
 
 _log = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ class EngineSupervisor:
 
     def __init__(self, config: EngineConfig, clock: Clock) -> None:
         self._config = config
-        self._worlds = EngineWorlds(config.world_attempts)
+        self._sessions = SessionTable(config.world_attempts)
         self._info: EngineInfo | None = None
-        self._saves = EngineSaves()
-        self._work = EngineWork(clock)
+        self._saves = SaveTracker()
+        self._work = WorkTracker(clock)
         self._process = EngineProcess(config, clock)
 
     def fileno(self) -> int:
@@ -78,75 +78,75 @@ class EngineSupervisor:
 
     @property
     def idle(self) -> bool:
-        """True when a step would begin at once; a suspect's (see `step_together`) may have to wait all the same."""
+        """True when a step would begin at once; a suspect's (see `step_batch`) may have to wait all the same."""
         if not self._process.is_ready or self._work.is_stepping:
             return False
-        return not any(map(self._worlds.is_suspect, self._work.worlds))
+        return not any(map(self._sessions.is_suspect, self._work.engine_sessions))
 
     def open(self, start: SessionStart) -> int:
         """Begins a world and names it. WorldOpened or WorldRefused follows."""
-        world = self._worlds.add(start)
+        engine_session = self._sessions.add(start)
         self._open_next()
-        return world
+        return engine_session
 
-    def forget(self, world: int) -> None:
-        """Nothing more is heard of `world` but what became of its saves and, perhaps, the failure or chunk of a step
-        already begun."""
-        known = self._worlds.remove(world)
+    def forget(self, engine_session: int) -> None:
+        """Nothing more is heard of `engine_session` but what became of its saves and, perhaps, the failure or chunk of
+        a step already begun."""
+        known = self._sessions.remove(engine_session)
         if known is None:
             return
         if known.saves:
-            self._saves.fail(world, known.saves, "it was replaced before it had begun")
+            self._saves.fail(engine_session, known.saves, "it was replaced before it had begun")
             self._process.wake()
         if self._process.is_ready:
-            self._process.send(Forget(world=world))
+            self._process.send(Forget(engine_session=engine_session))
 
-    def step(self, world: int, window: ControlWindow, plan: Plan, *, keep: int | None = None) -> bool:
+    def step(self, engine_session: int, window: ControlWindow, plan: Plan, *, keep: int | None = None) -> bool:
         """Begins a chunk if it can begin now. ChunkMade, ChunkFailed or EngineDown follows.
 
         keep: go on after so many frames of the world's newest chunk (one of its `cuts`) instead of after all.
         """
-        return bool(self.step_together([WantedStep(world=world, window=window, plan=plan, keep=keep)]))
+        return bool(self.step_batch([WantedStep(engine_session=engine_session, window=window, plan=plan, keep=keep)]))
 
-    def step_together(self, wanted: Sequence[WantedStep]) -> int:
+    def step_batch(self, wanted: Sequence[WantedStep]) -> int:
         """As `step` for several worlds at once, all of one plan. Returns: how many were begun, the first ones.
 
         A slot of the ring may not be free for every one; and who was at work when a process ended is tried alone,
         beside nobody's step and nobody's last frames, so that nobody else is taken for the cause.
         """
-        if not self.idle or any(each.world not in self._worlds for each in wanted):
+        if not self.idle or any(each.engine_session not in self._sessions for each in wanted):
             return 0
-        if any(self._worlds.is_suspect(each.world) for each in wanted):
+        if any(self._sessions.is_suspect(each.engine_session) for each in wanted):
             wanted = wanted[:1]
-            if self._work.is_growing and self._worlds.is_suspect(wanted[0].world):
+            if self._work.is_growing and self._sessions.is_suspect(wanted[0].engine_session):
                 return 0
-        slots = self._work.begin_steps([each.world for each in wanted])
+        slots = self._work.begin_steps([each.engine_session for each in wanted])
         steps = [
-            Step(world=each.world, window=each.window, plan=each.plan, slot=slot, keep=each.keep)
+            Step(engine_session=each.engine_session, window=each.window, plan=each.plan, slot=slot, keep=each.keep)
             for each, slot in zip(wanted, slots, strict=False)
         ]
         if len(steps) == 1:
             self._process.send(steps[0])
         elif steps:
-            self._process.send(Together(steps=tuple(steps)))
+            self._process.send(StepBatch(steps=tuple(steps)))
         return len(steps)
 
-    def save(self, world: int, path: Path) -> None:
+    def save(self, engine_session: int, path: Path) -> None:
         """Writes a world's state, as it is after its newest chunk, to `path`. WorldSaved follows."""
-        known = self._worlds.get(world)
+        known = self._sessions.get(engine_session)
         if self._process.is_ready and known is not None and known.state is None:
             known.saves.append(path)
         elif self._process.is_ready and known is not None:
-            self._saves.sent(world, path)
-            self._process.send(Save(world=world, path=path))
+            self._saves.sent(engine_session, path)
+            self._process.send(Save(engine_session=engine_session, path=path))
         else:
-            self._saves.fail(world, [path], REPLACED)
+            self._saves.fail(engine_session, [path], REPLACED)
             self._process.wake()
 
-    def hear(self, world: int, prompt: str | None, action: str) -> None:
-        """A chunk of `world` will soon be told this; an engine that can gets ready for it meanwhile."""
-        if self._process.is_ready and world in self._worlds:
-            self._process.send(Hear(world=world, prompt=prompt, action=action))
+    def prefetch_prompt(self, engine_session: int, prompt: str | None, action: str) -> None:
+        """A chunk of `engine_session` will soon be told this; an engine that can gets ready for it meanwhile."""
+        if self._process.is_ready and engine_session in self._sessions:
+            self._process.send(PrefetchPrompt(engine_session=engine_session, prompt=prompt, action=action))
 
     def release(self, slot: int) -> None:
         """The views of this slot are no longer used. One that is still written into is free once it is whole."""
@@ -176,10 +176,10 @@ class EngineSupervisor:
         and of worlds that are forgotten in quick succession most are never begun."""
         if not self._process.is_ready or self._work.is_opening:
             return
-        if (waiting := self._worlds.next_to_begin) is not None:
-            world, start = waiting
-            self._work.begin_opening(world)
-            self._process.send(Open(world=world, start=start))
+        if (waiting := self._sessions.next_to_begin) is not None:
+            engine_session, start = waiting
+            self._work.begin_opening(engine_session)
+            self._process.send(Open(engine_session=engine_session, start=start))
 
     def _on_word(self, word: Report | Ended) -> list[EngineEvent]:
         match word:
@@ -196,7 +196,7 @@ class EngineSupervisor:
             case Failed():
                 self._work.landed(word.slot)
                 self._work.release(word.slot)
-                return [ChunkFailed(world=word.world, text=word.text)]
+                return [ChunkFailed(engine_session=word.engine_session, text=word.text)]
             case Unusable():
                 if self._info is None:
                     return self._give_up(word.error)
@@ -215,54 +215,54 @@ class EngineSupervisor:
         self._info = info
         self._process.came_up(info.chunk_us)
         self._process.send(Attach(layout=layout))
-        for world, state in self._worlds.states():
-            self._process.send(Adopt(world=world, state=state))
+        for engine_session, state in self._sessions.states():
+            self._process.send(Adopt(engine_session=engine_session, state=state))
         self._open_next()
         _log.info("engine.up model=%s runner=%s pid=%s", info.model, info.runner, self._process.pid)
         return [EngineUp(info=info)]
 
     def _on_opened(self, word: Began | Refused) -> list[EngineEvent]:
         self._work.opened()
-        known = self._worlds.get(word.world)
+        known = self._sessions.get(word.engine_session)
         events: list[EngineEvent] = []
         if known is not None and isinstance(word, Began):
             known.state = word.state
             for path in known.saves:
-                self.save(word.world, path)
+                self.save(word.engine_session, path)
             known.saves.clear()
-            events = [WorldOpened(world=word.world, scene=word.scene)]
+            events = [WorldOpened(engine_session=word.engine_session, scene=word.scene)]
         elif known is not None and isinstance(word, Refused):
-            self._worlds.remove(word.world)
-            events = refused(word.world, known.saves, word.text)
+            self._sessions.remove(word.engine_session)
+            events = refused(word.engine_session, known.saves, word.text)
         self._open_next()
         return events
 
     def _on_growing(self, growing: Growing) -> list[EngineEvent]:
         unwanted = self._work.is_unwanted(growing.slot)
         if self._work.grew(growing):
-            self._succeeded(growing.world)
-        if unwanted or growing.world not in self._worlds:
+            self._succeeded(growing.engine_session)
+        if unwanted or growing.engine_session not in self._sessions:
             return []
         frames, depth = self._work.view(growing)
         return [
             ChunkGrowing(
-                world=growing.world, slot=growing.slot, made=growing.made, frames=frames, depth=depth,
+                engine_session=growing.engine_session, slot=growing.slot, made=growing.made, frames=frames, depth=depth,
                 actions=growing.actions, parts=growing.parts,
             )
         ]  # fmt: skip
 
-    def _succeeded(self, world: int) -> None:
-        """A chunk of `world` has all its frames."""
+    def _succeeded(self, engine_session: int) -> None:
+        """A chunk of `engine_session` has all its frames."""
         self._process.proved()
-        self._worlds.clear(world)
+        self._sessions.clear(engine_session)
 
     def _on_made(self, made: Made) -> list[EngineEvent]:
         self._work.landed(made.slot)
         if made.missing:
-            self._work.grows_on(made.world, made.slot)
+            self._work.grows_on(made.engine_session, made.slot)
         else:
-            self._succeeded(made.world)
-        known = self._worlds.get(made.world)
+            self._succeeded(made.engine_session)
+        known = self._sessions.get(made.engine_session)
         if known is None:
             self._work.release(made.slot)
             return []
@@ -270,7 +270,7 @@ class EngineSupervisor:
         frames, depth = self._work.view(made)
         return [
             ChunkMade(
-                world=made.world, slot=made.slot, missing=made.missing, frames=frames, depth=depth,
+                engine_session=made.engine_session, slot=made.slot, missing=made.missing, frames=frames, depth=depth,
                 actions=made.actions, stage_ms=made.stage_ms, cuts=made.cuts, parts=made.parts,
             )
         ]  # fmt: skip
@@ -281,9 +281,9 @@ class EngineSupervisor:
         except EngineUnavailable as exc:
             return self._give_up(exc)
         events: list[EngineEvent] = [EngineDown(reason=reason), *self._saves.lost()]
-        for world, given_up in self._worlds.blame(self._work.abandon()):
+        for engine_session, given_up in self._sessions.blame(self._work.abandon()):
             text = f"the engine process ended {given_up.deaths} times in a row over this session ({reason})"
-            events += refused(world, given_up.saves, text)
+            events += refused(engine_session, given_up.saves, text)
         return events
 
     def _give_up(self, error: EngineError | ConfigError) -> list[EngineEvent]:

@@ -12,39 +12,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.clock import Clock
-from bridge.engine.chunk_pool import RingLayout, SharedFrameRing
+from bridge.engine.chunk_pool import ChunkPool, PoolLayout
 from bridge.engine.interface import EngineInfo
 from bridge.engine.ipc_messages import Growing, Made
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    world: int
+    engine_session: int
     slot: int
     since_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    world: int
+    engine_session: int
     since_us: int
 
 
-class EngineWork:
+class WorkTracker:
     """Worlds are named as the supervisor names them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ring: SharedFrameRing | None = None
+        self._ring: ChunkPool | None = None
         self._steps: list[_Chunk] = []  # sent together
         self._growing: dict[int, _Chunk] = {}  # by slot: chunks that are made, but for some of their frames
         self._unwanted: set[int] = set()  # those of them that were released
         self._opening: _Opening | None = None
 
-    def attach(self, info: EngineInfo, slots: int) -> RingLayout:
+    def attach(self, info: EngineInfo, slots: int) -> PoolLayout:
         """Where the ring is, which is made at the first call. Raises: EngineUnavailable: no memory for it."""
         if self._ring is None:
-            self._ring = SharedFrameRing.create(info, slots)
+            self._ring = ChunkPool.create(info, slots)
         return self._ring.layout
 
     def close(self) -> None:
@@ -69,11 +69,11 @@ class EngineWork:
         return bool(self._growing)
 
     @property
-    def worlds(self) -> list[int]:
+    def engine_sessions(self) -> list[int]:
         """Whose steps have no answer, whose chunks grow, and which is being begun."""
-        worlds = [chunk.world for chunk in (*self._growing.values(), *self._steps)]
-        worlds += [] if self._opening is None else [self._opening.world]
-        return list(dict.fromkeys(worlds))
+        engine_sessions = [chunk.engine_session for chunk in (*self._growing.values(), *self._steps)]
+        engine_sessions += [] if self._opening is None else [self._opening.engine_session]
+        return list(dict.fromkeys(engine_sessions))
 
     @property
     def since_us(self) -> int | None:
@@ -82,23 +82,23 @@ class EngineWork:
         since_us += [] if self._opening is None else [self._opening.since_us]
         return min(since_us, default=None)
 
-    def begin_opening(self, world: int) -> None:
-        self._opening = _Opening(world=world, since_us=self._clock.now_us())
+    def begin_opening(self, engine_session: int) -> None:
+        self._opening = _Opening(engine_session=engine_session, since_us=self._clock.now_us())
 
     def opened(self) -> None:
         """The world that was being begun has its answer."""
         self._opening = None
 
-    def begin_steps(self, worlds: list[int]) -> list[int]:
+    def begin_steps(self, engine_sessions: list[int]) -> list[int]:
         """Takes a slot for a step of each. Returns: the slots, fewer than there are worlds when no more are free."""
         assert self._ring is not None, "a step needs the ring"
         now_us = self._clock.now_us()
         self._steps = []
-        for world in worlds:
+        for engine_session in engine_sessions:
             slot = self._ring.acquire()
             if slot is None:
                 break
-            self._steps.append(_Chunk(world=world, slot=slot, since_us=now_us))
+            self._steps.append(_Chunk(engine_session=engine_session, slot=slot, since_us=now_us))
         return [step.slot for step in self._steps]
 
     def landed(self, slot: int) -> None:
@@ -106,9 +106,9 @@ class EngineWork:
         now_us = self._clock.now_us()
         self._steps = [replace(step, since_us=now_us) for step in self._steps if step.slot != slot]
 
-    def grows_on(self, world: int, slot: int) -> None:
+    def grows_on(self, engine_session: int, slot: int) -> None:
         """The chunk of a step that landed lacks frames, which are still being written."""
-        self._growing[slot] = _Chunk(world=world, slot=slot, since_us=self._clock.now_us())
+        self._growing[slot] = _Chunk(engine_session=engine_session, slot=slot, since_us=self._clock.now_us())
 
     def grew(self, growing: Growing) -> bool:
         """More frames came. Returns: True when that made a chunk whole whose step had landed before."""
@@ -139,13 +139,13 @@ class EngineWork:
 
     def abandon(self) -> list[int]:
         """The process ended. Returns: the worlds that it was at work on."""
-        worlds, steps = self.worlds, self._steps
+        engine_sessions, steps = self.engine_sessions, self._steps
         self._steps, self._opening = [], None
         for step in steps:
             self.release(step.slot)
         for slot in tuple(self._growing):
             self._whole(slot)
-        return worlds
+        return engine_sessions
 
     def _whole(self, slot: int) -> None:
         """Nothing more is written into this slot."""

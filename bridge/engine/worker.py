@@ -17,28 +17,28 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
 
-from bridge.engine.chunk_pool import SharedFrameRing
-from bridge.engine.interface import Engine, EngineInfo, HearingEngine, SessionStart, State
+from bridge.engine.chunk_pool import ChunkPool
+from bridge.engine.interface import Engine, EngineInfo, PromptPrefetchingEngine, SessionStart, State
 from bridge.engine.ipc_messages import (
     Adopt,
     Attach,
     Began,
     Command,
     Forget,
-    Hear,
     Open,
+    PrefetchPrompt,
     Ready,
     Refused,
     Report,
     Save,
     SaveDone,
     Step,
+    StepBatch,
     Stop,
-    Together,
     Unusable,
 )
 from bridge.engine.state_file import read_state, write_state
-from bridge.engine.step_executor import HandingOut, make_chunk, make_together
+from bridge.engine.step_executor import FrameStreamer, make_batch, make_chunk
 from bridge.errors import ConfigError, EngineError
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def run(connection: Connection, factory: str, settings: Mapping[str, object]) ->
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s engine %(name)s %(message)s")
     _keep_bars_to_this_process()
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-    heard: queue.SimpleQueue[Hear] = queue.SimpleQueue()
+    heard: queue.SimpleQueue[PrefetchPrompt] = queue.SimpleQueue()
     threading.Thread(target=_read_commands, args=(connection, commands, heard), name="commands", daemon=True).start()
     try:
         engine = load_factory(factory)(**settings)
@@ -70,7 +70,7 @@ def run(connection: Connection, factory: str, settings: Mapping[str, object]) ->
         return
     connection.send(Ready(info=engine.info))
     states: dict[int, State] = {}
-    if isinstance(engine, HearingEngine):
+    if isinstance(engine, PromptPrefetchingEngine):
         threading.Thread(target=_listen, args=(engine, heard, states), name="listener", daemon=True).start()
     sending = threading.Lock()
 
@@ -93,12 +93,12 @@ def _keep_bars_to_this_process() -> None:
 
 
 def _read_commands(
-    connection: Connection, commands: queue.SimpleQueue[Command], heard: queue.SimpleQueue[Hear]
+    connection: Connection, commands: queue.SimpleQueue[Command], heard: queue.SimpleQueue[PrefetchPrompt]
 ) -> None:
     while True:
         try:
             command = cast("Command", connection.recv())
-            if isinstance(command, Hear):
+            if isinstance(command, PrefetchPrompt):
                 heard.put(command)  # past the chunk that is being made: that is what it is for
             else:
                 commands.put(command)
@@ -107,12 +107,14 @@ def _read_commands(
             os._exit(0)
 
 
-def _listen(engine: HearingEngine, heard: queue.SimpleQueue[Hear], states: Mapping[int, State]) -> None:
+def _listen(
+    engine: PromptPrefetchingEngine, heard: queue.SimpleQueue[PrefetchPrompt], states: Mapping[int, State]
+) -> None:
     while True:
         told = heard.get()
-        state = states.get(told.world)
+        state = states.get(told.engine_session)
         if state is not None:
-            engine.hear(state, told.prompt, told.action)
+            engine.prefetch_prompt(state, told.prompt, told.action)
 
 
 def _obey(
@@ -124,56 +126,56 @@ def _obey(
 ) -> None:
     """Returns at `Stop`. closing: what shall end before the engine is closed is put there."""
     earlier: dict[int, Mapping[int, State]] = {}  # inside each world's newest chunk
-    ring: SharedFrameRing | None = None
-    handing_out: HandingOut | None = None
+    ring: ChunkPool | None = None
+    handing_out: FrameStreamer | None = None
     while True:
         match commands.get():
             case Attach(layout=layout):
-                ring = SharedFrameRing.attach(layout)
-                handing_out = HandingOut(ring, report)
+                ring = ChunkPool.attach(layout)
+                handing_out = FrameStreamer(ring, report)
                 closing.callback(handing_out.finish)
-            case Open(world=world, start=start):
+            case Open(engine_session=engine_session, start=start):
                 try:
-                    report(_began(engine, states, world, start))
+                    report(_began(engine, states, engine_session, start))
                 except EngineError as exc:
-                    report(Refused(world=world, text=str(exc)))
-            case Adopt(world=world, state=state):
-                states[world] = state
+                    report(Refused(engine_session=engine_session, text=str(exc)))
+            case Adopt(engine_session=engine_session, state=state):
+                states[engine_session] = state
             case Step() as step:
                 assert ring is not None, "Attach comes before the first Step"
                 made = make_chunk(engine, states, earlier, ring, step, report, handing_out)
                 if made is not None:
                     report(made)
-            case Together(steps=steps):
+            case StepBatch(steps=steps):
                 assert ring is not None, "Attach comes before the first Step"
-                make_together(engine, states, earlier, ring, steps, report)
-            case Save(world=world, path=path):
-                report(_saved(engine.info, states, world, path))
-            case Forget(world=world):
-                states.pop(world, None)
-                earlier.pop(world, None)
-            case Hear():
+                make_batch(engine, states, earlier, ring, steps, report)
+            case Save(engine_session=engine_session, path=path):
+                report(_saved(engine.info, states, engine_session, path))
+            case Forget(engine_session=engine_session):
+                states.pop(engine_session, None)
+                earlier.pop(engine_session, None)
+            case PrefetchPrompt():
                 raise AssertionError("what is heard has a thread of its own")
             case Stop():
                 return
 
 
-def _began(engine: Engine, states: dict[int, State], world: int, start: SessionStart) -> Began:
+def _began(engine: Engine, states: dict[int, State], engine_session: int, start: SessionStart) -> Began:
     """Raises: EngineError: it cannot begin so."""
     if start.restore is None:
-        states[world] = engine.open(start)
-        return Began(world=world, state=states[world])
+        states[engine_session] = engine.open(start)
+        return Began(engine_session=engine_session, state=states[engine_session])
     state = read_state(start.restore, engine.info)
     scene = engine.scene_of(state)
-    states[world] = state
-    return Began(world=world, state=state, scene=scene)
+    states[engine_session] = state
+    return Began(engine_session=engine_session, state=state, scene=scene)
 
 
-def _saved(info: EngineInfo, states: Mapping[int, State], world: int, path: Path) -> SaveDone:
-    if world not in states:
-        return SaveDone(world=world, path=path, size_bytes=0, text="there is nothing to save yet")
+def _saved(info: EngineInfo, states: Mapping[int, State], engine_session: int, path: Path) -> SaveDone:
+    if engine_session not in states:
+        return SaveDone(engine_session=engine_session, path=path, size_bytes=0, text="there is nothing to save yet")
     try:
-        size_bytes = write_state(path, states[world], info)
+        size_bytes = write_state(path, states[engine_session], info)
     except EngineError as exc:
-        return SaveDone(world=world, path=path, size_bytes=0, text=str(exc))
-    return SaveDone(world=world, path=path, size_bytes=size_bytes, text="")
+        return SaveDone(engine_session=engine_session, path=path, size_bytes=0, text=str(exc))
+    return SaveDone(engine_session=engine_session, path=path, size_bytes=size_bytes, text="")

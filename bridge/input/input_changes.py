@@ -5,7 +5,7 @@ from __future__ import annotations
 from bridge.protocol.messages import Control
 
 
-class News:
+class InputChanges:
     """Of one session. waits: an event, or another action, is in no chunk that was asked for."""
 
     def __init__(self) -> None:

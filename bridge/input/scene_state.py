@@ -13,7 +13,7 @@ from bridge.engine.interface import Pictures, SessionStart
 from bridge.protocol.messages import Part, Reset, SceneUpdate
 
 
-class Blockout:
+class SceneState:
     """The parts, prompt and seed in force. Without a `replace` the session walks the engine's default map."""
 
     def __init__(self, *, seed: int, prompt: str) -> None:
@@ -23,7 +23,7 @@ class Blockout:
         self._before_reset = (seed, prompt)
 
     @classmethod
-    def of(cls, whole: SceneUpdate) -> Blockout:
+    def of(cls, whole: SceneUpdate) -> SceneState:
         """The inverse of `whole`."""
         blockout = cls(seed=whole.seed or 0, prompt=whole.prompt or "")
         blockout.apply(whole)

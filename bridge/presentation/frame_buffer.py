@@ -100,7 +100,7 @@ class FrameRef:
         return None if self.chunk.parts is None else self.chunk.parts[self.index]
 
 
-class FrameStore:
+class FrameBuffer:
     """A session's newest chunks: the one being shown and those after it."""
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ from typing import TypeAlias
 import numpy as np
 
 from bridge.geometry import conjugate, multiply, normalise, rotated
-from bridge.input.scene_state import Blockout
-from bridge.presentation.reprojection import Moved
+from bridge.input.scene_state import SceneState
+from bridge.presentation.reprojection import MovedPart
 from bridge.protocol.fields import Quat, Vec3
 from bridge.protocol.messages import SceneUpdate
 
@@ -21,14 +21,14 @@ Places: TypeAlias = Mapping[int, Place]
 """Position and rotation by part id."""
 
 
-class PartMotion:
+class MovingParts:
     """Where the parts that ever moved are, and where they were first."""
 
     def __init__(self) -> None:
         self._now: dict[int, Place] = {}
         self._first: dict[int, Place] = {}
 
-    def note(self, update: SceneUpdate, before: Blockout) -> None:
+    def note(self, update: SceneUpdate, before: SceneState) -> None:
         """Takes an update in. before: the blockout without it."""
         if update.replace:
             self._now.clear()
@@ -48,16 +48,18 @@ class PartMotion:
         """Where the parts that ever moved are now."""
         return dict(self._now)
 
-    def since(self, places: Places) -> list[Moved]:
+    def since(self, places: Places) -> list[MovedPart]:
         """The motions of the parts that are not where they were at `places`; others had not moved then."""
         return [
-            _motion(part_id, then, now)
+            _moving_parts(part_id, then, now)
             for part_id, now in self._now.items()
             if (then := places.get(part_id, self._first[part_id])) != now
         ]
 
 
-def _motion(part_id: int, then: Place, now: Place) -> Moved:
+def _moving_parts(part_id: int, then: Place, now: Place) -> MovedPart:
     """x -> q x + offset takes the part from `then` to `now`."""
     turn = normalise(multiply(np.array(now[1], np.float64), conjugate(np.array(then[1], np.float64))))
-    return Moved(part=part_id, rotation=turn, offset=np.array(now[0]) - rotated(turn, np.array(then[0], np.float64)))
+    return MovedPart(
+        part=part_id, rotation=turn, offset=np.array(now[0]) - rotated(turn, np.array(then[0], np.float64))
+    )

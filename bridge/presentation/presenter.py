@@ -15,7 +15,7 @@ from bridge.clock import Clock
 from bridge.engine.interface import EngineInfo
 from bridge.geometry import Pose
 from bridge.presentation.frame_buffer import FrameRef, encode_pixels
-from bridge.presentation.reprojection import FrameWarper, Moved
+from bridge.presentation.reprojection import FrameWarper, MovedPart
 from bridge.protocol.codec import Buffer
 from bridge.protocol.messages import PixelFormat, Source
 
@@ -23,7 +23,7 @@ GREY = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class PresentedFrame:
     """What was last sent; a held answer is this again."""
 
     pixels: Buffer
@@ -38,13 +38,13 @@ class Picture:
     control_t_us: int
 
 
-class Painter:
+class Presenter:
     """Remembers what was last drawn, for a held answer."""
 
     def __init__(self, info: EngineInfo, clock: Clock, warper: FrameWarper) -> None:
         self._size = info.frame_height, info.frame_width
         self._clock, self._warper = clock, warper
-        self._last: Picture | None = None
+        self._last: PresentedFrame | None = None
 
     def forget(self) -> None:
         """What was shown is of another place: holes are not filled from it."""
@@ -55,10 +55,10 @@ class Painter:
         frame: FrameRef,
         source: Source,
         camera: Pose,
-        moved: Sequence[Moved],
+        moved: Sequence[MovedPart],
         pixel_format: PixelFormat,
         jpeg_quality: int,
-    ) -> Picture:
+    ) -> PresentedFrame:
         """The frame as it is, or bent to `camera`; never a view of the ring, which may change before it is sent.
 
         moved: the parts that stand elsewhere now than in the frame.
@@ -81,7 +81,7 @@ class Painter:
             position = camera.position if frame.depth is not None else pose.position
             pose = Pose(position=position, rotation=camera.rotation, vertical_fov_deg=camera.vertical_fov_deg)
         chunk = frame.chunk
-        self._last = Picture(
+        self._last = PresentedFrame(
             pixels=encode_pixels(pixels, pixel_format, jpeg_quality),
             pixel_format=pixel_format,
             pose=pose,
@@ -95,14 +95,14 @@ class Painter:
         )
         return self._last
 
-    def hold(self, camera: Pose, pixel_format: PixelFormat, jpeg_quality: int) -> Picture:
+    def hold(self, camera: Pose, pixel_format: PixelFormat, jpeg_quality: int) -> PresentedFrame:
         """The last picture again; before the first one, grey as seen from `camera`."""
         last = self._last
         if last is not None and last.pixel_format is pixel_format:
             return last
         # Nothing was sent yet (or in another format, before a resume): a neutral grey that claims to be no frame.
         grey = np.full((*self._size, 3), GREY, np.uint8)
-        self._last = Picture(
+        self._last = PresentedFrame(
             pixels=encode_pixels(grey, pixel_format, jpeg_quality),
             pixel_format=pixel_format,
             pose=camera,

@@ -39,7 +39,7 @@ class WarpConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Moved:
+class MovedPart:
     """A part's motion since the frame was made: each of its points x is now at `rotation` x + `offset`.
 
     part: its id. rotation: (4,) unit quaternion xyzw. offset: (3,) metres.
@@ -70,7 +70,7 @@ class FrameWarper(Protocol):
         target: Pose,
         depth: NDArray[np.float32] | None = None,
         parts: NDArray[np.uint32] | None = None,
-        moved: Sequence[Moved] = (),
+        moved: Sequence[MovedPart] = (),
     ) -> NDArray[np.uint8]: ...
 
     def keep(self, frame: NDArray[np.uint8], pose: Pose) -> None: ...
@@ -103,7 +103,7 @@ class Warper:
         target: Pose,
         depth: NDArray[np.float32] | None = None,
         parts: NDArray[np.uint32] | None = None,
-        moved: Sequence[Moved] = (),
+        moved: Sequence[MovedPart] = (),
     ) -> NDArray[np.uint8]:
         """The frame as the camera `target` would have seen it, with the parts that moved where they are now.
 
@@ -117,8 +117,8 @@ class Warper:
             return frame.copy()
         found = self._grid.map(source, target, depth)
         if depth is not None and parts is not None:
-            for motion in [one for one in moved if np.any(parts == one.part)][:_MOST_MOVED]:
-                found = self._with_part(found, motion, source, target, depth, parts)
+            for moving_parts in [one for one in moved if np.any(parts == one.part)][:_MOST_MOVED]:
+                found = self._with_part(found, moving_parts, source, target, depth, parts)
         step = self._config.grid_px
         self._coarse[..., 0] = found.x
         self._coarse[..., 1] = found.y
@@ -145,15 +145,15 @@ class Warper:
     def _with_part(
         self,
         static: WarpMap,
-        motion: Moved,
+        moving_parts: MovedPart,
         source: Pose,
         target: Pose,
         depth: NDArray[np.float32],
         parts: NDArray[np.uint32],
     ) -> WarpMap:
         """The map with one part in its new place, and what it hid in its old one lost."""
-        is_part = (parts == motion.part).astype(np.uint8)
-        part = self._grid.map(source, motion.camera_before(target), depth)
+        is_part = (parts == moving_parts.part).astype(np.uint8)
+        part = self._grid.map(source, moving_parts.camera_before(target), depth)
         there = self._sampled(is_part, part) & ~part.lost
         was_there = self._sampled(is_part, static)
         shown = there & ((part.near >= static.near) | was_there | static.lost)

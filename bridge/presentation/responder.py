@@ -12,10 +12,10 @@ from bridge.clock import Clock
 from bridge.engine.interface import EngineInfo
 from bridge.geometry import Pose, angle_between_deg, slerp
 from bridge.input.motion_prediction import PredictionErrors
-from bridge.presentation.frame_buffer import FrameRef, FrameStore
+from bridge.presentation.frame_buffer import FrameBuffer, FrameRef
 from bridge.presentation.frame_pacing import PacingConfig, decide
-from bridge.presentation.moving_parts import PartMotion
-from bridge.presentation.presenter import Painter
+from bridge.presentation.moving_parts import MovingParts
+from bridge.presentation.presenter import Presenter
 from bridge.presentation.reprojection import FrameWarper, Warper
 from bridge.protocol.codec import Buffer
 from bridge.protocol.messages import FrameHeader, PixelFormat
@@ -23,8 +23,8 @@ from bridge.rolling_stats import SessionMetrics
 from bridge.session.events import ControlAccepted
 
 
-class Answerer:
-    """Reads `store` and `motion`, which the player fills; adds its own figures to `metrics`."""
+class Responder:
+    """Reads `store` and `moving_parts`, which the player fills; adds its own figures to `metrics`."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class Answerer:
         pacing: PacingConfig,
         *,
         warper: FrameWarper | None,
-        store: FrameStore,
-        motion: PartMotion,
+        store: FrameBuffer,
+        moving_parts: MovingParts,
         metrics: SessionMetrics,
     ) -> None:
         self.prediction = PredictionErrors()
@@ -42,15 +42,15 @@ class Answerer:
         self._clock = clock
         self._pacing = pacing
         self._store = store
-        self._motion = motion
+        self._moving_parts = moving_parts
         self._metrics = metrics
         self._aspect = info.frame_width / info.frame_height
-        self._painter = Painter(info, clock, warper or Warper(info.frame_width, info.frame_height))
+        self._presenter = Presenter(info, clock, warper or Warper(info.frame_width, info.frame_height))
         self._shown: tuple[int, int] | None = None
 
     def forget(self) -> None:
         """What was shown is of another place: nothing is drawn from it."""
-        self._painter.forget()
+        self._presenter.forget()
 
     def answer(
         self, accepted: ControlAccepted, pixel_format: PixelFormat, jpeg_quality: int
@@ -71,10 +71,10 @@ class Answerer:
         )
         stage_ms: dict[str, float] = {}
         if decision.frame is None:
-            picture = self._painter.hold(camera, pixel_format, jpeg_quality)
+            picture = self._presenter.hold(camera, pixel_format, jpeg_quality)
         else:
-            moved = self._motion.since(decision.frame.chunk.places)
-            picture = self._painter.draw(decision.frame, decision.source, camera, moved, pixel_format, jpeg_quality)
+            moved = self._moving_parts.since(decision.frame.chunk.places)
+            picture = self._presenter.draw(decision.frame, decision.source, camera, moved, pixel_format, jpeg_quality)
             stage_ms = dict(decision.frame.chunk.stage_ms)
             if decision.frame is due and (self._shown is None or due.key > self._shown):
                 self._shown = decision.frame.key

@@ -29,7 +29,7 @@ from bridge.protocol.messages import (
     PixelFormat,
 )
 from bridge.protocol.msgpack_limits import check_shape, unpack
-from bridge.protocol.validation import check_meaning
+from bridge.protocol.validation import validate
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -166,7 +166,7 @@ def _decode_exact(layout: _Layout, body: Buffer) -> Message | None:
     if layout.exact is None:
         return None
     try:
-        message = check_meaning(layout.exact.decode(body))
+        message = validate(layout.exact.decode(body))
     except (msgspec.MsgspecError, ValueError, RemoteProtocolError):  # ValueError: not UTF-8
         return None
     if not isinstance(message, (Control, FrameHeader)) or 4 * len(message.action) > MAX_TEXT_BYTES:
@@ -183,7 +183,7 @@ def _decode_any(kind: MessageType, data: Buffer) -> Message:
         body = unpack(kind, data)
         check_shape(kind, body)
         message: Message = msgspec.convert(_known(kind, body), STRUCT_OF_TYPE[kind], builtin_types=(bytes,))
-        return check_meaning(message)
+        return validate(message)
     except RemoteProtocolError as exc:
         raise RemoteProtocolError(exc.code, exc.text, seq=_seq_of(kind, body), in_reply_to=kind.name) from exc
     except msgspec.ValidationError as exc:

@@ -38,7 +38,7 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def check_meaning(message: Message) -> Message:
+def validate(message: Message) -> Message:
     """The message with its quaternions at length 1.
 
     Raises: RemoteProtocolError: a value is of the right type and within its bounds, but makes no sense.

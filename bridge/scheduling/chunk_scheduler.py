@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from bridge.engine.interface import EngineInfo
 from bridge.errors import ConfigError
 from bridge.scheduling.cost_model import CostEstimator
-from bridge.scheduling.edf import Pace, Playhead, Scheduler, SchedulerConfig, Start
-from bridge.scheduling.in_flight_chunk import Asked, Delivered
-from bridge.scheduling.quality_ladder import Ladder, LadderConfig
-from bridge.scheduling.replanning import Allowance, ReplanConfig
-from bridge.scheduling.start_margin import Cause, Margin, MarginConfig
-from bridge.service.render_session import Player
+from bridge.scheduling.edf import EdfConfig, EdfScheduler, Playhead, ScheduledChunk, ThroughputEstimate
+from bridge.scheduling.in_flight_chunk import ChunkResult, InFlightChunk
+from bridge.scheduling.quality_ladder import QualityLadder, QualityLadderConfig
+from bridge.scheduling.replanning import ReplanConfig, ReplanTokenBucket
+from bridge.scheduling.start_margin import StartMargin, StartMarginConfig, UnderrunCause
+from bridge.service.render_session import RenderSession
 
 REPROJECT = "reproject"
 """The rung below the engine's: nothing is made but a chunk now and then, to find out whether more would go."""
@@ -29,22 +29,22 @@ _LADDER_EVERY_US = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConductorConfig:
+class ChunkSchedulerConfig:
     """fps: of the model's video. quality: "auto", or the name of a rung to stay on. least_fps: network frames a second
     that a session must be able to expect to be let in beside others."""
 
     fps: float
     quality: str = "auto"
     least_fps: float = 4.0
-    ladder: LadderConfig = field(default_factory=LadderConfig)
-    margin: MarginConfig = field(default_factory=MarginConfig)
+    ladder: QualityLadderConfig = field(default_factory=QualityLadderConfig)
+    margin: StartMarginConfig = field(default_factory=StartMarginConfig)
     replan: ReplanConfig = field(default_factory=ReplanConfig)
 
 
-class Conductor:
+class ChunkScheduler:
     """Not thread-safe. Raises: ConfigError: the engine has no rung called `quality`."""
 
-    def __init__(self, config: ConductorConfig, info: EngineInfo, now_us: int) -> None:
+    def __init__(self, config: ChunkSchedulerConfig, info: EngineInfo, now_us: int) -> None:
         self._config = config
         self._rungs = info.rungs
         names = [rung.name for rung in info.rungs] + [REPROJECT]
@@ -52,13 +52,13 @@ class Conductor:
             raise ConfigError(f"quality: got {config.quality!r}, expected auto, {', '.join(names)}")
         pinned = None if config.quality == "auto" else names.index(config.quality)
         self.costs = CostEstimator()
-        self.margin = Margin(config.margin)
-        self.ladder = Ladder(len(info.rungs), config.ladder, pinned=pinned)
-        self._scheduler = Scheduler(
-            SchedulerConfig(fps=config.fps, frames_per_chunk=info.frames_per_chunk, most_together=info.most_together),
+        self.margin = StartMargin(config.margin)
+        self.ladder = QualityLadder(len(info.rungs), config.ladder, pinned=pinned)
+        self._edf = EdfScheduler(
+            EdfConfig(fps=config.fps, frames_per_chunk=info.frames_per_chunk, max_batch=info.max_batch),
             self.costs,
         )
-        self._allowance = Allowance(config.replan, now_us)
+        self._replan_tokens = ReplanTokenBucket(config.replan, now_us)
         self._used: dict[str, _Usage] = {}
         self._wasted_us: dict[str, int] = {}
         self._frames_in_use = 0
@@ -68,61 +68,61 @@ class Conductor:
         self._last_session = ""
         self._made_us = now_us - _PROBE_US
 
-    def next_start(self, now_us: int, players: Mapping[str, Player]) -> Start | None:
+    def next_start(self, now_us: int, render_sessions: Mapping[str, RenderSession]) -> ScheduledChunk | None:
         """What an idle engine does next, and when. players: those that want frames, by session. `at_us` in the past or
         present means: now."""
-        if not players:
+        if not render_sessions:
             return None
-        sessions = len(players)
+        sessions = len(render_sessions)
         self._climb(now_us, sessions)
         rung = min(self.ladder.rung, len(self._rungs) - 1)
-        paces = self._paces(now_us, sessions, rung)
-        turning = any(player.is_off for player in players.values())
-        pace = self._scheduler.choose(paces, current_frames=self._frames_in_use, turning=turning)
-        heads = [
+        estimates = self._paces(now_us, sessions, rung)
+        turning = any(render_session.is_off for render_session in render_sessions.values())
+        estimate = self._edf.choose(estimates, current_frames=self._frames_in_use, turning=turning)
+        playheads = [
             Playhead(
                 session=session,
-                buffered_until_us=player.store.buffered_until_us,
+                buffered_until_us=render_session.store.buffered_until_us,
                 used_share=self._share(session, now_us),
             )
-            for session, player in players.items()
+            for session, render_session in render_sessions.items()
         ]
-        start = self._scheduler.next_start(now_us, heads, pace, margin_us=self.margin.us)
+        start = self._edf.next_start(now_us, playheads, estimate, margin_us=self.margin.us)
         assert start is not None, "there are heads"
         if self.ladder.rung == len(self._rungs):
             probe_us = self._made_us + _PROBE_US
             delay_us = max(0, probe_us - start.at_us)
             return replace(start, at_us=start.at_us + delay_us, display_us=start.display_us + delay_us, beside=())
         if start.at_us > now_us:
-            return self._replanned(now_us, players, heads, pace) or start
+            return self._replanned(now_us, render_sessions, playheads, estimate) or start
         return start
 
-    def begun(self, now_us: int, asked: Asked) -> None:
-        """The engine has begun `asked.start`."""
-        session, start = asked.start.session, asked.start
+    def begun(self, now_us: int, in_flight: InFlightChunk) -> None:
+        """The engine has begun `in_flight.start`."""
+        session, start = in_flight.start.session, in_flight.start
         self._asked_us[session] = now_us
         self._last_session = session
         self._frames_in_use = start.plan.frames
-        self._allowance.spend(now_us, start.waste_us)
+        self._replan_tokens.spend(now_us, start.waste_us)
         self._waste(session, start.waste_us)
 
-    def cause(self, start: Start) -> Cause:
+    def cause(self, start: ScheduledChunk) -> UnderrunCause:
         """What a gap before this chunk would be blamed on."""
         if self._replaced_us > self._asked_us.get(start.session, self._replaced_us):
-            return Cause.ENGINE
+            return UnderrunCause.ENGINE
         if start.late_us == 0:
-            return Cause.OVERRUN
-        return Cause.CROWDED if self._last_session not in ("", start.session) else Cause.TOO_SLOW
+            return UnderrunCause.OVERRUN
+        return UnderrunCause.CROWDED if self._last_session not in ("", start.session) else UnderrunCause.TOO_SLOW
 
-    def made(self, now_us: int, asked: Asked, delivered: Delivered) -> None:
-        """The chunk of `asked` is there."""
-        cost_us = now_us - asked.asked_us
-        session = asked.start.session
-        self.costs.observe(now_us, asked.plan, cost_us, delivered.lead_us, together=asked.start.together)
-        own_us = cost_us // asked.start.together
+    def made(self, now_us: int, in_flight: InFlightChunk, delivered: ChunkResult) -> None:
+        """The chunk of `in_flight` is there."""
+        cost_us = now_us - in_flight.asked_us
+        session = in_flight.start.session
+        self.costs.observe(now_us, in_flight.plan, cost_us, delivered.lead_us, together=in_flight.start.together)
+        own_us = cost_us // in_flight.start.together
         self._used.setdefault(session, _Usage()).add(now_us, own_us)
         self._made_us = now_us
-        just_in_time = asked.start.late_us == 0 and asked.start.cut_us is None and asked.start.measured
+        just_in_time = in_flight.start.late_us == 0 and in_flight.start.cut_us is None and in_flight.start.measured
         if delivered.underrun is not None and just_in_time:
             self.margin.settle(missed=delivered.underrun)
         if not delivered.useful:
@@ -149,8 +149,8 @@ class Conductor:
         cheapest = self.ladder.rung if self.ladder.is_pinned else len(self._rungs) - 1
         if cheapest == len(self._rungs):
             return None
-        paces = self._paces(now_us, sessions + 1, cheapest)
-        best = max(paces, key=lambda pace: pace.rate_hz)
+        estimates = self._paces(now_us, sessions + 1, cheapest)
+        best = max(estimates, key=lambda estimate: estimate.rate_hz)
         if self._last_session == "" or best.rate_hz >= self._config.least_fps:
             return None
         return (
@@ -160,15 +160,15 @@ class Conductor:
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
-    def _paces(self, now_us: int, sessions: int, rung: int) -> list[Pace]:
+    def _paces(self, now_us: int, sessions: int, rung: int) -> list[ThroughputEstimate]:
         """What each length of a rung gives; for a rung nothing was made on, scaled from the one in use."""
         in_use = self._rungs[min(self.ladder.rung, len(self._rungs) - 1)]
-        paces = self._scheduler.paces(now_us, sessions, in_use)
+        estimates = self._edf.estimates(now_us, sessions, in_use)
         wanted = self._rungs[rung]
         if wanted is in_use:
-            return paces
-        base = paces[-1].cost.scaled(wanted.cost_share / in_use.cost_share)
-        return self._scheduler.paces(now_us, sessions, wanted, base)
+            return estimates
+        base = estimates[-1].cost.scaled(wanted.cost_share / in_use.cost_share)
+        return self._edf.estimates(now_us, sessions, wanted, base)
 
     def _climb(self, now_us: int, sessions: int) -> None:
         if now_us < self._ladder_due_us or self.ladder.is_pinned:
@@ -177,32 +177,38 @@ class Conductor:
         rates_hz = [max(p.rate_hz for p in self._paces(now_us, sessions, rung)) for rung in range(len(self._rungs))]
         self.ladder.update(now_us, rates_hz)
 
-    def _replanned(self, now_us: int, players: Mapping[str, Player], heads: list[Playhead], pace: Pace) -> Start | None:
+    def _replanned(
+        self,
+        now_us: int,
+        render_sessions: Mapping[str, RenderSession],
+        playheads: list[Playhead],
+        estimate: ThroughputEstimate,
+    ) -> ScheduledChunk | None:
         """A chunk that replaces the unplayed end of another, if one is worth it, affordable, and in nobody's way."""
-        ready_us = now_us + pace.cost.lead_p50_us
-        done_us = now_us + pace.cost.p95_us + self.margin.us
-        for session, player in players.items():
-            if not player.is_stale or not self._allowance.allows(now_us, urgent=player.is_off):
+        ready_us = now_us + estimate.cost.lead_p50_us
+        done_us = now_us + estimate.cost.p95_us + self.margin.us
+        for session, render_session in render_sessions.items():
+            if not render_session.is_stale or not self._replan_tokens.allows(now_us, urgent=render_session.is_off):
                 continue
-            if (cut_us := player.cut_us(now_us, ready_us)) is None:
+            if (cut_us := render_session.cut_us(now_us, ready_us)) is None:
                 continue
-            chunk = player.store.newest
+            chunk = render_session.store.newest
             assert chunk is not None, "what is cut was made"
-            others = [head for head in heads if head.session != session]
-            after = self._scheduler.next_start(now_us, others, pace, margin_us=self.margin.us)
+            others = [head for head in playheads if head.session != session]
+            after = self._edf.next_start(now_us, others, estimate, margin_us=self.margin.us)
             if after is not None and after.at_us < done_us:
                 continue
             shown_us = max(ready_us, cut_us)
             unseen = (chunk.end_us - shown_us) / max(1, chunk.end_us - chunk.start_us)
-            skipped = (shown_us - cut_us) / pace.cycle_us
-            waste_us = round(unseen * self.costs.cost(now_us, chunk.plan).p50_us + skipped * pace.cost.p50_us)
-            return Start(
+            skipped = (shown_us - cut_us) / estimate.cycle_us
+            waste_us = round(unseen * self.costs.cost(now_us, chunk.plan).p50_us + skipped * estimate.cost.p50_us)
+            return ScheduledChunk(
                 session=session,
                 at_us=now_us,
                 display_us=cut_us,
-                frame_us=round(pace.cycle_us / pace.plan.frames),
-                plan=pace.plan,
-                measured=pace.cost.measured,
+                frame_us=round(estimate.cycle_us / estimate.plan.frames),
+                plan=estimate.plan,
+                measured=estimate.cost.measured,
                 cut_us=cut_us,
                 waste_us=waste_us,
             )

@@ -105,7 +105,7 @@ class CostEstimator:
             p50_us=prior_us, p95_us=prior_us, lead_p50_us=prior_us, lead_p95_us=prior_us, measured=False
         )
 
-    def cost_together(self, now_us: int, plan: Plan, together: int) -> Cost | None:
+    def batch_cost(self, now_us: int, plan: Plan, together: int) -> Cost | None:
         """What so many chunks of `plan` cost at once; None while that was not measured."""
         return self._measured(now_us, plan.rung, plan.frames, together)
 

@@ -15,7 +15,7 @@ from bridge.scheduling.cost_model import Cost, CostEstimator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerConfig:
+class EdfConfig:
     """`margin_us` covers what the p95 cost does not, unless the caller brings a better one.
 
     Of the chunk lengths that give at least `least_rate_share` of the frames a second that the best one gives, the one
@@ -25,7 +25,7 @@ class SchedulerConfig:
     which otherwise goes before all, from `new_excess` times its share on: else a camera that keeps jumping, which makes
     every chunk useless, would always go first.
 
-    most_together: of how many sessions the engine can make chunks at once. While that was not measured, it is given as
+    max_batch: of how many sessions the engine can make chunks at once. While that was not measured, it is given as
     much time as in turn; two are hoped to cost `hoped_share` of that, more as much more for each as fewer did. Who is
     taken along before its frames have run out gets them up to `catch_up` faster than the video's, until it runs out of
     them with the others.
@@ -39,7 +39,7 @@ class SchedulerConfig:
     worth_changing: float = 0.1
     fair_excess: float = 1.1
     new_excess: float = 0.5
-    most_together: int = 1
+    max_batch: int = 1
     hoped_share: float = 0.5
     catch_up: float = 0.1
 
@@ -57,7 +57,7 @@ class Playhead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class ThroughputEstimate:
     """What a chunk length gives one of several sessions.
 
     cycle_us: from chunk to chunk, at least what the chunk plays. age_us: how old what is shown is, on the average.
@@ -78,7 +78,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class ScheduledChunk:
     """The next chunk: made from `at_us` on, its first frame due at `display_us`, the others `frame_us` apart.
 
     late_us: how much after the latest safe moment `at_us` is, 0 when it is in time: what a gap is blamed on.
@@ -96,7 +96,7 @@ class Start:
     measured: bool = True
     cut_us: int | None = None
     waste_us: int = 0
-    beside: tuple[Start, ...] = ()
+    beside: tuple[ScheduledChunk, ...] = ()
     together: int = 1
 
 
@@ -104,25 +104,27 @@ class Start:
 class _Turn:
     """Whose chunks are made next, at the latest from when on, and what that costs."""
 
-    heads: tuple[Playhead, ...]
+    playheads: tuple[Playhead, ...]
     latest_us: int
     cost: Cost
 
 
-class Scheduler:
+class EdfScheduler:
     """Earliest deadline first over one engine that makes one chunk at a time."""
 
-    def __init__(self, config: SchedulerConfig, costs: CostEstimator) -> None:
+    def __init__(self, config: EdfConfig, costs: CostEstimator) -> None:
         self._config = config
         self._costs = costs
 
     def duration_us(self, plan: Plan) -> int:
         return round(plan.frames * 1e6 / self._config.fps)
 
-    def paces(self, now_us: int, sessions: int, rung: Rung = FULL, base: Cost | None = None) -> list[Pace]:
+    def estimates(
+        self, now_us: int, sessions: int, rung: Rung = FULL, base: Cost | None = None
+    ) -> list[ThroughputEstimate]:
         """What every chunk length gives, shortest first. base: the longest's cost, while none of the rung was made."""
         lengths = sorted(self._config.frames_per_chunk)
-        paces = []
+        estimates = []
         for frames in lengths:
             plan = Plan(frames=frames, steps=rung.steps, rung=rung.name)
             cost = self._costs.known_cost(now_us, plan)
@@ -131,38 +133,42 @@ class Scheduler:
             best = self._pace(plan, sessions, 1, cost, alone=cost)
             beside = 2 * self._config.hoped_share - 1  # that each chunk beside the first costs, in shares of it
             # What several cost says little where it is not known what one does.
-            for size in range(2, min(sessions, self._config.most_together) + 1) if cost.measured else ():
-                known = self._costs.cost_together(now_us, plan, size)
+            for size in range(2, min(sessions, self._config.max_batch) + 1) if cost.measured else ():
+                known = self._costs.batch_cost(now_us, plan, size)
                 if known is not None:
                     beside = max(0.0, known.p50_us / max(1, cost.p50_us) - 1) / (size - 1)
                 hoped = known or cost.scaled(1 + (size - 1) * beside)
-                pace = self._pace(plan, sessions, size, hoped, alone=cost)
-                if pace.age_us < best.age_us:
-                    best = replace(pace, cost=known or cost.scaled(size))
-            paces.append(best)
-        return paces
+                estimate = self._pace(plan, sessions, size, hoped, alone=cost)
+                if estimate.age_us < best.age_us:
+                    best = replace(estimate, cost=known or cost.scaled(size))
+            estimates.append(best)
+        return estimates
 
-    def _pace(self, plan: Plan, sessions: int, together: int, cost: Cost, *, alone: Cost) -> Pace:
+    def _pace(self, plan: Plan, sessions: int, together: int, cost: Cost, *, alone: Cost) -> ThroughputEstimate:
         cycle_us = max(self.duration_us(plan), -(-sessions // together) * cost.p50_us, 1)
         age_us = cost.lead_p50_us + cycle_us // 2
-        return Pace(plan=plan, cost=cost, cycle_us=cycle_us, age_us=age_us, together=together, alone=alone)
+        return ThroughputEstimate(
+            plan=plan, cost=cost, cycle_us=cycle_us, age_us=age_us, together=together, alone=alone
+        )
 
-    def choose(self, paces: Sequence[Pace], *, current_frames: int = 0, turning: bool = False) -> Pace:
+    def choose(
+        self, estimates: Sequence[ThroughputEstimate], *, current_frames: int = 0, turning: bool = False
+    ) -> ThroughputEstimate:
         """The pace with the youngest frames among those with enough of them. current_frames: the length in use."""
         share = self._config.turning_rate_share if turning else self._config.least_rate_share
-        least_hz = share * max(pace.rate_hz for pace in paces)
-        enough = [pace for pace in paces if pace.rate_hz >= least_hz]
-        best = min(enough, key=lambda pace: pace.age_us)
+        least_hz = share * max(estimate.rate_hz for estimate in estimates)
+        enough = [estimate for estimate in estimates if estimate.rate_hz >= least_hz]
+        best = min(enough, key=lambda estimate: estimate.age_us)
         # The length in use has a little room below the least rate, so that two lengths do not take turns.
-        current = next((pace for pace in paces if pace.plan.frames == current_frames), None)
+        current = next((estimate for estimate in estimates if estimate.plan.frames == current_frames), None)
         keeps = current is not None and current.rate_hz >= (1.0 - self._config.worth_changing) * least_hz
         if current is not None and keeps and best.age_us > (1.0 - self._config.worth_changing) * current.age_us:
             return current
         return best
 
     def next_start(
-        self, now_us: int, playheads: Sequence[Playhead], pace: Pace, *, margin_us: int | None = None
-    ) -> Start | None:
+        self, now_us: int, playheads: Sequence[Playhead], estimate: ThroughputEstimate, *, margin_us: int | None = None
+    ) -> ScheduledChunk | None:
         """What an idle engine does next, and when: None when nobody wants frames.
 
         Latest starts are found backwards from the last deadline, so that a session whose deadline is far makes room
@@ -175,19 +181,19 @@ class Scheduler:
         margin_us = self._config.margin_us if margin_us is None else margin_us
         fair = [head for head in playheads if self._is_fair(head, len(playheads))]
         greedy = [head for head in playheads if head not in fair]
-        turn = self._turn(now_us, fair or greedy, pace)
+        turn = self._turn(now_us, fair or greedy, estimate)
         if fair and greedy:
             # Who had more than its share goes only into time that nobody else needs.
-            guests = self._turn(now_us, greedy, pace)
+            guests = self._turn(now_us, greedy, estimate)
             begins_us = max(guests.latest_us - margin_us, now_us)
             if begins_us + guests.cost.p95_us + margin_us <= turn.latest_us - margin_us:  # the engine is free by then
                 turn = guests
         at_us = max(turn.latest_us - margin_us, now_us)
-        first, *others = (self._start(head, turn, at_us, pace) for head in turn.heads)
-        end_us = first.display_us + pace.cycle_us
+        first, *others = (self._start(head, turn, at_us, estimate) for head in turn.playheads)
+        end_us = first.display_us + estimate.cycle_us
         return replace(first, beside=tuple(self._caught_up(other, end_us) for other in others))
 
-    def _caught_up(self, start: Start, end_us: int) -> Start:
+    def _caught_up(self, start: ScheduledChunk, end_us: int) -> ScheduledChunk:
         """`start`, made beside one whose frames run out at `end_us`, with frames that run out nearer to that: else they
         would be made as early again the next time, and be as old on show."""
         frame_us = (end_us - start.display_us) / start.plan.frames
@@ -195,43 +201,45 @@ class Scheduler:
         return replace(start, frame_us=round(min(max(frame_us, least_us), start.frame_us)))
 
     @staticmethod
-    def _start(head: Playhead, turn: _Turn, at_us: int, pace: Pace) -> Start:
+    def _start(head: Playhead, turn: _Turn, at_us: int, estimate: ThroughputEstimate) -> ScheduledChunk:
         # A chunk that cannot be ready in time is made for the moment when it probably will be: its frames then show
         # where the player is, not where they were when the gap began.
         ready_us = at_us + turn.cost.lead_p50_us
         until_us = head.buffered_until_us
-        return Start(
+        return ScheduledChunk(
             session=head.session,
             at_us=at_us,
             display_us=ready_us if until_us is None else max(until_us, ready_us),
-            frame_us=round(pace.cycle_us / pace.plan.frames),
-            plan=pace.plan,
+            frame_us=round(estimate.cycle_us / estimate.plan.frames),
+            plan=estimate.plan,
             late_us=0 if until_us is None else max(0, at_us - turn.latest_us),
             measured=turn.cost.measured,
-            together=len(turn.heads),
+            together=len(turn.playheads),
         )
 
-    def _is_fair(self, head: Playhead, heads: int) -> bool:
+    def _is_fair(self, head: Playhead, playheads: int) -> bool:
         excess = self._config.new_excess if head.buffered_until_us is None else self._config.fair_excess
-        return heads == 1 or head.used_share <= excess / heads
+        return playheads == 1 or head.used_share <= excess / playheads
 
-    def _turn(self, now_us: int, heads: Sequence[Playhead], pace: Pace) -> _Turn:
+    def _turn(self, now_us: int, playheads: Sequence[Playhead], estimate: ThroughputEstimate) -> _Turn:
         """Who goes first, alone or with those after it, and the latest moment at which all can still be served."""
-        in_order = sorted(heads, key=lambda head: (_deadline_us(head, now_us), head.session))
+        in_order = sorted(playheads, key=lambda head: (_deadline_us(head, now_us), head.session))
         deadlines_us = [_deadline_us(head, now_us) for head in in_order]
-        ready_us = max(deadlines_us[0], now_us + pace.cost.lead_p95_us)  # behind its deadline where the engine is late
-        waits_until_us = ready_us + pace.alone.p50_us
-        size = sum(deadline_us < waits_until_us for deadline_us in deadlines_us[: pace.together])
-        cost = pace.cost if size == pace.together else self._cost(now_us, pace, size)
+        ready_us = max(
+            deadlines_us[0], now_us + estimate.cost.lead_p95_us
+        )  # behind its deadline where the engine is late
+        waits_until_us = ready_us + estimate.alone.p50_us
+        size = sum(deadline_us < waits_until_us for deadline_us in deadlines_us[: estimate.together])
+        cost = estimate.cost if size == estimate.together else self._cost(now_us, estimate, size)
         after_us: int | None = None  # the latest start of those who come after, one after another
         for deadline_us in reversed(deadlines_us[size:]):
-            after_us = _latest_us(deadline_us, pace.alone, after_us)
+            after_us = _latest_us(deadline_us, estimate.alone, after_us)
         return _Turn(tuple(in_order[:size]), _latest_us(deadlines_us[0], cost, after_us), cost)
 
-    def _cost(self, now_us: int, pace: Pace, size: int) -> Cost:
+    def _cost(self, now_us: int, estimate: ThroughputEstimate, size: int) -> Cost:
         if size == 1:
-            return pace.alone
-        return self._costs.cost_together(now_us, pace.plan, size) or pace.alone.scaled(size)
+            return estimate.alone
+        return self._costs.batch_cost(now_us, estimate.plan, size) or estimate.alone.scaled(size)
 
 
 def _latest_us(deadline_us: int, cost: Cost, after_us: int | None) -> int:

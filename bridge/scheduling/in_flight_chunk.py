@@ -11,12 +11,12 @@ from bridge.engine.events import ChunkGrowing, ChunkMade
 from bridge.engine.interface import ControlWindow, Plan
 from bridge.presentation.frame_buffer import StoredChunk
 from bridge.presentation.moving_parts import Places
-from bridge.scheduling.edf import Start
-from bridge.scheduling.start_margin import Cause
+from bridge.scheduling.edf import ScheduledChunk
+from bridge.scheduling.start_margin import UnderrunCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class InFlightChunk:
     """A chunk under way: what was asked, when, and why then.
 
     keep: how many frames of the chunk before it stay, None for all. follows_us: when the frames that are there run out,
@@ -27,11 +27,11 @@ class Asked:
     number: int
     epoch: int
     asked_us: int
-    start: Start
+    start: ScheduledChunk
     window: ControlWindow
     keep: int | None
     follows_us: int | None
-    cause: Cause
+    cause: UnderrunCause
     control_t_us: int
     places: Places
 
@@ -60,7 +60,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
+class ChunkResult:
     """A chunk that arrived. useful: it can be shown; else its slot is the caller's. lead_us: from asking for it to the
     moment from which it can be shown without running dry. underrun: the frames before it had run out by then; None when
     nothing was shown before it."""
@@ -71,14 +71,14 @@ class Delivered:
 
 
 @dataclass(slots=True)
-class Coming:
+class ChunkProgress:
     """How much of the chunk asked for is there. lead_us: from asking to when it may begin without running dry."""
 
     made: int = 0
     lead_us: int = 0
 
-    def came(self, asked: Asked, made: int, now_us: int) -> None:
+    def came(self, in_flight: InFlightChunk, made: int, now_us: int) -> None:
         """Of the chunk asked for `made` frames are there: when may it begin, so that those did not come too late?"""
-        needed_us = now_us - asked.asked_us - self.made * asked.start.frame_us
+        needed_us = now_us - in_flight.asked_us - self.made * in_flight.start.frame_us
         self.lead_us = max(self.lead_us, needed_us) if self.made else needed_us
         self.made = made

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LadderConfig:
+class QualityLadderConfig:
     """`least_hz`: network frames a second below which a cheaper rung is better; below `hopeless_hz` on the cheapest,
     making none is. `headroom` times as many are wanted before a dearer rung is tried. A try that does not last
     `proof_us` has failed.
@@ -27,16 +27,16 @@ class LadderConfig:
     longest_wait_us: int = 600_000_000
 
 
-class Ladder:
+class QualityLadder:
     """Which rung, 0 the best; the one past the engine's last makes nothing and lives on reprojection.
 
     rungs: how many the engine has. pinned: the rung to stay on whatever happens.
     """
 
-    def __init__(self, rungs: int, config: LadderConfig | None = None, *, pinned: int | None = None) -> None:
+    def __init__(self, rungs: int, config: QualityLadderConfig | None = None, *, pinned: int | None = None) -> None:
         if pinned is not None and not 0 <= pinned <= rungs:
             raise ValueError(f"pinned: got rung {pinned}, expected 0 to {rungs}")
-        self._config = config or LadderConfig()
+        self._config = config or QualityLadderConfig()
         self._floors_hz = [self._config.least_hz] * (rungs - 1) + [self._config.hopeless_hz]
         self._pinned = pinned
         self._rung = 0 if pinned is None else pinned

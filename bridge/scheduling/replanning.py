@@ -25,7 +25,7 @@ class ReplanConfig:
     least_gain_us: int = 80_000
 
 
-class Allowance:
+class ReplanTokenBucket:
     """Compute that may be thrown away: a bucket that `waste_share` of every second flows into, and that holds as much.
 
     A chunk costs what it costs, so one that begins while something is left may take more, and the next waits until that
@@ -55,9 +55,9 @@ class Allowance:
         self._at_us = now_us
 
 
-def has_left(config: ReplanConfig, *, error_deg: float, error_m: float, news: bool) -> bool:
+def has_left(config: ReplanConfig, *, error_deg: float, error_m: float, changes: bool) -> bool:
     """Whether what is still to be shown is wrong by enough. news: an event or another action text came."""
-    return news or error_deg > config.angle_deg or error_m > config.distance_m
+    return changes or error_deg > config.angle_deg or error_m > config.distance_m
 
 
 def cut_point(config: ReplanConfig, *, boundaries_us: Sequence[int], ready_us: int, end_us: int) -> int | None:

@@ -17,7 +17,7 @@ from bridge.rolling_stats import RollingWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarginConfig:
+class StartMarginConfig:
     """A chunk started just in time that leaves a gap is a miss; one that lies ready for longer than `needless_us` was
     started needlessly early."""
 
@@ -29,11 +29,11 @@ class MarginConfig:
     needless_us: int = 50_000
 
 
-class Margin:
+class StartMargin:
     """Adapts to chunks that were started just in time; others say nothing about it."""
 
-    def __init__(self, config: MarginConfig | None = None) -> None:
-        self._config = config or MarginConfig()
+    def __init__(self, config: StartMarginConfig | None = None) -> None:
+        self._config = config or StartMarginConfig()
         self._us = float(self._config.first_us)
 
     @property
@@ -47,7 +47,7 @@ class Margin:
         self._us = min(max(self._us + change_us, config.least_us), config.most_us)
 
 
-class Cause(enum.Enum):
+class UnderrunCause(enum.Enum):
     """Why a session's frames ran out before the next ones came."""
 
     OVERRUN = "overrun"  # started in time, took longer than the estimate and the margin
@@ -57,21 +57,21 @@ class Cause(enum.Enum):
     PAUSED = "paused"  # the client sent no controls for a while, and nothing was made
 
 
-class Punctuality:
+class DeadlineStats:
     """One session's chunks against their due times.
 
     underruns: how often, and why, no frame was left to show. A gap up to the time of one frame is none: the last frame
     stays, bent, for as long as two, which no eye can tell from an uneven tick.
     """
 
-    def __init__(self, config: MarginConfig | None = None) -> None:
-        self._config = config or MarginConfig()
-        self.underruns = dict.fromkeys(Cause, 0)
+    def __init__(self, config: StartMarginConfig | None = None) -> None:
+        self._config = config or StartMarginConfig()
+        self.underruns = dict.fromkeys(UnderrunCause, 0)
         self.gap_us = 0
         self.needless = 0
         self.earliness_us = RollingWindow()
 
-    def settle(self, now_us: int, *, slack_us: int, frame_us: int, cause: Cause, early: bool = False) -> bool:
+    def settle(self, now_us: int, *, slack_us: int, frame_us: int, cause: UnderrunCause, early: bool = False) -> bool:
         """A chunk can be shown `slack_us` before the time of the frames before it is over. early: it is, since it
         replaces them. Returns: it was an underrun."""
         if slack_us >= -frame_us:

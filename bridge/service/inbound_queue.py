@@ -27,7 +27,7 @@ class Admission(enum.Enum):
     TOO_MANY = "too_many"
 
 
-class Intake:
+class InboundQueue:
     """The messages kept for later. Not thread-safe."""
 
     def __init__(self) -> None:

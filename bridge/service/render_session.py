@@ -15,28 +15,28 @@ from bridge.config import ServeConfig
 from bridge.engine.events import ChunkGrowing, ChunkMade
 from bridge.engine.interface import EngineInfo
 from bridge.input.control_timeline import ClientClock, ControlTimeline, TimedControl
-from bridge.input.input_changes import News
+from bridge.input.input_changes import InputChanges
 from bridge.input.motion_prediction import MotionLimits
-from bridge.input.scene_state import Blockout
-from bridge.presentation.frame_buffer import FrameStore
+from bridge.input.scene_state import SceneState
+from bridge.presentation.frame_buffer import FrameBuffer
 from bridge.presentation.frame_pacing import PacingConfig
-from bridge.presentation.moving_parts import PartMotion
+from bridge.presentation.moving_parts import MovingParts
 from bridge.presentation.reprojection import FrameWarper
-from bridge.presentation.responder import Answerer
+from bridge.presentation.responder import Responder
 from bridge.protocol.codec import Buffer
 from bridge.protocol.messages import Event, FrameHeader, PixelFormat, Reset, SceneUpdate, Stats
 from bridge.rolling_stats import SessionMetrics
-from bridge.scheduling.edf import Start
-from bridge.scheduling.in_flight_chunk import Asked, Coming, Delivered
+from bridge.scheduling.edf import ScheduledChunk
+from bridge.scheduling.in_flight_chunk import ChunkProgress, ChunkResult, InFlightChunk
 from bridge.scheduling.replanning import ReplanConfig, cut_point, has_left
-from bridge.scheduling.start_margin import Cause, Punctuality
+from bridge.scheduling.start_margin import DeadlineStats, UnderrunCause
 from bridge.session.events import ControlAccepted
 
 MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends five to twenty a chunk
 IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no new chunks
 
 
-class Player:
+class RenderSession:
     """One session's state on the server.
 
     world: the engine's name for it, None while there is none. opened: the engine can go on with it. refused: the
@@ -55,16 +55,16 @@ class Player:
         replan: ReplanConfig | None = None,
         warper: FrameWarper | None = None,
     ) -> None:
-        self.world: int | None = None
+        self.engine_session: int | None = None
         self.opened = False
         self.refused = False
         self.begun_by: Reset | None = None
-        self.blockout = Blockout(seed=config.seed, prompt=config.prompt)
+        self.blockout = SceneState(seed=config.seed, prompt=config.prompt)
         self.timeline = ControlTimeline(limits=limits)
-        self.punctuality = Punctuality()
-        self.asked: Asked | None = None
+        self.deadlines = DeadlineStats()
+        self.in_flight: InFlightChunk | None = None
         self.not_before_us = 0
-        self.store = FrameStore()
+        self.store = FrameBuffer()
         self._pacing = pacing or PacingConfig()
         self._steered = info.camera_method != "none"
         self._replan = replan or ReplanConfig()
@@ -73,14 +73,20 @@ class Player:
         self._chunks_made = 0
         self._replans = 0
         self._control_t_us = -1
-        self._news = News()
+        self._changes = InputChanges()
         self._can_cut = False
-        self._motion = PartMotion()
-        self._coming = Coming()
+        self._moving_parts = MovingParts()
+        self._progress = ChunkProgress()
         self._told = ("", "")
         self._metrics = SessionMetrics()
-        self._answerer = Answerer(
-            info, clock, self._pacing, warper=warper, store=self.store, motion=self._motion, metrics=self._metrics
+        self._responder = Responder(
+            info,
+            clock,
+            self._pacing,
+            warper=warper,
+            store=self.store,
+            moving_parts=self._moving_parts,
+            metrics=self._metrics,
         )
 
     # -- what the player does --------------------------------------------------------------------------------------
@@ -90,7 +96,7 @@ class Player:
         control = accepted.control
         newest = self.timeline.newest
         away = newest is not None and accepted.received_us - newest.arrival_us >= IDLE_AFTER_US
-        self._news.note(control, paused=away)
+        self._changes.note(control, paused=away)
         self._control_t_us = control.t_us
         cut = self.timeline.push(
             TimedControl(
@@ -105,14 +111,14 @@ class Player:
         self._metrics.client_lateness_us.add(accepted.received_us, control.lateness_us)
         if not cut:
             return []
-        self._answerer.forget()
+        self._responder.forget()
         return self.store.clear()
 
     def change_scene(self, update: SceneUpdate) -> None:
         """Takes a scene update in. It goes out with the next chunk, or with the world when there is none yet."""
-        self._motion.note(update, self.blockout)
+        self._moving_parts.note(update, self.blockout)
         self.blockout.apply(update)
-        if self.world is None:
+        if self.engine_session is None:
             return
         self.timeline.push_scene(update)
         if self.timeline.scenes_waiting > MOST_SCENES:
@@ -134,7 +140,7 @@ class Player:
         newest = self.timeline.newest
         return (
             self.opened
-            and self.asked is None
+            and self.in_flight is None
             and newest is not None
             and now_us - newest.arrival_us < IDLE_AFTER_US
             and now_us >= self.not_before_us
@@ -142,7 +148,7 @@ class Player:
 
     # -- chunks ----------------------------------------------------------------------------------------------------
 
-    def ask(self, now_us: int, start: Start, *, cause: Cause = Cause.OVERRUN) -> Asked:
+    def ask(self, now_us: int, start: ScheduledChunk, *, cause: UnderrunCause = UnderrunCause.OVERRUN) -> InFlightChunk:
         """What to ask the engine for; remembered until `deliver`, `fail`, `lose` or `not_begun`."""
         newest = self.store.newest
         keep = None
@@ -153,8 +159,8 @@ class Player:
         window = self.timeline.take_window(
             start_us=start.display_us, frames=start.plan.frames, fps=1e6 / start.frame_us
         )
-        after_pause = self._news.take("" if self.timeline.newest is None else self.timeline.newest.action)
-        self.asked = Asked(
+        after_pause = self._changes.take("" if self.timeline.newest is None else self.timeline.newest.action)
+        self.in_flight = InFlightChunk(
             number=self._chunks_asked,
             epoch=self.timeline.epoch,
             asked_us=now_us,
@@ -162,53 +168,53 @@ class Player:
             window=window,
             keep=keep,
             follows_us=self.store.buffered_until_us,
-            cause=Cause.PAUSED if after_pause else cause,
+            cause=UnderrunCause.PAUSED if after_pause else cause,
             control_t_us=self._control_t_us,
-            places=self._motion.places,
+            places=self._moving_parts.places,
         )
         self._chunks_asked += 1
-        return self.asked
+        return self.in_flight
 
     def grow(self, growing: ChunkGrowing, now_us: int) -> None:
         """Takes the first frames of the chunk asked for, or some more; or more of one that was delivered before."""
-        asked = self.asked
+        in_flight = self.in_flight
         if self.store.ripen(growing.slot, growing.made):
             return
-        if asked is None or asked.epoch != self.timeline.epoch:
+        if in_flight is None or in_flight.epoch != self.timeline.epoch:
             return
         parts = growing.parts
-        if self._coming.made and self.store.newest is not None:
+        if self._progress.made and self.store.newest is not None:
             parts = self.store.newest.parts
-        self._coming.came(asked, growing.made, now_us)
-        self.store.add(asked.stored(growing, made=growing.made, parts=parts))
+        self._progress.came(in_flight, growing.made, now_us)
+        self.store.add(in_flight.stored(growing, made=growing.made, parts=parts))
 
-    def deliver(self, made: ChunkMade, now_us: int) -> Delivered:
+    def deliver(self, made: ChunkMade, now_us: int) -> ChunkResult:
         """Takes the chunk asked for."""
-        asked, self.asked = self.asked, None
-        if asked is None:
-            return Delivered(useful=False, lead_us=0)
+        in_flight, self.in_flight = self.in_flight, None
+        if in_flight is None:
+            return ChunkResult(useful=False, lead_us=0)
         there = len(made.frames) - made.missing
-        self._coming.came(asked, there, now_us)  # the decoder keeps up with those still to come
-        lead_us, self._coming = self._coming.lead_us, Coming()
-        if asked.epoch != self.timeline.epoch:
-            return Delivered(useful=False, lead_us=lead_us)
+        self._progress.came(in_flight, there, now_us)  # the decoder keeps up with those still to come
+        lead_us, self._progress = self._progress.lead_us, ChunkProgress()
+        if in_flight.epoch != self.timeline.epoch:
+            return ChunkResult(useful=False, lead_us=lead_us)
         self._chunks_made += 1
         self._can_cut = True
-        self._metrics.chunk_ms.add(now_us, (now_us - asked.asked_us) / 1e3)
-        self._metrics.rung = asked.plan.rung
-        self._metrics.chunk_frames = asked.plan.frames
-        chunk = asked.stored(made, made=there, parts=made.parts)
+        self._metrics.chunk_ms.add(now_us, (now_us - in_flight.asked_us) / 1e3)
+        self._metrics.rung = in_flight.plan.rung
+        self._metrics.chunk_frames = in_flight.plan.frames
+        chunk = in_flight.stored(made, made=there, parts=made.parts)
         self.store.add(replace(chunk, stage_ms=made.stage_ms, delivered=True, cuts=made.cuts))
-        if asked.follows_us is None:
-            return Delivered(useful=True, lead_us=lead_us)
-        underrun = self.punctuality.settle(
+        if in_flight.follows_us is None:
+            return ChunkResult(useful=True, lead_us=lead_us)
+        underrun = self.deadlines.settle(
             now_us,
-            slack_us=asked.follows_us - asked.asked_us - lead_us,
-            frame_us=asked.start.frame_us,
-            cause=asked.cause,
-            early=asked.keep is not None,
+            slack_us=in_flight.follows_us - in_flight.asked_us - lead_us,
+            frame_us=in_flight.start.frame_us,
+            cause=in_flight.cause,
+            early=in_flight.keep is not None,
         )
-        return Delivered(useful=True, lead_us=lead_us, underrun=underrun)
+        return ChunkResult(useful=True, lead_us=lead_us, underrun=underrun)
 
     def cut_us(self, now_us: int, ready_us: int) -> int | None:
         """Where to cut what is still to be shown, if new frames at `ready_us` make that worth it; None if not."""
@@ -222,62 +228,62 @@ class Player:
     def is_off(self) -> bool:
         """True when the player left the path that is being shown, or something happened since it was planned."""
         angle_deg, distance_m = self._error
-        return has_left(self._replan, error_deg=angle_deg, error_m=distance_m, news=self._news.waits)
+        return has_left(self._replan, error_deg=angle_deg, error_m=distance_m, changes=self._changes.waits)
 
     @property
     def is_stale(self) -> bool:
         """True when what is being shown has to be bent to what the player does, or something happened since."""
         angle_deg, distance_m = self._error
         pacing = self._pacing
-        return self._news.waits or angle_deg > pacing.exact_angle_deg or distance_m > pacing.exact_distance_m
+        return self._changes.waits or angle_deg > pacing.exact_angle_deg or distance_m > pacing.exact_distance_m
 
     @property
     def _error(self) -> tuple[float, float]:
         """Degrees and metres that making frames anew would mend."""
-        return self._answerer.prediction.newest if self._steered else (0.0, 0.0)
+        return self._responder.prediction.newest if self._steered else (0.0, 0.0)
 
     def lose(self) -> None:
         """The engine process ended: the chunk asked for will never come, through no fault of what it asked, and will be
         asked for again; nor will the last frames of the one before it."""
-        asked, self.asked = self.asked, None
+        in_flight, self.in_flight = self.in_flight, None
         self._drop_growing()
         self.store.cut_short()
         self._can_cut = False  # the states inside the newest chunk went with the process that made it
-        if asked is not None:
-            self.timeline.give_back(asked.window)
+        if in_flight is not None:
+            self.timeline.give_back(in_flight.window)
 
     def not_begun(self) -> None:
         """The engine could not begin the chunk that was asked for just now: all is as it was before."""
-        asked, self.asked = self.asked, None
-        if asked is None:
+        in_flight, self.in_flight = self.in_flight, None
+        if in_flight is None:
             return
-        self._news.give_back()
-        self._replans -= asked.keep is not None
-        self.timeline.give_back(asked.window)
+        self._changes.give_back()
+        self._replans -= in_flight.keep is not None
+        self.timeline.give_back(in_flight.window)
 
     def fail(self, now_us: int, *, wait_us: int) -> None:
         """The engine refused the chunk: its scene updates and events may be why and are not tried again, and nothing
         is for `wait_us`."""
-        asked, self.asked = self.asked, None
+        in_flight, self.in_flight = self.in_flight, None
         self._drop_growing()
         self.not_before_us = now_us + wait_us
         self._can_cut = False
-        if asked is not None:
-            self.timeline.give_back_cut(asked.window)
-            for update in asked.window.scene_updates:
+        if in_flight is not None:
+            self.timeline.give_back_cut(in_flight.window)
+            for update in in_flight.window.scene_updates:
                 self.blockout.forget_parts(update)
 
     def restart(self) -> list[int]:
         """The world begins anew. Returns: ring slots to be released."""
-        self.world, self.opened, self.asked, self.not_before_us = None, False, None, 0
-        self._coming = Coming()
+        self.engine_session, self.opened, self.in_flight, self.not_before_us = None, False, None, 0
+        self._progress = ChunkProgress()
         self.timeline.drop_scenes()
-        self._answerer.forget()
+        self._responder.forget()
         return self.store.clear()
 
     def _drop_growing(self) -> None:
         self.store.drop_growing()
-        self._coming = Coming()
+        self._progress = ChunkProgress()
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -285,13 +291,13 @@ class Player:
         self, accepted: ControlAccepted, pixel_format: PixelFormat, jpeg_quality: int = 85
     ) -> tuple[FrameHeader, Buffer]:
         """The answer to a control, to be sent at once, with the pose it shows in our axes."""
-        return self._answerer.answer(accepted, pixel_format, jpeg_quality)
+        return self._responder.answer(accepted, pixel_format, jpeg_quality)
 
     def fill_stats(self, ledger: Stats, now_us: int) -> Stats:
         """The ledger with this session's rates and times."""
         stats = msgspec.structs.replace(ledger, chunks=self._chunks_made, replans=self._replans)
-        stats = self.punctuality.fill(stats, now_us)
-        stats = self._answerer.prediction.fill(stats, now_us)
+        stats = self.deadlines.fill(stats, now_us)
+        stats = self._responder.prediction.fill(stats, now_us)
         return self._metrics.fill(stats, now_us)
 
 

@@ -14,7 +14,7 @@ from bridge.session.session import Session
 from bridge.transport.frame_ring import FrameRingWriter, create_ring
 
 
-class Rings:
+class RingRegistry:
     """Not thread-safe; owned by the I/O loop."""
 
     def __init__(self) -> None:

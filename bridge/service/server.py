@@ -24,25 +24,25 @@ from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.input.motion_prediction import MotionLimits
 from bridge.protocol.codec import Buffer, decode, encode
 from bridge.protocol.messages import FrameHeader, Hello, MessageType
-from bridge.scheduling.chunk_scheduler import Conductor, ConductorConfig
+from bridge.scheduling.chunk_scheduler import ChunkScheduler, ChunkSchedulerConfig
 from bridge.scheduling.replanning import ReplanConfig
-from bridge.service.chunk_dispatcher import EngineRoom, Notice
-from bridge.service.inbound_queue import Admission, Intake
-from bridge.service.render_session import Player
-from bridge.service.ring_registry import Rings
-from bridge.session.capabilities import offer_of
+from bridge.service.chunk_dispatcher import ChunkDispatcher, SessionNotice
+from bridge.service.inbound_queue import Admission, InboundQueue
+from bridge.service.render_session import RenderSession
+from bridge.service.ring_registry import RingRegistry
+from bridge.session.capabilities import capabilities_of
 from bridge.session.events import (
     Closed,
     ControlAccepted,
     Lost,
     Opened,
     ResetAccepted,
-    SaveAsked,
+    SaveRequested,
     SceneAccepted,
     Send,
-    StatsAsked,
+    StatsRequested,
 )
-from bridge.session.registry import Addressed, Lobby
+from bridge.session.registry import Outgoing, SessionRegistry
 from bridge.session.session import Session
 from bridge.session.states import SessionState
 from bridge.transport.curve_keys import load_server_keys
@@ -72,10 +72,10 @@ class Server:
         # A session holds the chunk being shown, the next one, and the one being made.
         slots = max(engine.slots, _CHUNKS_A_SESSION * config.max_sessions)
         self._supervisor = EngineSupervisor(dataclasses.replace(engine, slots=slots), self._clock)
-        self._intake = Intake()
-        self._rings = Rings()
+        self._inbound = InboundQueue()
+        self._rings = RingRegistry()
         self._big_due_us = 0
-        self._players: dict[str, Player] = {}
+        self._render_sessions: dict[str, RenderSession] = {}
         self._unanswered: dict[str, tuple[Session, list[ControlAccepted]]] = {}  # controls taken in, by session id
 
     def stop(self) -> None:
@@ -96,11 +96,11 @@ class Server:
                     on_ready(self.address)
                 while not self._stopping.is_set():
                     self._turn()
-                self._send_all(self._lobby.close("the server stops"))
+                self._send_all(self._registry.close("the server stops"))
         finally:
-            for player in self._players.values():
-                player.store.clear()
-            self._players.clear()
+            for render_session in self._render_sessions.values():
+                render_session.store.clear()
+            self._render_sessions.clear()
             # The engine first: the moment it takes is the clients' to read BYE, which a closed connection may swallow.
             self._supervisor.stop()
             self._rings.close()
@@ -123,8 +123,8 @@ class Server:
 
     def _begin(self, info: EngineInfo) -> None:
         self.info = info
-        conductor = Conductor(
-            ConductorConfig(
+        scheduler = ChunkScheduler(
+            ChunkSchedulerConfig(
                 fps=self._config.fps,
                 quality=self._config.quality,
                 replan=ReplanConfig(waste_share=self._config.waste),
@@ -132,27 +132,31 @@ class Server:
             info,
             self._clock.now_us(),
         )
-        self._room = EngineRoom(self._supervisor, conductor, self._players, self._config.states)
-        self._lobby = Lobby(offer=offer_of(info, self._config), config=self._config, refusal=conductor.refusal)
+        self._room = ChunkDispatcher(self._supervisor, scheduler, self._render_sessions, self._config.states)
+        self._registry = SessionRegistry(
+            offer=capabilities_of(info, self._config), config=self._config, refusal=scheduler.refusal
+        )
         self._poller = Poller()
         self._poller.watch(self._router)
         self._poller.watch(self._supervisor.fileno())
 
     def _turn(self) -> None:
         """Waits for something to happen, and deals with it."""
-        intake_us = self._clock.now_us() if self._intake else None
+        intake_us = self._clock.now_us() if self._inbound else None
         self._poller.wait(
-            self._wait_us(self._room.starts_us, intake_us, self._lobby.next_tick_us, self._supervisor.next_timeout_us)
+            self._wait_us(
+                self._room.starts_us, intake_us, self._registry.next_tick_us, self._supervisor.next_timeout_us
+            )
         )
         self._take_messages()
         for event in self._supervisor.poll():
             if isinstance(event, EngineGivenUp):
-                self._send_all(self._lobby.close(f"the engine failed: {event.error}"[:512]))
+                self._send_all(self._registry.close(f"the engine failed: {event.error}"[:512]))
                 raise event.error
             for notice in self._room.on_event(event, self._clock.now_us()):
                 self._notify(notice)
-        self._send_all(self._lobby.tick(self._clock.now_us()))
-        active = (session.session_id for session in self._lobby if session.state is SessionState.ACTIVE)
+        self._send_all(self._registry.tick(self._clock.now_us()))
+        active = (session.session_id for session in self._registry if session.state is SessionState.ACTIVE)
         self._room.make_frames(self._clock.now_us(), active)
 
     def _take_messages(self) -> None:
@@ -164,7 +168,7 @@ class Server:
         turn_ends_us = self._clock.now_us() + _TURN_US
         while (received := self._router.receive()) is not None:
             peer, parts = received
-            admission = self._intake.admit(peer, parts)
+            admission = self._inbound.admit(peer, parts)
             if admission is Admission.NOW:
                 self._on_bytes(peer, parts)
             elif admission is Admission.TOO_MANY:
@@ -174,9 +178,9 @@ class Server:
                 break
         self._answer_all()
         now_us = self._clock.now_us()
-        if self._intake and (received is None or now_us >= self._big_due_us):
+        if self._inbound and (received is None or now_us >= self._big_due_us):
             self._big_due_us = now_us + _BIG_WAITS_US
-            slow_peer, held = self._intake.take()
+            slow_peer, held = self._inbound.take()
             for each in held:
                 self._on_bytes(slow_peer, each)
             self._answer_all()  # the controls behind the big one
@@ -191,7 +195,7 @@ class Server:
     def _on_bytes(self, peer: bytes, parts: Sequence[Buffer]) -> None:
         now_us = self._clock.now_us()
         try:
-            self._send_all(self._lobby.receive(peer, decode(parts).message, now_us))
+            self._send_all(self._registry.receive(peer, decode(parts).message, now_us))
         except RemoteProtocolError as exc:
             self._refuse(peer, exc)
         except Exception:
@@ -205,9 +209,9 @@ class Server:
 
     def _refuse(self, peer: bytes, error: RemoteProtocolError) -> None:
         _log.debug("refused code=%s text=%s", error.code.value, error.text)
-        self._send_all(self._lobby.refuse(peer, error, self._clock.now_us()))
+        self._send_all(self._registry.refuse(peer, error, self._clock.now_us()))
 
-    def _send_all(self, addressed: Iterable[Addressed]) -> None:
+    def _send_all(self, addressed: Iterable[Outgoing]) -> None:
         for each in addressed:
             if each.session is not None and not isinstance(each.output, ControlAccepted):
                 self._answer(each.session)  # what was heard before this is answered before it
@@ -224,32 +228,32 @@ class Server:
         if isinstance(send.message, FrameHeader):
             session.not_delivered(send.message)
         if result is SendResult.GONE:
-            self._send_all(self._lobby.unreachable(peer, self._clock.now_us()))
+            self._send_all(self._registry.unreachable(peer, self._clock.now_us()))
 
     def _act(self, session: Session, output: object) -> None:
-        player = self._players.get(session.session_id)
-        if isinstance(output, Opened) and player is None:
-            self._players[session.session_id] = Player(
+        render_session = self._render_sessions.get(session.session_id)
+        if isinstance(output, Opened) and render_session is None:
+            self._render_sessions[session.session_id] = RenderSession(
                 config=self._config, info=self.info, clock=self._clock, limits=_limits_of(output.hello)
             )
             _log.info("session.open session=%s client=%r", session.session_id[:8], output.hello.client)
-        if player is None:
+        if render_session is None:
             return
         match output:
             case ControlAccepted():
-                self._room.push(player, output)
+                self._room.push(render_session, output)
                 self._unanswered.setdefault(session.session_id, (session, []))[1].append(output)
             case SceneAccepted(update=update):
-                self._room.change_scene(player, update)
+                self._room.change_scene(render_session, update)
             case ResetAccepted(reset=reset):
-                self._room.reset(player, reset)
-            case SaveAsked(name=name):
+                self._room.reset(render_session, reset)
+            case SaveRequested(name=name):
                 if not self._room.save(session.session_id, name):
                     self._report(session, "there is nothing to save yet", in_reply_to=MessageType.SAVE.name)
-            case StatsAsked():
+            case StatsRequested():
                 stats = self._room.fill_stats(session.session_id, session.ledger, self._clock.now_us())
-                stats = msgspec.structs.replace(stats, sessions=len(self._lobby))
-                self._send(self._lobby.peer_of(session), session, Send(message=stats))
+                stats = msgspec.structs.replace(stats, sessions=len(self._registry))
+                self._send(self._registry.peer_of(session), session, Send(message=stats))
             case Lost(reason=reason):
                 _log.info("session.lost session=%s reason=%s", session.session_id[:8], reason)
             case Closed(reason=reason):
@@ -257,32 +261,32 @@ class Server:
                 self._room.leave(session.session_id)
                 self._rings.forget(session.session_id)
 
-    def _notify(self, notice: Notice) -> None:
+    def _notify(self, notice: SessionNotice) -> None:
         """Tells a session of what became of its world, and its client too while that can be reached."""
-        session = next((one for one in self._lobby if one.session_id == notice.session_id), None)
+        session = next((one for one in self._registry if one.session_id == notice.session_id), None)
         if session is None:
             return
         if notice.saved is not None and session.state is SessionState.ACTIVE:
-            self._send(self._lobby.peer_of(session), session, Send(message=notice.saved))
+            self._send(self._registry.peer_of(session), session, Send(message=notice.saved))
         elif notice.text:
             self._report(session, notice.text[:512], in_reply_to=notice.in_reply_to)
         if notice.restored:
-            self._send_all(self._lobby.settle(session, session.restored(notice.scene)))
+            self._send_all(self._registry.settle(session, session.restored(notice.scene)))
 
     def _report(self, session: Session, text: str, *, in_reply_to: str) -> None:
         outputs = session.report(ErrorCode.ENGINE_FAILED, text, in_reply_to=in_reply_to)
-        self._send_all(self._lobby.settle(session, outputs))
+        self._send_all(self._registry.settle(session, outputs))
 
     def _answer(self, session: Session) -> None:
         """Answers the controls of a session that were taken in, as far as they still wait and there is credit."""
         _, controls = self._unanswered.pop(session.session_id, (session, []))
-        player = self._players.get(session.session_id)
+        render_session = self._render_sessions.get(session.session_id)
         for accepted in controls:
-            if player is not None and session.awaits(accepted.control.seq):
-                peer = self._lobby.peer_of(session)
+            if render_session is not None and session.awaits(accepted.control.seq):
+                peer = self._registry.peer_of(session)
                 try:
-                    header, pixels = player.answer(accepted, session.pixel_format, session.jpeg_quality)
-                    self._send_all(self._lobby.settle(session, session.answer(header, pixels)))
+                    header, pixels = render_session.answer(accepted, session.pixel_format, session.jpeg_quality)
+                    self._send_all(self._registry.settle(session, session.answer(header, pixels)))
                 except Exception:
                     self._failed_on(peer, "answer")
 

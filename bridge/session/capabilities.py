@@ -16,7 +16,7 @@ MAY_OFFER: Final = ("pictures", "save")  # with an engine that begins with pictu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOffer:
+class ServerCapabilities:
     """What this server can do; it becomes WELCOME."""
 
     server: str
@@ -76,10 +76,10 @@ class ServerOffer:
         )
 
 
-def offer_of(info: EngineInfo, config: ServeConfig) -> ServerOffer:
+def capabilities_of(info: EngineInfo, config: ServeConfig) -> ServerCapabilities:
     """What this service offers over an engine."""
     may = zip(MAY_OFFER, (info.takes_pictures, config.states is not None), strict=True)
-    return ServerOffer(
+    return ServerCapabilities(
         server=name_and_version(),
         model=info.model,
         runner=info.runner,

@@ -63,14 +63,14 @@ class ResetAccepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SaveAsked:
+class SaveRequested:
     """Keep the world's state under this name; answer with Send(message=Saved) or an ERROR."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatsAsked:
+class StatsRequested:
     """Answer with Send(message=Stats), whose first fields `Session.ledger` knows."""
 
 
@@ -89,5 +89,5 @@ class Closed:
 
 
 Output: TypeAlias = (
-    Send | Opened | ControlAccepted | SceneAccepted | ResetAccepted | SaveAsked | StatsAsked | Lost | Closed
+    Send | Opened | ControlAccepted | SceneAccepted | ResetAccepted | SaveRequested | StatsRequested | Lost | Closed
 )

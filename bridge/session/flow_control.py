@@ -40,7 +40,7 @@ class _Waiting:
     deadline_us: int
 
 
-class Delivery:
+class FlowControl:
     """Not thread-safe. The sums named in `Stats` hold after every call."""
 
     def __init__(self) -> None:

@@ -33,7 +33,7 @@ class _Trial:
     before_seq: int
 
 
-class JpegQuality:
+class JpegRateControl:
     """Of one client's next frame. best: the quality to begin with and never to exceed, 1 to 100."""
 
     def __init__(self, best: int) -> None:

@@ -10,19 +10,19 @@ from typing import Final
 
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.protocol.messages import Reset, SceneUpdate
-from bridge.session.capabilities import ServerOffer
+from bridge.session.capabilities import ServerCapabilities
 from bridge.session.events import ResetAccepted, SceneAccepted
-from bridge.session.scene_quota import PartsAccount
+from bridge.session.scene_quota import SceneQuota
 
 MOST_WAITING: Final = 64  # messages; reading a state takes milliseconds, behind one chunk at most
 
 
-class Level:
+class SceneAdmission:
     """It begins on the server's default map."""
 
-    def __init__(self, offer: ServerOffer) -> None:
+    def __init__(self, offer: ServerCapabilities) -> None:
         self._offer = offer
-        self._parts = PartsAccount()
+        self._parts = SceneQuota()
         self._restoring = False
         self._waiting: list[SceneUpdate | Reset] = []
 
@@ -47,7 +47,7 @@ class Level:
         came meanwhile, to be received again."""
         self._restoring = False
         if scene is not None:
-            self._parts = PartsAccount()
+            self._parts = SceneQuota()
             self._parts.admit(scene)
         waiting, self._waiting = self._waiting, []
         return waiting

@@ -10,7 +10,7 @@ from bridge.protocol.fields import MAX_PARTS, MAX_POSITION_M, MAX_SESSION_MESH_B
 from bridge.protocol.messages import SceneUpdate
 
 
-class PartsAccount:
+class SceneQuota:
     """The ids of a session's parts and the bytes of their meshes. It begins on the server's default map."""
 
     def __init__(self) -> None:

@@ -32,20 +32,20 @@ from bridge.protocol.messages import (
     SceneUpdate,
     Stats,
 )
-from bridge.session.capabilities import ServerOffer
+from bridge.session.capabilities import ServerCapabilities
 from bridge.session.events import (
     Closed,
     ControlAccepted,
     Lost,
     Opened,
     Output,
-    SaveAsked,
+    SaveRequested,
     Send,
-    StatsAsked,
+    StatsRequested,
 )
-from bridge.session.flow_control import Account, Delivery
-from bridge.session.jpeg_rate_control import JpegQuality
-from bridge.session.scene_admission import Level
+from bridge.session.flow_control import Account, FlowControl
+from bridge.session.jpeg_rate_control import JpegRateControl
+from bridge.session.scene_admission import SceneAdmission
 from bridge.session.scene_quota import check_reach
 from bridge.session.states import SessionState, state_after
 
@@ -61,7 +61,7 @@ class Session:
     """
 
     def __init__(
-        self, *, offer: ServerOffer, config: ServeConfig, session_id: str, resume_token: str, now_us: int
+        self, *, offer: ServerCapabilities, config: ServeConfig, session_id: str, resume_token: str, now_us: int
     ) -> None:
         self.state = SessionState.AWAITING_HELLO
         self.session_id = session_id
@@ -75,11 +75,11 @@ class Session:
         self._pinged_us = now_us
         self._lost_us = now_us
         self._last_seq = -1
-        self._level = Level(offer)
+        self._admission = SceneAdmission(offer)
         self._strikes = 0
         self._budget_us = 0
-        self._delivery = Delivery()
-        self._quality = JpegQuality(config.jpeg_quality)
+        self._flow = FlowControl()
+        self._quality = JpegRateControl(config.jpeg_quality)
 
     # -- what comes in ---------------------------------------------------------------------------------------------
 
@@ -140,21 +140,21 @@ class Session:
 
     def awaits(self, seq: int) -> bool:
         """Whether the control `seq` can be answered now; else its answer need not be made."""
-        return self.state is SessionState.ACTIVE and self._delivery.awaits(seq)
+        return self.state is SessionState.ACTIVE and self._flow.awaits(seq)
 
     def answer(self, header: FrameHeader, pixels: Buffer) -> list[Output]:
         """Answers the control `header.seq` with a pose in our axes.
 
         Nothing is sent without credit, nor for a control that waits no more (dropped, or from before a resume).
         """
-        if self.state is not SessionState.ACTIVE or not self._delivery.answer(header):
+        if self.state is not SessionState.ACTIVE or not self._flow.answer(header):
             return []
         self._quality.sent(header.seq, self._heard_us + header.server_us, len(pixels))
         return [Send(message=self._to_client.frame(header), pixels=pixels)]
 
     def not_delivered(self, header: FrameHeader) -> None:
         """Takes back a FRAME that the transport could not hand over: it counts as dropped, its credit is free again."""
-        self._delivery.take_back(header)
+        self._flow.take_back(header)
 
     def report(self, code: ErrorCode, text: str, *, in_reply_to: str = "") -> list[Output]:
         """Tells the client of something that failed on our side; the session goes on."""
@@ -165,9 +165,9 @@ class Session:
     def restored(self, scene: SceneUpdate | None) -> list[Output]:
         """What follows from what came while a saved state was read. scene: what it shows, None: refused."""
         outputs: list[Output] = []
-        for message in self._level.restored(scene):
+        for message in self._admission.restored(scene):
             try:
-                outputs += self._level.receive(message)
+                outputs += self._admission.receive(message)
             except RemoteProtocolError as exc:
                 if self.state is SessionState.ACTIVE:
                     outputs += self._refuse(exc, TYPE_OF_STRUCT[type(message)].name, -1)
@@ -179,7 +179,7 @@ class Session:
             return []
         self.state = SessionState.LOST
         self._lost_us = now_us
-        self._delivery.drop_all()
+        self._flow.drop_all()
         self._quality.restart()
         return [Lost(reason=reason)]
 
@@ -193,12 +193,12 @@ class Session:
     @property
     def ledger(self) -> Stats:
         """What this session counted; the server fills in the rest. The sums named in `Stats` hold at every moment."""
-        return self._delivery.ledger
+        return self._flow.ledger
 
     @property
     def accounts(self) -> dict[Account, int]:
         """Every control received, in the account that it ended in."""
-        return self._delivery.accounts
+        return self._flow.accounts
 
     # -- one handler a message -------------------------------------------------------------------------------------
 
@@ -209,19 +209,19 @@ class Session:
             case Hello():
                 return self._on_hello(message, now_us)
             case SceneUpdate():
-                return [*self._level.receive(self._to_ours.scene(message))]
+                return [*self._admission.receive(self._to_ours.scene(message))]
             case Reset():
-                return [*self._level.receive(message)]
+                return [*self._admission.receive(message)]
             case Save():
                 self._offer.check("save", "SAVE", "start it with --states FOLDER")
-                return [SaveAsked(name=message.name)]
+                return [SaveRequested(name=message.name)]
             case Ping():
                 return [Send(message=Pong(t_us=message.t_us))]
             case Pong():
                 return []
             case Bye():
                 return self._close(message.reason or "the client said BYE")
-        return [StatsAsked()]
+        return [StatsRequested()]
 
     def _on_hello(self, hello: Hello, now_us: int) -> list[Output]:
         if hello.version_major != VERSION_MAJOR:
@@ -240,7 +240,7 @@ class Session:
         self.wants_ring, self.shared_frames = hello.shared_memory, False
         self._to_ours = ours_from_client(hello.axes, hello.units_per_metre)
         self._to_client = client_from_ours(hello.axes, hello.units_per_metre)
-        self._delivery.credit = min(hello.credit, self._config.max_credit)
+        self._flow.credit = min(hello.credit, self._config.max_credit)
         self._budget_us = hello.budget_us
         self._pinged_us = now_us
         welcome = self._offer.welcome(
@@ -250,7 +250,7 @@ class Session:
             resumed=resumed,
             last_seq=self._last_seq,
             heartbeat_us=self._config.heartbeat_us,
-            credit=self._delivery.credit,
+            credit=self._flow.credit,
             pixel_format=self._pixel_format,
         )
         return [Send(message=welcome), Opened(hello=hello, resumed=resumed)]
@@ -259,18 +259,18 @@ class Session:
         if control.seq <= self._last_seq:
             text = f"control {control.seq} after {self._last_seq}: seq must rise"
             raise RemoteProtocolError(ErrorCode.BAD_SEQUENCE, text, seq=control.seq)
-        if control.frame_received_seq > self._delivery.newest_sent_seq:
-            text = f"frame_received_seq {control.frame_received_seq}, newest sent {self._delivery.newest_sent_seq}"
+        if control.frame_received_seq > self._flow.newest_sent_seq:
+            text = f"frame_received_seq {control.frame_received_seq}, newest sent {self._flow.newest_sent_seq}"
             raise RemoteProtocolError(ErrorCode.BAD_SEQUENCE, text, seq=control.seq)
         ours = self._to_ours.control(control)
         check_reach(ours.position, "position", seq=control.seq)
         self._last_seq = control.seq
         self.shared_frames = control.shared_frames and self.wants_ring
-        self._delivery.acknowledge(control.frame_received_seq)
+        self._flow.acknowledge(control.frame_received_seq)
         self._quality.named(control.frame_received_seq, now_us)
         deadline_us = now_us + self._budget_us
-        self._delivery.accept(control.seq, deadline_us)
-        if not self._delivery.has_credit:
+        self._flow.accept(control.seq, deadline_us)
+        if not self._flow.has_credit:
             self._quality.starved(now_us)
         return [ControlAccepted(control=ours, received_us=now_us, deadline_us=deadline_us)]
 
@@ -280,7 +280,7 @@ class Session:
         if self.state is SessionState.CLOSED:
             return []
         if in_reply_to == "CONTROL" and self.state is SessionState.ACTIVE:
-            self._delivery.refuse()
+            self._flow.refuse()
         self._strikes += 1
         fatal = error.fatal or self.state is not SessionState.ACTIVE
         code, text = error.code, error.text
@@ -296,5 +296,5 @@ class Session:
 
     def _close(self, reason: str) -> list[Output]:
         self.state = SessionState.CLOSED
-        self._delivery.drop_all()
+        self._flow.drop_all()
         return [Closed(reason=reason)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model.fast.attention import AttentionKernel, attend
 from model.fast.projection import projection
-from model.fast.rows import Norm, RowOps, Rows, Turn
+from model.fast.rows import Norm, Rotary, RowOps, Rows
 from model.precision import Precision
 
 
@@ -65,7 +65,7 @@ class FastBlock(nn.Module):
         self.eps = _Eps(own.norm_q.eps, text.norm_q.eps, block.norm1.eps, block.norm2.eps, block.norm3.eps)
 
     def forward(
-        self, x: Tensor, history: int, turn: Turn, old: Modulation, new: Modulation, keys: Tensor, values: Tensor,
+        self, x: Tensor, history: int, turn: Rotary, old: Modulation, new: Modulation, keys: Tensor, values: Tensor,
         first: int,
     ) -> Tensor:  # fmt: skip
         """Changes x (rows, width) from row `first` on, and returns it.
@@ -80,7 +80,7 @@ class FastBlock(nn.Module):
         ops.norm(x[:history], Norm(old.scale, old.shift, self.eps.norm1), normed.part(0, history))
         ops.norm(x[history:], Norm(new.scale, new.shift, self.eps.norm1), normed.part(history, rows))
         qkv = self.qkv(normed)
-        here = Turn(turn.cos, turn.sin, history, self.key_scale)
+        here = Rotary(turn.cos, turn.sin, history, self.key_scale)
         ops.turn_(qkv, self.own_norms, self.eps.own_rms, here)
         query, key, value = qkv.view(rows, 3, self.heads, -1).unbind(1)
         attended = attend(query[first:], key, value, self._kernel)

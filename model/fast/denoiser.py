@@ -16,7 +16,7 @@ from model.errors import CheckpointError
 from model.fast.attention import AttentionKernel
 from model.fast.block import FastBlock, Modulation
 from model.fast.projection import Projection, working_dtype
-from model.fast.rows import Norm, RowOps, Rows, Turn, row_ops
+from model.fast.rows import Norm, Rotary, RowOps, Rows, row_ops
 from model.networks.rope import history_rotation, padded, rotation, tokens_of, unpatchified
 from model.precision import Precision
 
@@ -161,7 +161,7 @@ class FastDenoiser(nn.Module):
         history = sum(map(len, parts))
         x = torch.cat([*parts, tokens_of(new)[0]])
         cos, sin = (torch.cat(kind) for kind in zip(*turns, strict=True))
-        turn = Turn(cos, sin)
+        turn = Rotary(cos, sin)
 
         embedded, modulation = self._time(timestep)
         tables = self.tables + modulation

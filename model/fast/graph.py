@@ -18,7 +18,7 @@ from model.networks.denoiser import DENOISER_AXES, DENOISER_OUTPUTS, check_fits,
 from model.networks.transformer import DenoiserGraph
 from model.networks.view_denoiser import VIEW_DENOISER_AXES, ViewDenoiserGraph, example_view_inputs
 from model.precision import Precision
-from model.runners.cuda_graph import StaticRunner
+from model.runners.cuda_graph import CudaGraphRunner
 from model.runners.torch import Kept, TorchGraph
 from model.spec import DECODERS, Graph, ModelSpec
 
@@ -69,7 +69,7 @@ def chunk_kernels(
 
 def fast_runner(
     spec: ModelSpec, graphs: Mapping[str, TorchGraph], *, device: str, precision: Precision
-) -> StaticRunner:
+) -> CudaGraphRunner:
     """Static graphs with the denoiser at `precision`, decoding on a stream of its own.
 
     A denoiser that is already fast is taken as it is; another one is taken apart: use `graphs` no more.
@@ -83,4 +83,4 @@ def fast_runner(
         denoiser = fast_denoiser_graph(model, spec, precision, view=view)
     if not isinstance(denoiser.module, FastDenoiser):
         raise RunnerError(f"the fast form is of Helios's denoiser only, got {type(denoiser.module).__name__}")
-    return StaticRunner({**graphs, Graph.DENOISER: denoiser}, device=device, background=DECODERS)
+    return CudaGraphRunner({**graphs, Graph.DENOISER: denoiser}, device=device, background=DECODERS)

@@ -55,7 +55,7 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Rotary:
     """Where rows stand. cos, sin: (rows, head width / 2) float32, one angle for each pair of neighbouring channels.
 
     history: the first rows, whose keys are multiplied by key_scale (width,), unless that is None.
@@ -82,7 +82,7 @@ class RowOps(Protocol):
         """x += delta * gate (1 without), then out = LayerNorm(x)."""
         ...
 
-    def turn_(self, x: Tensor, weights: Tensor, eps: float, turn: Turn | None) -> None:
+    def turn_(self, x: Tensor, weights: Tensor, eps: float, turn: Rotary | None) -> None:
         """RMSNorm over all heads, then rotation, of the parts of each row.
 
         x: (rows, at least parts * width). weights: (parts, width), part 0 for queries, 1 for keys; parts past them
@@ -109,7 +109,7 @@ class ReferenceRowOps:
         x.copy_(x.float() + delta.float() * (1.0 if gate is None else gate.float()))
         self.norm(x, norm, out)
 
-    def turn_(self, x: Tensor, weights: Tensor, eps: float, turn: Turn | None) -> None:
+    def turn_(self, x: Tensor, weights: Tensor, eps: float, turn: Rotary | None) -> None:
         width = weights.shape[1]
         for index, weight in enumerate(weights):
             part = x[:, index * width : (index + 1) * width]
@@ -173,7 +173,7 @@ class TritonRowOps:
             **launch_options(width),
         )
 
-    def turn_(self, x: Tensor, weights: Tensor, eps: float, turn: Turn | None) -> None:
+    def turn_(self, x: Tensor, weights: Tensor, eps: float, turn: Rotary | None) -> None:
         parts, width = weights.shape
         if x.stride(1) != 1:
             raise ValueError("rows to turn must have their channels side by side in memory")

@@ -19,7 +19,7 @@ from torch import nn
 from model.demo.network import Conditioner
 from model.errors import CheckpointError
 from model.helios import parts
-from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, Session, read_folder, spec_of
+from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, GenerationConfig, read_folder, spec_of
 from model.helios.parts import Dtype, Report
 from model.helios.prompt_encoder import PromptEncoder
 from model.helios.streaming import DecoderMemory, FramesStep, StreamingDecoder
@@ -28,7 +28,7 @@ from model.helios.wan import WanDecoderStep, WanEncoder, WanEncoderStep, encoder
 from model.networks.autoencoder import TAEW2_1, TinyAutoencoder
 from model.networks.checkpoints import load_weights, widened
 from model.networks.denoiser import denoiser_graph
-from model.networks.lora import Adapter, read_adapter
+from model.networks.lora import LoraAdapter, read_adapter
 from model.networks.view_denoiser import view_denoiser_graph
 from model.runners.torch import TorchGraph
 from model.scene.ray_features import FLOW_CHANNELS, RAY_CHANNELS, RAYS_PER_LATENT_PX
@@ -48,7 +48,7 @@ class DecoderKind(enum.StrEnum):
 
 def load_graphs(
     path: Path,
-    session: Session | None = None,
+    session: GenerationConfig | None = None,
     *,
     device: str = "cpu",
     dtype: Dtype = Dtype.BF16,
@@ -206,7 +206,7 @@ def decoder_memory_nbytes(spec: ModelSpec, vae: Any, decoder: DecoderKind, dtype
     return sum(torch.Size(shape).numel() for shape in shapes) * dtype.itemsize
 
 
-def conditioner_of(adapter: Adapter) -> Conditioner | None:
+def conditioner_of(adapter: LoraAdapter) -> Conditioner | None:
     """The network that makes an adapter's camera channels, where its tensors lie; None where it has none.
 
     Raises: CheckpointError: they are not those of such a network.

@@ -52,7 +52,7 @@ class HeliosFolder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class GenerationConfig:
     """What the checkpoint leaves open. The defaults are what the authors' own demo does, but for the steps: one a stage
     is the setting behind their real-time figure.
 
@@ -93,12 +93,12 @@ def read_folder(path: Path) -> HeliosFolder:
     return folder
 
 
-def spec_of(folder: HeliosFolder, session: Session | None = None) -> ModelSpec:
+def spec_of(folder: HeliosFolder, session: GenerationConfig | None = None) -> ModelSpec:
     """The checkpoint as the chunk loop is told about it. What a scheduler's config leaves out has diffusers' default.
 
     Raises: CheckpointError: a config lacks a value. SpecError: the session's sizes do not fit the model.
     """
-    session = session or Session()
+    session = session or GenerationConfig()
     transformer, vae, scheduler = folder.transformer, folder.vae, folder.scheduler
     try:
         return ModelSpec(

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from model.fast.graph import fast_denoiser_graph, fast_runner
 from model.helios.graphs import DecoderKind, load_graphs
-from model.helios.layout import TOKENIZER, Session
+from model.helios.layout import TOKENIZER, GenerationConfig
 from model.helios.parts import Dtype
 from model.helios.text import PromptTokenizer
 from model.helios.tiny_beside import tiny_beside
@@ -39,7 +39,7 @@ class _Bars:
 
 def load(
     folder: Path,
-    session: Session,
+    session: GenerationConfig,
     *,
     threads: int,
     precision: Precision | None = None,

@@ -29,12 +29,12 @@ from model.helios.layout import (
     TOKENIZER,
     TRANSFORMER,
     VAE,
+    GenerationConfig,
     HeliosFolder,
-    Session,
     read_folder,
     spec_of,
 )
-from model.helios.parts import Dtype, Part
+from model.helios.parts import Component, Dtype
 from model.helios.text import PromptTokenizer
 from model.networks.checkpoints import PATCHES, read_weights
 from model.networks.lora import read_adapter
@@ -86,7 +86,7 @@ class MemoryPlan:
 
 def plan(
     path: Path,
-    session: Session,
+    session: GenerationConfig,
     *,
     precision: Precision = Precision.BF16,
     decoder: DecoderKind = DecoderKind.WAN,
@@ -200,7 +200,7 @@ def _tiny_decoder_sizes(folder: HeliosFolder) -> tuple[int, int]:
         return parameters, 0
 
 
-def _of_adapter(path: Path, transformer: Part, problems: list[str]) -> tuple[str, int, int]:
+def _of_adapter(path: Path, transformer: Component, problems: list[str]) -> tuple[str, int, int]:
     """What an adapter brings, in words; parameters and bytes that it adds: a LoRA is merged and adds nothing, camera
     channels widen the transformer's first layers and bring a network of their own, in float32. What does not fit joins
     `problems`."""
@@ -225,7 +225,7 @@ def _of_adapter(path: Path, transformer: Part, problems: list[str]) -> tuple[str
     return f"{adapter.brings}; {fits}", added, nbytes
 
 
-def _saved_by_fp8(part: Part) -> int:
+def _saved_by_fp8(part: Component) -> int:
     """FP8 halves the weights of the blocks' products: two bytes a number become one, and a scale an output channel."""
     saved = 0
     for name, tensor in part.module.state_dict().items():

@@ -40,7 +40,7 @@ class Dtype(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Component:
     """One network on the meta device, and where its tensors lie; `stored` is empty for a folder of configs alone."""
 
     name: str
@@ -80,7 +80,7 @@ class Part:
 
 def survey(
     folder: HeliosFolder, *, dtypes: Mapping[str, Dtype], to_come: Collection[str] = ()
-) -> tuple[dict[str, Part], list[str]]:
+) -> tuple[dict[str, Component], list[str]]:
     """Every part on the meta device, and what is wrong with its weights: missing, unexpected or misshapen tensors.
 
     dtypes: by part; bf16 where none is given. to_come: parts whose weights are yet to be fetched and not looked at.
@@ -98,11 +98,11 @@ def survey(
         except CheckpointError as exc:
             problems.append(str(exc))
         dtype = dtypes.get(name, Dtype.BF16).torch
-        found[name] = Part(name=name, module=module, stored=stored, dtype=dtype)
+        found[name] = Component(name=name, module=module, stored=stored, dtype=dtype)
     return found, problems
 
 
-def rehearse(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype]) -> dict[str, Part]:
+def rehearse(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype]) -> dict[str, Component]:
     """As `survey`, for loading: what is wrong with any part is refused before the first is read.
 
     Raises: CheckpointError: a config makes no such network, or weights are missing, unexpected or misshapen.
@@ -113,7 +113,7 @@ def rehearse(folder: HeliosFolder, *, dtypes: Mapping[str, Dtype]) -> dict[str, 
     return found
 
 
-def load(part: Part, *, device: str, report: Report = lambda *_: None) -> Any:
+def load(part: Component, *, device: str, report: Report = lambda *_: None) -> Any:
     """The part's network on `device`, in evaluation mode. The part itself is used up.
 
     Raises: CheckpointError: a file cannot be read.

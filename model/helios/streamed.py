@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.helios import parts
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER
-from model.helios.parts import Part
+from model.helios.parts import Component
 from model.helios.weights import StoredTensor
 from model.networks.weight_offload import Fetch, hold_places, stream_large
 
@@ -21,7 +21,7 @@ _STREAMED = {TRANSFORMER: "blocks", TEXT_ENCODER: "encoder"}
 """Where a part's numbers are: 98 % of the full-size transformer and all but the norms of the text encoder."""
 
 
-def load_streamed(part: Part) -> Any:
+def load_streamed(part: Component) -> Any:
     """As `parts.load`, on the CPU. A part without large layers is loaded whole. The part itself is used up.
 
     Raises: CheckpointError: a file cannot be read.

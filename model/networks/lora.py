@@ -35,7 +35,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
+class LoraAdapter:
     """pairs: by the weight's name. patches: whole tensors, by name. conditioner: its tensors, empty without camera
     channels."""
 
@@ -89,7 +89,7 @@ class Adapter:
                 weights[name].copy_(tensor)
 
 
-def read_adapter(path: Path, *, device: str = "cpu") -> Adapter:
+def read_adapter(path: Path, *, device: str = "cpu") -> LoraAdapter:
     """device: "meta" reads the file's header and LoRAs' scales alone: enough for `check`, not for `merge`.
 
     Raises: CheckpointError: the file cannot be read, or is none of an adapter.
@@ -110,7 +110,7 @@ def read_adapter(path: Path, *, device: str = "cpu") -> Adapter:
     if unknown := sorted(tensors.keys() - read - patches.keys()):
         wanted = "LoRA pairs, patch embeddings and a conditioner"
         raise CheckpointError(f"{path}: expected {wanted}, got {', '.join(unknown[:4])}")
-    return Adapter(path=path, pairs=pairs, patches=patches, conditioner=conditioner)
+    return LoraAdapter(path=path, pairs=pairs, patches=patches, conditioner=conditioner)
 
 
 def apply_adapter(model: HeliosTransformer3DModel, path: Path) -> None:

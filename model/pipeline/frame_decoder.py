@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.deferred import Later
+from model.deferred import Deferred
 from model.errors import RunnerError
 from model.runners.base import Arrays, ModuleRunner, OverlappingRunner, Pending, signature_of, started
 from model.scene.edge_antialiasing import Edges, resolve
@@ -52,9 +52,9 @@ class Decoder:
     def begin(
         self,
         latents: NDArray[np.float32],
-        guide: Sequence[Later[Arrays]],
+        guide: Sequence[Deferred[Arrays]],
         memory: Arrays,
-        edges: Sequence[Later[Edges]] = (),
+        edges: Sequence[Deferred[Edges]] = (),
     ) -> Decoding:
         """Hands over a chunk's latents (1, 16, T, h, w), normalised, what guides the decoder in each latent frame (none
         where nothing does), and the edges of its frames where they are to be painted anew. Raises: RunnerError."""
@@ -66,7 +66,7 @@ class Decoder:
         self._newest = weakref.ref(decoding)
         return decoding
 
-    def _pieces(self, raw: NDArray[np.float32], guide: Sequence[Later[Arrays]]) -> list[_Piece]:
+    def _pieces(self, raw: NDArray[np.float32], guide: Sequence[Deferred[Arrays]]) -> list[_Piece]:
         latents, stride = raw.shape[2], self._spec.temporal_stride
         if self._whole:
             return [_Piece(self._next, raw, guide, self._spec.frames_in(latents))]
@@ -86,7 +86,7 @@ class _Piece:
 
     graph: Graph
     latents: NDArray[np.float32]
-    guide: Sequence[Later[Arrays]]
+    guide: Sequence[Deferred[Arrays]]
     frames: int
 
     def inputs(self) -> Arrays:
@@ -107,7 +107,7 @@ class Decoding:
         runner: ModuleRunner,
         pieces: list[_Piece],
         memory: Arrays,
-        edges: Sequence[Later[Edges]],
+        edges: Sequence[Deferred[Edges]],
     ) -> None:
         self._spec, self._runner, self._pieces = spec, runner, pieces
         self._edges = edges

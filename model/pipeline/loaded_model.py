@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from model.pipeline.text_conditioning import Tokenize
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.video_pipeline import VideoPipeline
 from model.runners.base import ModuleRunner
 from model.spec import ModelSpec
 
@@ -24,9 +24,9 @@ class LoadedModel:
     tokenize: Tokenize | None = None
     view_on_request: bool = False
 
-    def rollout(self, clock: Callable[[], float], *, blend_chunks: int = 1) -> Rollout:
+    def rollout(self, clock: Callable[[], float], *, blend_chunks: int = 1) -> VideoPipeline:
         """The chunk loop over it. clock: seconds that only grow. Raises: ModelError."""
-        return Rollout(
+        return VideoPipeline(
             self.spec,
             self.runner,
             clock=clock,

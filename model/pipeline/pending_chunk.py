@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.pipeline.frame_decoder import Decoding
 from model.pipeline.history import appended
-from model.pipeline.state import ChunkResult, RolloutState
+from model.pipeline.state import ChunkResult, PipelineState
 
 
 @dataclass(slots=True)
@@ -34,13 +34,13 @@ class Stopwatch:
         self._since_s = now_s
 
 
-class BegunChunk:
+class PendingChunk:
     """A chunk whose latents are made and whose frames may still be being decoded."""
 
     def __init__(
         self,
-        before: RolloutState,
-        state: RolloutState,
+        before: PipelineState,
+        state: PipelineState,
         latents: NDArray[np.float32],
         conditioning: NDArray[np.float32],
         decoding: Decoding,
@@ -66,7 +66,7 @@ class BegunChunk:
         """The frames (N, H, W, 3) of each latent frame in turn, as soon as they are made. Raises: RunnerError."""
         return iter(self._decoding)
 
-    def state_after(self, latents: int) -> RolloutState:
+    def state_after(self, latents: int) -> PipelineState:
         """The state inside the chunk, after its first `latents` latent frames (1 and up): the rest can be made anew
         from it. What its texts changed stays. Raises: RunnerError."""
         before, made = self._before, self.latents[:, :, :latents]

@@ -63,8 +63,8 @@ class PromptMix:
         return mix
 
 
-class PromptBook:
-    """Embeddings by text. `hear` may be called from any thread, everything else from one."""
+class PromptCache:
+    """Embeddings by text. `prefetch_prompt` may be called from any thread, everything else from one."""
 
     def __init__(self, encode: Callable[[str], Embeddings], *, beside: bool) -> None:
         """beside: `encode` may run on a thread of its own, so that a text can be encoded before a chunk needs it."""
@@ -73,7 +73,7 @@ class PromptBook:
         self._known: OrderedDict[str, Future[Embeddings]] = OrderedDict()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="prompts") if beside else None
 
-    def hear(self, text: str) -> None:
+    def prefetch_prompt(self, text: str) -> None:
         """A chunk will soon need `text`. Returns at once; without a thread of its own nothing is done yet."""
         if self._executor is not None:
             self._future(text)

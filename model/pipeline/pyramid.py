@@ -17,8 +17,8 @@ from model.pipeline.noise import DrawNormal
 from model.pipeline.noise_prefetch import ChunkNoise, NoisePlace
 from model.pipeline.pending_chunk import Stopwatch
 from model.pipeline.schedule import Schedule, denoised, renoised
-from model.pipeline.state import ChunkRequest, RolloutState
-from model.pipeline.text_conditioning import Reading
+from model.pipeline.state import ChunkRequest, PipelineState
+from model.pipeline.text_conditioning import TextConditioning
 from model.runners.base import ModuleRunner, OverlappingRunner, started
 from model.spec import Graph, ModelSpec
 
@@ -30,13 +30,13 @@ class PreparedChunk:
     state: what it continues, nothing where the request cuts. conditioning: (1, C, T, h, w) float32.
     """
 
-    state: RolloutState
+    state: PipelineState
     request: ChunkRequest
-    reading: Reading
+    reading: TextConditioning
     conditioning: NDArray[np.float32]
 
 
-def kind_of(state: RolloutState, request: ChunkRequest) -> Hashable:
+def kind_of(state: PipelineState, request: ChunkRequest) -> Hashable:
     """What chunks have in common that go through the denoiser together. state: before the chunk."""
     continues = state.continues and not request.cut
     return len(request.texts), request.steps, continues, request.first_stage is None
@@ -110,7 +110,7 @@ class Pyramid:
     def _indices(self, *, new: int) -> FrameIndices:
         return frame_indices(self._spec.history_sizes, prefix=self._spec.keep_prefix, new=new)
 
-    def _context(self, states: Sequence[RolloutState], new: int) -> dict[str, NDArray[np.generic]]:
+    def _context(self, states: Sequence[PipelineState], new: int) -> dict[str, NDArray[np.generic]]:
         """The denoiser's inputs that stay the same through a chunk: histories, and the new frames' places in time."""
         latents = np.concatenate(
             [np.concatenate([state.history_latents, state.history_conditioning], axis=1) for state in states]

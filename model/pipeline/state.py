@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.deferred import Later
+from model.deferred import Deferred
 from model.errors import ModelError
 from model.pipeline.history import HistoryView
 from model.pipeline.prompt_cache import PromptMix
@@ -49,8 +49,8 @@ class ChunkRequest:
     steps: tuple[int, ...]
     features: Arrays | None = None
     conditioning: NDArray[np.float32] | None = None
-    guide: Sequence[Later[Arrays]] = ()
-    edges: Sequence[Later[Edges]] = ()
+    guide: Sequence[Deferred[Arrays]] = ()
+    edges: Sequence[Deferred[Edges]] = ()
     view: HistoryView | None = None
     first_stage: NDArray[np.float32] | None = None
     cut: bool = False
@@ -71,7 +71,7 @@ class ChunkResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutState:
+class PipelineState:
     """Arrays are never changed in place; a step makes new ones.
 
     history_latents: (1, 16, sum(history_sizes), h, w) float32 normalised, history_conditioning: (1, C, ...) alike.
@@ -99,7 +99,7 @@ class RolloutState:
         """The last text taken in."""
         return self.mix.target
 
-    def after_cut(self, memory: Mapping[str, NDArray[np.generic]]) -> RolloutState:
+    def after_cut(self, memory: Mapping[str, NDArray[np.generic]]) -> PipelineState:
         """The state with nothing shown yet; the text in force and the place in the noise stay."""
         return replace(
             self,
@@ -125,7 +125,7 @@ class RolloutState:
         }
 
     @staticmethod
-    def from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> RolloutState:
+    def from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> PipelineState:
         """The inverse of `to_arrays`; names it does not know are left alone, so that an engine can add its own.
 
         Raises: ModelError: an array is missing, or the prompt in it is not one.
@@ -137,7 +137,7 @@ class RolloutState:
             mix = PromptMix.from_json(arrays[_MIX].tobytes().decode())
         except ValueError as exc:
             raise ModelError(f"a rollout state's {_MIX} is {exc}") from exc
-        return RolloutState(
+        return PipelineState(
             **{name: np.asarray(arrays[name], dtype=np.float32) for name in _ARRAYS},
             mix=mix,
             memory={name: array for name, array in arrays.items() if name.startswith(_MEMORY)},

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import ModelError
-from model.pipeline.prompt_cache import PromptBook, PromptMix
-from model.pipeline.state import RolloutState
+from model.pipeline.prompt_cache import PromptCache, PromptMix
+from model.pipeline.state import PipelineState
 from model.pipeline.word_hash_tokenizer import WordHashTokenizer
 from model.runners.base import Arrays, ModuleRunner
 from model.spec import Graph, ModelSpec
@@ -24,7 +24,7 @@ Tokenize = Callable[[str], Arrays]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TextConditioning:
     """After some texts: the encoder's state (1, S), what the denoiser is told (1, L, D), and the texts in force."""
 
     text_state: NDArray[np.float32]
@@ -33,7 +33,7 @@ class Reading:
 
 
 class TextReader:
-    """One model's text encoder. `hear` may be called from any thread, everything else from one."""
+    """One model's text encoder. `prefetch_prompt` may be called from any thread, everything else from one."""
 
     def __init__(
         self,
@@ -56,16 +56,16 @@ class TextReader:
         self._nothing = np.zeros((1, 0, spec.text_dim), np.float32)
         self._runner, self._blend_chunks = runner, blend_chunks
         self._tokenize = tokenize or _word_hash(spec)
-        self._book = PromptBook(self._encode, beside=beside)
+        self._book = PromptCache(self._encode, beside=beside)
 
-    def open(self, text: str) -> Reading:
+    def open(self, text: str) -> TextConditioning:
         """A new session's. Raises: RunnerError."""
         if self._has_state:
             return self._heard(text, self._initial)
         self._book.embeddings(text)
-        return Reading(self._initial, self._nothing, PromptMix.of(text))
+        return TextConditioning(self._initial, self._nothing, PromptMix.of(text))
 
-    def read(self, texts: tuple[str, ...], state: RolloutState) -> Reading:
+    def read(self, texts: tuple[str, ...], state: PipelineState) -> TextConditioning:
         """After a chunk's texts, one a latent frame.
 
         Cross-attention has one text for the whole chunk: the newest latent frame's. An encoder with a state reads those
@@ -75,29 +75,29 @@ class TextReader:
         """
         if not self._has_state:
             mix = state.mix.advanced(texts[-1], self._blend_chunks)
-            return Reading(state.text_state, self._book.mixed(mix), mix)
-        reading = Reading(state.text_state, state.text_embeddings, state.mix)
+            return TextConditioning(state.text_state, self._book.mixed(mix), mix)
+        reading = TextConditioning(state.text_state, state.text_embeddings, state.mix)
         for text in texts:
             if text != reading.mix.target:
                 reading = self._heard(text, reading.text_state)
         return reading
 
-    def kept(self, reading: Reading) -> NDArray[np.float32]:
+    def kept(self, reading: TextConditioning) -> NDArray[np.float32]:
         """Those embeddings that a session's state must hold: none where they can be made of the texts anew."""
         return reading.embeddings if self._has_state else self._nothing
 
-    def hear(self, text: str) -> None:
+    def prefetch_prompt(self, text: str) -> None:
         """A chunk will soon be told `text`. Returns at once."""
         if not self._has_state:
-            self._book.hear(text)
+            self._book.prefetch_prompt(text)
 
     def close(self) -> None:
         self._book.close()
 
-    def _heard(self, text: str, before: NDArray[np.float32]) -> Reading:
+    def _heard(self, text: str, before: NDArray[np.float32]) -> TextConditioning:
         outputs = self._runner.run(Graph.TEXT_ENCODER, {**self._tokenize(text), "state": before})
         state, embeddings = (np.asarray(outputs[name], dtype=np.float32) for name in ("next_state", "embeddings"))
-        return Reading(state, embeddings, PromptMix.of(text))
+        return TextConditioning(state, embeddings, PromptMix.of(text))
 
     def _encode(self, text: str) -> NDArray[np.float32]:
         outputs = self._runner.run(Graph.TEXT_ENCODER, self._tokenize(text))

@@ -16,16 +16,16 @@ from model.pipeline.frame_decoder import Decoder, NextMemory
 from model.pipeline.history import appended
 from model.pipeline.image_history import PictureReader
 from model.pipeline.noise import DrawNormal, DrawUniform, philox_normal, philox_uniform
-from model.pipeline.pending_chunk import BegunChunk, Stopwatch
+from model.pipeline.pending_chunk import PendingChunk, Stopwatch
 from model.pipeline.pyramid import PreparedChunk, Pyramid, kind_of
-from model.pipeline.state import ChunkRequest, ChunkResult, RolloutState
-from model.pipeline.text_conditioning import Reading, TextReader, Tokenize
+from model.pipeline.state import ChunkRequest, ChunkResult, PipelineState
+from model.pipeline.text_conditioning import TextConditioning, TextReader, Tokenize
 from model.runners.base import ModuleRunner
 from model.spec import Graph, ModelSpec
 
 
-class Rollout:
-    """One model on one runner, for any number of sessions, each in its own `RolloutState`."""
+class VideoPipeline:
+    """One model on one runner, for any number of sessions, each in its own `PipelineState`."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class Rollout:
     ) -> None:
         """clock: seconds that only grow. tokenize: None takes the spec's word-hash tokeniser.
 
-        text_runner: has the text encoder, and may be used on a thread of its own: then `hear` encodes a text before a
-        chunk needs it. None takes `runner`. blend_chunks: over how many chunks a new prompt is blended in, 1 being at
-        once; a text encoder with a state blends nothing.
+        text_runner: has the text encoder, and may be used on a thread of its own: then `prefetch_prompt` encodes a text
+        before a chunk needs it. None takes `runner`. blend_chunks: over how many chunks a new prompt is blended in, 1
+        being at once; a text encoder with a state blends nothing.
         """
         self._spec, self._runner, self._clock = spec, runner, clock
         self._texts = TextReader(
@@ -56,10 +56,10 @@ class Rollout:
         conditioner = runner.graphs.get(Graph.CONDITIONER)
         self._conditioner_hears = conditioner is not None and "text" in conditioner.inputs
         self._pyramid = Pyramid(spec, runner, draw)
-        self.denoises_together = self._pyramid.takes_several
+        self.denoises_batches = self._pyramid.takes_several
         """Whether several sessions' chunks are denoised at once."""
 
-    def open(self, seed: int, text: str = "", pictures: NDArray[np.uint8] | None = None) -> RolloutState:
+    def open(self, seed: int, text: str = "", pictures: NDArray[np.uint8] | None = None) -> PipelineState:
         """A new session's state: nothing shown, `text` in force. seed: 0 .. 2**64 - 1.
 
         pictures: (N, H, W, 3) RGB that the video continues: one is an image, a whole chunk of frames or more a clip.
@@ -74,7 +74,7 @@ class Rollout:
         if pictures is not None:
             beginning = self._pictures.read(pictures, seed)
             history, prefix = appended(history, beginning.history), beginning.prefix
-        return RolloutState(
+        return PipelineState(
             history_latents=history,
             history_conditioning=np.zeros((1, spec.conditioning_channels, spec.history_latents, *size), np.float32),
             prefix_latent=prefix,
@@ -89,18 +89,18 @@ class Rollout:
             prefixed=pictures is not None,
         )
 
-    def hear(self, text: str) -> None:
+    def prefetch_prompt(self, text: str) -> None:
         """A chunk will soon be told `text`: encodes it beside what runs now, if there is a runner for that.
 
         May be called from any thread.
         """
-        self._texts.hear(text)
+        self._texts.prefetch_prompt(text)
 
     def close(self) -> None:
         """Ends the thread that encodes texts; the runners are the caller's."""
         self._texts.close()
 
-    def chunk(self, state: RolloutState, request: ChunkRequest) -> tuple[ChunkResult, RolloutState]:
+    def chunk(self, state: PipelineState, request: ChunkRequest) -> tuple[ChunkResult, PipelineState]:
         """Makes the chunk after `state`. Neither argument is changed.
 
         Raises: ModelError: the request does not fit the model. RunnerError: a graph failed.
@@ -108,16 +108,16 @@ class Rollout:
         begun = self.begin(state, request)
         return begun.result(), begun.state
 
-    def begin(self, state: RolloutState, request: ChunkRequest) -> BegunChunk:
+    def begin(self, state: PipelineState, request: ChunkRequest) -> PendingChunk:
         """As `chunk`, but returns when the latents are made and decoding has begun.
 
         The state after it can be continued at once: on a runner that overlaps, a chunk is then decoded while the next
         is denoised.
         """
-        (begun,) = self.begin_together([(state, request)])
+        (begun,) = self.begin_batch([(state, request)])
         return begun
 
-    def begin_together(self, asked: Sequence[tuple[RolloutState, ChunkRequest]]) -> list[BegunChunk]:
+    def begin_batch(self, asked: Sequence[tuple[PipelineState, ChunkRequest]]) -> list[PendingChunk]:
         """Chunks of several sessions: as `begin` for each, but denoised at once where the denoiser can and they agree
         in length, steps and how they start; then each one's stage_ms tells of all of them.
 
@@ -127,8 +127,8 @@ class Rollout:
             self._check(request)
         alike: dict[Hashable, list[int]] = {}
         for index, (state, request) in enumerate(asked):
-            alike.setdefault(kind_of(state, request) if self.denoises_together else index, []).append(index)
-        begun: dict[int, BegunChunk] = {}
+            alike.setdefault(kind_of(state, request) if self.denoises_batches else index, []).append(index)
+        begun: dict[int, PendingChunk] = {}
         for indices in alike.values():
             watch = Stopwatch(self._clock)
             chunks = [self._prepared(*asked[index], watch) for index in indices]
@@ -137,7 +137,7 @@ class Rollout:
                 begun[index] = self._decoded(chunk, latents[row : row + 1], watch.split())
         return [begun[index] for index in range(len(asked))]
 
-    def _prepared(self, state: RolloutState, request: ChunkRequest, watch: Stopwatch) -> PreparedChunk:
+    def _prepared(self, state: PipelineState, request: ChunkRequest, watch: Stopwatch) -> PreparedChunk:
         """What stands before the noise: text and conditioning."""
         if request.cut:
             state = state.after_cut(self._decoder.fresh_memory())
@@ -147,12 +147,12 @@ class Rollout:
         watch.lap("conditioning")
         return PreparedChunk(state, request, reading, conditioning)
 
-    def _decoded(self, chunk: PreparedChunk, latents: NDArray[np.float32], watch: Stopwatch) -> BegunChunk:
+    def _decoded(self, chunk: PreparedChunk, latents: NDArray[np.float32], watch: Stopwatch) -> PendingChunk:
         """Hands latents (1, 16, T, h, w) to the decoder."""
         state, request, reading, conditioning = chunk.state, chunk.request, chunk.reading, chunk.conditioning
         decoder = self._decoder if self._tiny_decoder is None or not request.tiny_decoder else self._tiny_decoder
         decoding = decoder.begin(latents, request.guide, state.memory, request.edges)
-        after = RolloutState(
+        after = PipelineState(
             history_latents=appended(state.history_latents, latents),
             history_conditioning=appended(state.history_conditioning, conditioning),
             prefix_latent=state.prefix_latent if state.prefixed else latents[:, :, :1],
@@ -166,7 +166,7 @@ class Rollout:
             continues=True,
             prefixed=True,
         )
-        return BegunChunk(state, after, latents, conditioning, decoding, watch)
+        return PendingChunk(state, after, latents, conditioning, decoding, watch)
 
     def _check(self, request: ChunkRequest) -> None:
         spec = self._spec
@@ -192,7 +192,7 @@ class Rollout:
         if request.first_stage is not None and request.first_stage.shape != small:
             raise ModelError(f"first_stage must be {small}, got {request.first_stage.shape}")
 
-    def _conditioning(self, request: ChunkRequest, reading: Reading) -> NDArray[np.float32]:
+    def _conditioning(self, request: ChunkRequest, reading: TextConditioning) -> NDArray[np.float32]:
         """(1, C, T, h, w); C is 0 for a model without. A conditioner that has an input `text` hears the text too."""
         spec = self._spec
         wanted = (1, spec.conditioning_channels, len(request.texts), spec.latent_height, spec.latent_width)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from model.errors import RunnerError
 from model.runners.base import Arrays, GraphSignature, Pending, check_input, check_inputs, is_frozen, signature_of
-from model.runners.cuda_stream import Lane, Mark
+from model.runners.cuda_stream import CudaEvent, CudaStream
 from model.runners.torch import FAILURES, Kept, TorchGraph, graph_signature
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _WARM_UP_RUNS = 2  # before a capture: kernels are compiled and chosen, librarie
 _KEPT_VALUES = 4  # prompts whose keys and values stay on the device; 0.4 GB each for Helios-14B in bf16
 
 
-class StaticRunner:
+class CudaGraphRunner:
     """Modules on one device. `run` waits for its outputs, `start` does not. See `ModuleRunner` for the contract.
 
     Inputs and outputs are those of the seam (float32, integers); modules convert to their own dtype inside.
@@ -43,7 +43,7 @@ class StaticRunner:
         self._modules = dict(graphs)
         self._graphs = {name: graph_signature(graph, self._device) for name, graph in graphs.items()}
         # Somebody waits for the frames that the background makes, and nobody yet for what the rest of the GPU does.
-        lanes = {False: Lane(self._device), True: Lane(self._device, first=True)}
+        lanes = {False: CudaStream(self._device), True: CudaStream(self._device, first=True)}
         self._lanes = {name: lanes[name in background] for name in graphs}
         self._bound: dict[str, dict[str, NDArray[np.generic]]] = {name: {} for name in graphs}
         self._kept = {
@@ -126,7 +126,7 @@ class StaticRunner:
             self._inputs[key] = _Input(torch.from_numpy(np.array(array)).to(self._device))
         return self._inputs[key]
 
-    def _unload(self, graph: str, outputs: tuple[Tensor, ...], lane: Lane) -> Pending:
+    def _unload(self, graph: str, outputs: tuple[Tensor, ...], lane: CudaStream) -> Pending:
         arrays = {}
         for name, tensor in zip(self._graphs[graph].outputs, outputs, strict=True):
             buffer, arrays[name] = lane.ring.lend(tensor)
@@ -137,7 +137,7 @@ class StaticRunner:
 class _Started:
     """Outputs under way to the host."""
 
-    def __init__(self, graph: str, arrays: dict[str, NDArray[np.generic]], done: Mark) -> None:
+    def __init__(self, graph: str, arrays: dict[str, NDArray[np.generic]], done: CudaEvent) -> None:
         self._graph, self._arrays, self._done = graph, arrays, done
 
     def ready(self) -> bool:
@@ -163,11 +163,11 @@ class _StaticGraph:
     """One module at one set of shapes, over buffers that never move."""
 
     def __init__(
-        self, name: str, inputs: dict[str, _Input], call: Callable[[], tuple[Tensor, ...]], lane: Lane
+        self, name: str, inputs: dict[str, _Input], call: Callable[[], tuple[Tensor, ...]], lane: CudaStream
     ) -> None:
         self.inputs = inputs
         self._call, self._lane = call, lane
-        self._staging: deque[tuple[Mark, dict[str, Tensor]]] = deque()
+        self._staging: deque[tuple[CudaEvent, dict[str, Tensor]]] = deque()
         self._graph: Any = None
         self.outputs = tuple(output.clone() for output in call())
         if lane.cuda:

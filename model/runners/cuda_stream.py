@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from model.runners.pinned_pool import HostRing
+from model.runners.pinned_pool import PinnedPool
 
 
-class Mark:
+class CudaEvent:
     """A point in a lane's work."""
 
     def __init__(self, event: Any = None) -> None:
@@ -24,7 +24,7 @@ class Mark:
             self._event.synchronize()
 
 
-class Lane:
+class CudaStream:
     """A CUDA stream with the memory that its captured graphs share; on a CPU, work is done as it is given."""
 
     def __init__(self, device: torch.device, *, first: bool = False) -> None:
@@ -35,17 +35,17 @@ class Lane:
         # Graphs of one lane never run at the same time, so their intermediate results may lie in the same memory.
         self.pool: Any = torch.cuda.graph_pool_handle() if self.cuda else None
         # A ring for each: should an array be dropped before it is written, the buffer's next writer still comes later.
-        self.ring = HostRing(pinned=self.cuda)
+        self.ring = PinnedPool(pinned=self.cuda)
 
     def active(self) -> contextlib.AbstractContextManager[object]:
         return torch.cuda.stream(self.stream) if self.cuda else contextlib.nullcontext()
 
-    def mark(self) -> Mark:
+    def mark(self) -> CudaEvent:
         if not self.cuda:
-            return Mark()
+            return CudaEvent()
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # who waits burns no core
         event.record(self.stream)
-        return Mark(event)
+        return CudaEvent(event)
 
     def wait(self) -> None:
         if self.cuda:

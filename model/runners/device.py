@@ -27,7 +27,7 @@ class DeviceIdentity:
     total_bytes: int
 
 
-class Mark(Protocol):
+class Event(Protocol):
     """A place in a queue. May be asked from any thread."""
 
     def reached(self) -> bool:
@@ -39,7 +39,7 @@ class Mark(Protocol):
         ...
 
 
-class Queue(Protocol):
+class Stream(Protocol):
     """Work for a GPU, done in order, beside that of other queues. Nothing of it may be read or overwritten before a
     mark behind it is reached.
 
@@ -59,7 +59,7 @@ class Queue(Protocol):
         """Queues a copy from the GPU. target: all of a piece of staging."""
         ...
 
-    def mark(self) -> Mark:
+    def mark(self) -> Event:
         """Behind all that was queued so far."""
         ...
 
@@ -78,7 +78,7 @@ class Device(Protocol):
         it."""
         ...
 
-    def open_queue(self) -> Queue:
+    def open_queue(self) -> Stream:
         """One that lives until `close`."""
         ...
 

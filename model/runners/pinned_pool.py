@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class HostRing:
+class PinnedPool:
     """Buffers that are lent as numpy arrays and come back by themselves once an array and all its views are gone.
 
     Page-locked where there is a GPU: only then does a copy run beside the GPU's work. As many buffers of a shape are

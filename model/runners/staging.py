@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import RunnerError
-from model.runners.device import Bytes, Device, Mark
+from model.runners.device import Bytes, Device, Event
 
 StagingSet = Mapping[str, Bytes]
 """One piece for each tensor, as large as that ever gets."""
@@ -30,7 +30,7 @@ class Staging:
         """nbytes: of each tensor, by name. what: for whom, in errors."""
         self.device = device
         self._nbytes, self._what = dict(nbytes), what
-        self._given_back: deque[tuple[Mark, StagingSet]] = deque()
+        self._given_back: deque[tuple[Event, StagingSet]] = deque()
 
     def lend(self) -> StagingSet:
         """A set that nothing copies from or to any more. Call it while the device is current.
@@ -43,7 +43,7 @@ class Staging:
             name: self.device.staging(nbytes, what=f"{self._what}'s {name}") for name, nbytes in self._nbytes.items()
         }
 
-    def give_back(self, lent: StagingSet, after: Mark) -> None:
+    def give_back(self, lent: StagingSet, after: Event) -> None:
         """Its copies end at `after`. May be called from any thread."""
         self._given_back.append((after, lent))
 
@@ -53,7 +53,7 @@ class StagedOutputs:
     nobody is left to fetch them."""
 
     def __init__(
-        self, graph: str, staging: Staging, lent: StagingSet, layouts: Mapping[str, Layout], done: Mark
+        self, graph: str, staging: Staging, lent: StagingSet, layouts: Mapping[str, Layout], done: Event
     ) -> None:
         """lent: of `staging`. done: behind the copies into it."""
         self._graph, self._staging, self._layouts, self._done = graph, staging, dict(layouts), done

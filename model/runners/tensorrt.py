@@ -27,7 +27,7 @@ from model.runners.base import (
     signature_of,
 )
 from model.runners.decoder_cache import Kept, KeptMemory, is_kept, kept_tensors, seen_from_outside
-from model.runners.device import Device, Mark, Queue
+from model.runners.device import Device, Event, Stream
 from model.runners.staging import StagedOutputs, Staging, StagingSet
 from model.runners.tensorrt_log import TensorRtLog
 from model.runners.tensorrt_plan import REBUILD, LoadedPlan, PlanFile, Shape, load_plan
@@ -52,7 +52,7 @@ class _Graph:
     profile: -1 before the first run."""
 
     plan: LoadedPlan
-    queue: Queue
+    queue: Stream
     tensors: dict[str, _Tensor]
     inputs: Staging
     outputs: Staging
@@ -73,7 +73,7 @@ class TrtRunner:
         self._device, self._log = device, TensorRtLog()
         self._graphs: dict[str, _Graph] = {}
         self._signatures: dict[str, GraphSignature] = {}
-        self._queues: dict[bool, Queue] = {}
+        self._queues: dict[bool, Stream] = {}
         self._closed = False
         try:
             with device.current(), _mapped("loading"):
@@ -137,10 +137,10 @@ class TrtRunner:
         self._signatures = {}
         self._device.close()
 
-    def _queue_of(self, graph: str) -> Queue:
+    def _queue_of(self, graph: str) -> Stream:
         return self._queues[graph in DECODERS]
 
-    def _upload(self, arrays: Arrays, state: _Graph) -> Mark:
+    def _upload(self, arrays: Arrays, state: _Graph) -> Event:
         """Queues the inputs that are not there yet, whatever their strides. Returns: when they have been read."""
         staging = state.inputs.lend()
         for name, array in arrays.items():

@@ -14,7 +14,7 @@ import tensorrt as trt
 
 from model.errors import RunnerError
 from model.runners.base import GraphSignature, TensorSignature
-from model.runners.device import Device, Queue, out_of_memory
+from model.runners.device import Device, Stream, out_of_memory
 from model.runners.tensorrt_log import TensorRtLog
 
 Shape = tuple[int, ...]
@@ -69,7 +69,7 @@ class LoadedPlan:
 
 
 def load_plan(
-    graph: str, plan: PlanFile, runtime: trt.Runtime, log: TensorRtLog, device: Device, queue: Queue
+    graph: str, plan: PlanFile, runtime: trt.Runtime, log: TensorRtLog, device: Device, queue: Stream
 ) -> LoadedPlan:
     """Call it while `device` is current. queue: that it will run on.
 
@@ -115,7 +115,7 @@ def _engine(graph: str, plan: PlanFile, runtime: trt.Runtime, log: TensorRtLog, 
     return engine
 
 
-def _give_weights(graph: str, engine: trt.ICudaEngine, onnx_file: Path, log: TensorRtLog, queue: Queue) -> None:
+def _give_weights(graph: str, engine: trt.ICudaEngine, onnx_file: Path, log: TensorRtLog, queue: Stream) -> None:
     refitter = trt.Refitter(engine, log)
     parser = trt.OnnxParserRefitter(refitter, log)
     if not parser.refit_from_file(str(onnx_file)):

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from model.deferred import Later
+from model.deferred import Deferred
 from model.scene.blockout import MATERIALS, PackedParts
 from model.scene.camera import Array, Camera, project
 from model.scene.edge_antialiasing import Edges, edges_of
@@ -39,7 +39,7 @@ _BLUR_PX = 1.0  # standard deviation of the pixel's footprint that sines of surf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surfaces:
+class GBuffer:
     """What lies behind every other ray of each frame. depth: (N, 2h, 2w) float32 view-axis metres, inf for the sky;
     part: (N, 2h, 2w) int64, the packed part there, -1 for the sky."""
 
@@ -58,13 +58,13 @@ class Conditioning:
 
     rays: NDArray[np.float32]
     flow: NDArray[np.float32]
-    guide: tuple[Later[dict[str, NDArray[np.float32]]], ...]
-    surfaces: Later[Surfaces]
-    edges: tuple[Later[Edges], ...]
+    guide: tuple[Deferred[dict[str, NDArray[np.float32]]], ...]
+    surfaces: Deferred[GBuffer]
+    edges: tuple[Deferred[Edges], ...]
 
-    def in_turn(self, *, lead: int = 0) -> list[Later[object]]:
+    def in_turn(self, *, lead: int = 0) -> list[Deferred[object]]:
         """All that is made later, in the order in which a chunk asks for it. lead: frames whose edges nobody will."""
-        wanted: list[Later[object]] = [self.surfaces]
+        wanted: list[Deferred[object]] = [self.surfaces]
         for latent, guide in enumerate(self.guide):
             wanted += [guide, *self.edges[max(lead, 4 * latent) : 4 * latent + 4]]
         return wanted
@@ -87,7 +87,7 @@ def condition(parts: PackedParts, cameras: Sequence[Camera]) -> Conditioning:
         rays=np.stack([frame.told.get() for frame in references], 1)[None],
         flow=np.stack(flows, 1)[None],
         guide=tuple(_guide([frame.told for frame in group]) for group in groups),
-        surfaces=Later(lambda: _surfaces(hits)),
+        surfaces=Deferred(lambda: _surfaces(hits)),
         edges=tuple(frame.edges for frame in frames),
     )
 
@@ -96,19 +96,19 @@ class _Frame:
     """One frame's rays, cast when somebody asks."""
 
     def __init__(self, parts: PackedParts, camera: Camera) -> None:
-        hits = Later(lambda: cast(np, parts, camera, step_px=RAY_STEP_PX))
+        hits = Deferred(lambda: cast(np, parts, camera, step_px=RAY_STEP_PX))
         self.camera, self.hits = camera, hits
-        self.told = Later(lambda: ray_features(np, parts, hits.get(), camera.focal_px))
-        self.edges = Later(lambda: edges_of(parts, hits.get()))
+        self.told = Deferred(lambda: ray_features(np, parts, hits.get(), camera.focal_px))
+        self.edges = Deferred(lambda: edges_of(parts, hits.get()))
 
 
-def _guide(told: Sequence[Later[NDArray[np.float32]]]) -> Later[dict[str, NDArray[np.float32]]]:
-    return Later(lambda: {"frame_rays": np.stack([frame.get() for frame in told])[None, :, None]})
+def _guide(told: Sequence[Deferred[NDArray[np.float32]]]) -> Deferred[dict[str, NDArray[np.float32]]]:
+    return Deferred(lambda: {"frame_rays": np.stack([frame.get() for frame in told])[None, :, None]})
 
 
-def _surfaces(hits: Sequence[Later[RayHits]]) -> Surfaces:
+def _surfaces(hits: Sequence[Deferred[RayHits]]) -> GBuffer:
     depths, parts = zip(*(coarse_surfaces(frame.get()) for frame in hits), strict=True)
-    return Surfaces(depth=np.stack(depths), part=np.stack(parts))
+    return GBuffer(depth=np.stack(depths), part=np.stack(parts))
 
 
 def coarse_surfaces(hits: RayHits) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

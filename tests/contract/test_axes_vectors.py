@@ -1,4 +1,4 @@
-"""The golden cameras of each engine against bridge.protocol.axes, and whether they would notice any other handedness."""
+"""The golden cameras of each engine against bridge.protocol.axes, and whether they notice any other handedness."""
 
 from __future__ import annotations
 

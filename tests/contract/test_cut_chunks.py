@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from bridge.backends.loading import ModelOptions, load_model
-from model.deferred import Later
+from model.deferred import Deferred
 from model.pipeline.frame_decoder import Decoder
 from model.pipeline.history import appended
 from model.pipeline.loaded_model import LoadedModel
-from model.pipeline.state import ChunkRequest, RolloutState
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.state import ChunkRequest, PipelineState
+from model.pipeline.video_pipeline import VideoPipeline
 from model.spec import Graph
 
 LATENTS = 3
@@ -28,7 +28,7 @@ def loaded() -> Iterator[LoadedModel]:
 
 
 @pytest.fixture(scope="module")
-def rollout(loaded: LoadedModel) -> Rollout:
+def rollout(loaded: LoadedModel) -> VideoPipeline:
     return loaded.rollout(lambda: 0.0)
 
 
@@ -48,14 +48,14 @@ def request_of(loaded: LoadedModel) -> Callable[[int], ChunkRequest]:
         rng = np.random.default_rng(seed)
         features, guides = drawn(Graph.CONDITIONER, rng), drawn(Graph.DECODER, rng)
         guide = [
-            Later.known({name: array[:, :, at : at + 1] for name, array in guides.items()}) for at in range(LATENTS)
+            Deferred.known({name: array[:, :, at : at + 1] for name, array in guides.items()}) for at in range(LATENTS)
         ]
         return ChunkRequest(texts=("let it rain",) * LATENTS, steps=(1, 1, 1), features=features, guide=guide)
 
     return made
 
 
-def same(a: RolloutState, b: RolloutState) -> None:
+def same(a: PipelineState, b: PipelineState) -> None:
     left, right = a.to_arrays(), b.to_arrays()
     assert set(left) == set(right)
     for name, array in left.items():
@@ -65,7 +65,7 @@ def same(a: RolloutState, b: RolloutState) -> None:
 @pytest.mark.parametrize(("latents", "taken"), [(1, False), (2, True)], ids=["before its frames", "after its frames"])
 def test_memory_and_history_are_those_of_a_chunk_that_ended_there(
     loaded: LoadedModel,
-    rollout: Rollout,
+    rollout: VideoPipeline,
     request_of: Callable[[int], ChunkRequest],
     latents: int,
     taken: bool,
@@ -88,7 +88,7 @@ def test_memory_and_history_are_those_of_a_chunk_that_ended_there(
 
 
 def test_what_is_made_after_a_cut_knows_nothing_of_what_was_cut(
-    rollout: Rollout, request_of: Callable[[int], ChunkRequest]
+    rollout: VideoPipeline, request_of: Callable[[int], ChunkRequest]
 ) -> None:
     """Two chunks that differ past the cut alone lead to the same one after it; frames and state, bit for bit."""
     _, before = rollout.chunk(rollout.open(5), request_of(0))
@@ -105,7 +105,7 @@ def test_what_is_made_after_a_cut_knows_nothing_of_what_was_cut(
     assert not np.array_equal(first.frames, uncut.frames)
 
 
-def test_a_cut_after_all_its_frames_is_none(rollout: Rollout, request_of: Callable[[int], ChunkRequest]) -> None:
+def test_a_cut_after_all_its_frames_is_none(rollout: VideoPipeline, request_of: Callable[[int], ChunkRequest]) -> None:
     _, before = rollout.chunk(rollout.open(5), request_of(0))
     begun = rollout.begin(before, request_of(1))
     begun.result()

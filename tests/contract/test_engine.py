@@ -10,7 +10,7 @@ import pytest
 
 from bridge.backends.helios import create as create_helios
 from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
-from bridge.engine.chunk_pool import RingLayout
+from bridge.engine.chunk_pool import PoolLayout
 from bridge.engine.interface import ControlWindow, Engine, Plan, SessionStart, State
 from bridge.errors import EngineError
 from bridge.presentation.reprojection import NO_PART
@@ -71,7 +71,7 @@ def test_info_describes_what_steps_return(engine: Engine) -> None:
         chunk, state = engine.step(state, window(wanted.frames), wanted)
         assert chunk.frames.shape == (wanted.frames, info.frame_height, info.frame_width, 3)
         assert chunk.frames.dtype == np.uint8
-        assert chunk.frames.nbytes + (0 if chunk.depth is None else chunk.depth.nbytes) <= RingLayout.slot_bytes_of(
+        assert chunk.frames.nbytes + (0 if chunk.depth is None else chunk.depth.nbytes) <= PoolLayout.slot_bytes_of(
             info
         )
         assert len(chunk.actions) == wanted.frames

@@ -104,7 +104,7 @@ class VectorServer:
         self._exchange = exchange
         self._peer = b""
 
-    def hear(self, kind: type, count: int = 1) -> None:
+    def prefetch_prompt(self, kind: type, count: int = 1) -> None:
         """Waits until the client said `count` more messages of `kind`."""
         wanted = len(self._exchange.of(kind)) + count
         until_s = time.monotonic() + PATIENCE_S
@@ -125,16 +125,16 @@ class VectorServer:
     def settle(self, number: int) -> None:
         """Waits until the client has read all that was said."""
         self.say([bytes(part) for part in encode(Ping(t_us=number))])
-        self.hear(Pong)
+        self.prefetch_prompt(Pong)
         assert self._exchange.of(Pong)[-1].t_us == number
 
 
 def play_vectors(server: VectorServer) -> None:
-    server.hear(Hello)
+    server.prefetch_prompt(Hello)
     server.say(parts_of("welcome"))
-    server.hear(Control, CONTROLS)
+    server.prefetch_prompt(Control, CONTROLS)
     server.say(parts_of("ping"))
-    server.hear(Pong)
+    server.prefetch_prompt(Pong)
     for name in ("stats", "error", "busy", "bad_frame_pixels"):
         server.say(parts_of(name))
     number = 1000

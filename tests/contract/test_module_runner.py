@@ -77,15 +77,15 @@ def torch_runner(folder: Path) -> ModuleRunner:
 
 
 def static_runner(folder: Path) -> ModuleRunner:
-    from model.runners.cuda_graph import StaticRunner
+    from model.runners.cuda_graph import CudaGraphRunner
 
-    return StaticRunner(graphs(), background=("look",))
+    return CudaGraphRunner(graphs(), background=("look",))
 
 
 def cuda_runner(folder: Path) -> ModuleRunner:
-    from model.runners.cuda_graph import StaticRunner
+    from model.runners.cuda_graph import CudaGraphRunner
 
-    return StaticRunner(graphs(), device="cuda", background=("look",))
+    return CudaGraphRunner(graphs(), device="cuda", background=("look",))
 
 
 def tensorrt_runner(folder: Path) -> ModuleRunner:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from time import sleep
 
 from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
-from bridge.engine.interface import After, BegunStep, ControlWindow, FrameChunk, FrameRun, Plan, State
+from bridge.engine.interface import BegunStep, ControlWindow, FrameChunk, FrameRun, Plan, State, StateAfter
 
 WAIT_S = 0.4
 
@@ -48,8 +48,8 @@ class OverlappingBegun(Begun):
         self._engine, self._state = engine, state
         engine.on_their_way += 1
 
-    def after(self) -> After:
-        return After(state=self._state, earlier=self.chunk.earlier, stage_ms=self.chunk.stage_ms)
+    def after(self) -> StateAfter:
+        return StateAfter(state=self._state, earlier=self.chunk.earlier, stage_ms=self.chunk.stage_ms)
 
     def runs(self) -> Iterator[FrameRun]:
         yield from super().runs()

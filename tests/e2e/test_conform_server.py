@@ -16,7 +16,7 @@ from bridge.conformance.server_scripts import SCRIPTS
 from bridge.protocol import axes, codec, messages
 from bridge.session import capabilities as offer
 from bridge.session import flow_control as delivery
-from bridge.session import registry as lobby
+from bridge.session import registry as registry
 from bridge.session import scene_admission as level
 from bridge.session import session
 from bridge.transport import frame_ring as shared_frames
@@ -58,11 +58,11 @@ def ring_written_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def anybody_resumes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lobby.hmac, "compare_digest", lambda a, b: True)
+    patch.setattr(registry.hmac, "compare_digest", lambda a, b: True)
 
 
 _FORGETS = "forgets the level that it restored"
-_RESTORED = level.Level.restored
+_RESTORED = level.SceneAdmission.restored
 
 # fault: the script that must find it, what it must say, how the service gets it
 FAULTS: dict[str, tuple[str, str, Patch]] = {
@@ -73,11 +73,11 @@ FAULTS: dict[str, tuple[str, str, Patch]] = {
         "deadline_met True with server_us",
         answering(lambda h: msgspec.structs.replace(h, server_us=99_000, deadline_met=True)),
     ),
-    "sends without credit": ("credit", "FRAMEs unread", resetting(delivery.Delivery, "has_credit", True)),
+    "sends without credit": ("credit", "FRAMEs unread", resetting(delivery.FlowControl, "has_credit", True)),
     "gives no credit back": (
         "credit",
         "a FRAME for CONTROL",
-        resetting(delivery.Delivery, "acknowledge", lambda *_: 0),
+        resetting(delivery.FlowControl, "acknowledge", lambda *_: 0),
     ),
     "takes any quaternion": ("refusals", "a quaternion of length 2", resetting(codec, "check_meaning", lambda m: m)),
     "never loses patience": ("strikes", "too_many_errors", resetting(session, "MAX_STRIKES", 10**6)),
@@ -91,14 +91,14 @@ FAULTS: dict[str, tuple[str, str, Patch]] = {
     "keeps states unasked": (
         "save",
         "expected ERROR unsupported",
-        resetting(offer.ServerOffer, "check", lambda *_: None),
+        resetting(offer.ServerCapabilities, "check", lambda *_: None),
     ),
     _FORGETS: (
         "save",
         "the default map cannot be changed",
-        resetting(level.Level, "restored", lambda self, scene: _RESTORED(self, None)),
+        resetting(level.SceneAdmission, "restored", lambda self, scene: _RESTORED(self, None)),
     ),
-    "does not count refusals": ("stats", "expected 21", resetting(delivery.Delivery, "refuse", lambda _: None)),
+    "does not count refusals": ("stats", "expected 21", resetting(delivery.FlowControl, "refuse", lambda _: None)),
 }
 
 

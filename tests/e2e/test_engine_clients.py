@@ -21,19 +21,19 @@ import pytest
 
 from bridge.cli.local_service import LISTENING
 from bridge.config import ServeConfig
-from bridge.conformance.fake_frames import stand_in_header
+from bridge.conformance.fake_frames import fake_header
 from bridge.errors import RemoteProtocolError
 from bridge.protocol.codec import decode, encode
 from bridge.protocol.messages import Control, FrameHeader, Part, Ping, Pong, SceneUpdate, Shape
-from bridge.session.capabilities import ServerOffer
+from bridge.session.capabilities import ServerCapabilities
 from bridge.session.events import Closed, ControlAccepted, SceneAccepted, Send
-from bridge.session.registry import Addressed, Lobby
+from bridge.session.registry import Outgoing, SessionRegistry
 from bridge.transport.sockets import Poller, RouterSocket
 from demos.clients.catalogue import BY_NAME, CLIENTS, EngineClient, environment
 
 WIDTH, HEIGHT = 4, 2
 PIXELS = bytes(range(3 * WIDTH * HEIGHT))
-OFFER = ServerOffer(
+OFFER = ServerCapabilities(
     server="recorder", model="none", runner="none", camera_method="none", default_map="room",
     frame_width=WIDTH, frame_height=HEIGHT, fps=24.0, frames_per_chunk=(9,), capabilities=("from_a_later_version",),
 )  # fmt: skip
@@ -69,7 +69,7 @@ class Recorder(threading.Thread):
         self.refusals: list[RemoteProtocolError] = []
         self.pongs = 0
         self.goodbyes: list[str] = []
-        self._lobby = Lobby(offer=OFFER, config=ServeConfig())
+        self._registry = SessionRegistry(offer=OFFER, config=ServeConfig())
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -85,14 +85,14 @@ class Recorder(threading.Thread):
                     self.refusals.append(exc)
                     continue
                 self.pongs += isinstance(message, Pong)
-                self._act(self._lobby.receive(peer, message, 0))
+                self._act(self._registry.receive(peer, message, 0))
         self.socket.close()
 
     def stop(self) -> None:
         self._stopping.set()
         self.join(10)
 
-    def _act(self, outputs: list[Addressed]) -> None:
+    def _act(self, outputs: list[Outgoing]) -> None:
         for one in outputs:
             match one.output:
                 case Send(message=message, pixels=pixels):
@@ -104,15 +104,15 @@ class Recorder(threading.Thread):
                 case ControlAccepted(control=control):
                     self._answer(one, control)
 
-    def _answer(self, one: Addressed, control: Control) -> None:
+    def _answer(self, one: Outgoing, control: Control) -> None:
         assert one.session is not None
         self.controls.append(control)
         self.socket.send(one.peer, encode(Ping(t_us=len(self.controls))))
-        self._act(self._lobby.settle(one.session, one.session.answer(_header(control), PIXELS)))
+        self._act(self._registry.settle(one.session, one.session.answer(_header(control), PIXELS)))
 
 
 def _header(control: Control) -> FrameHeader:
-    return stand_in_header(control, width=WIDTH, height=HEIGHT, control_age_us=0, server_us=0, stage_ms={"none": 0.5})
+    return fake_header(control, width=WIDTH, height=HEIGHT, control_age_us=0, server_us=0, stage_ms={"none": 0.5})
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ RUNNER, FOLDER, OUT, CAMERA = sys.argv[1:]
 if RUNNER != "torch":
     import tests.tensorrt_api.installed
 import numpy as np
-from bridge.engine import ControlWindow, Pictures, Plan, SessionStart
-from bridge.engines.helios import create
-from bridge.messages import PixelFormat
+from bridge.engine.interface import ControlWindow, Pictures, Plan, SessionStart
+from bridge.backends.helios import create
+from bridge.protocol.messages import PixelFormat
 
 form = {"frame_size": (128, 64)} if RUNNER == "torch" else {}
 engine = create(model=FOLDER, runner=RUNNER, camera=CAMERA, threads=1, chunk_latents=(2, 3, 9), **form)

@@ -120,8 +120,8 @@ def test_a_session_can_be_reseeded(engine):
 
 def test_what_was_heard_changes_no_frame(engine):
     state = opened(engine)
-    engine.hear(state, None, "rain")
-    engine.hear(state, "a castle", "rain")
+    engine.prefetch_prompt(state, None, "rain")
+    engine.prefetch_prompt(state, "a castle", "rain")
     heard, _ = engine.step(state, window(5, "rain"), plan(5))
     again, _ = engine.step(state, window(5, "rain"), plan(5))
     np.testing.assert_array_equal(heard.frames, again.frames)

@@ -43,7 +43,7 @@ class Raw:
         packed = body if isinstance(body, bytes) else msgpack.packb(body)
         self.socket.send_multipart([b"HLB1", bytes([kind]), packed, *more])
 
-    def hear(self, kind: type[Message], timeout_s: float = 5.0) -> Any:
+    def prefetch_prompt(self, kind: type[Message], timeout_s: float = 5.0) -> Any:
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             if self.socket.poll(int(left * 1000) + 1):
@@ -146,16 +146,16 @@ CASES: list[tuple[str, int, object, set[str]]] = [
 
 def test_every_bad_message_is_refused_by_name_and_the_session_lives(friend: Client, raw: Raw) -> None:
     raw.send(MessageType.HELLO, HELLO)
-    raw.hear(Welcome)
+    raw.prefetch_prompt(Welcome)
     raw.send(C, with_field(seq=3))
-    raw.hear(FrameHeader)
+    raw.prefetch_prompt(FrameHeader)
     for seq, (name, kind, body, codes) in enumerate(CASES, start=4):
         raw.send(kind, body)
-        error = raw.hear(ErrorMessage)
+        error = raw.prefetch_prompt(ErrorMessage)
         assert error.code.value in codes, (name, error)
         assert not error.fatal, name
         raw.send(C, with_field(seq=seq, frame_received_seq=seq - 1))
-        assert raw.hear(FrameHeader).seq == seq, name
+        assert raw.prefetch_prompt(FrameHeader).seq == seq, name
         friend.step(Camera(position=(0, 0, 0)))
 
 
@@ -174,7 +174,7 @@ def test_every_bad_message_is_refused_by_name_and_the_session_lives(friend: Clie
 )
 def test_bad_framing_from_a_stranger_is_answered(friend: Client, raw: Raw, parts: list[bytes]) -> None:
     raw.socket.send_multipart(parts)
-    error = raw.hear(ErrorMessage)
+    error = raw.prefetch_prompt(ErrorMessage)
     assert error.code.value == "bad_framing"
     assert error.fatal
 
@@ -192,31 +192,31 @@ def test_bad_framing_from_a_stranger_is_answered(friend: Client, raw: Raw, parts
 )
 def test_a_wrong_beginning_is_refused(friend: Client, raw: Raw, kind: int, body: object, code: str) -> None:
     raw.send(kind, body)
-    error = raw.hear(ErrorMessage)
+    error = raw.prefetch_prompt(ErrorMessage)
     assert (error.code.value, error.fatal) == (code, True)
 
 
 def test_another_session_cannot_be_taken_without_its_token(friend: Client, raw: Raw) -> None:
     raw.send(MessageType.HELLO, {**HELLO, "session_id": friend.welcome.session_id, "resume_token": "guess"})
-    welcome = raw.hear(Welcome)
+    welcome = raw.prefetch_prompt(Welcome)
     assert not welcome.resumed
     assert welcome.session_id != friend.welcome.session_id
 
 
 def test_a_part_beyond_every_limit_ends_only_that_connection(friend: Client, raw: Raw) -> None:
     raw.send(MessageType.HELLO, HELLO)
-    raw.hear(Welcome)
+    raw.prefetch_prompt(Welcome)
     raw.send(S, b"\x00" * (32 << 20))
     friend.step(Camera(position=(0, 0, 0)))
 
 
 def test_a_flood_of_rubbish_ends_that_session_alone(friend: Client, raw: Raw) -> None:
     raw.send(MessageType.HELLO, HELLO)
-    raw.hear(Welcome)
+    raw.prefetch_prompt(Welcome)
     codes = []
     for _ in range(65):
         raw.send(0x77, {})
-        codes.append(raw.hear(ErrorMessage).code.value)
+        codes.append(raw.prefetch_prompt(ErrorMessage).code.value)
     assert codes == ["unknown_type"] * 64 + ["too_many_errors"]
     for _ in range(500):
         raw.send(0x77, {})
@@ -238,7 +238,7 @@ def test_random_bytes_never_stop_the_service(friend: Client, raw: Raw) -> None:
 def test_scenes_without_end_do_not_keep_others_waiting(shared_service: Any, raw: Raw) -> None:
     """Controls are handled between SCENEs, not one behind each: else the lag would grow by 70 ms a control."""
     raw.send(MessageType.HELLO, HELLO)
-    raw.hear(Welcome)
+    raw.prefetch_prompt(Welcome)
     boxes = [{**PART, "id": number} for number in range(4096)]
     scene = msgpack.packb({"replace": True, "add": boxes})
     enough = threading.Event()
@@ -248,25 +248,25 @@ def test_scenes_without_end_do_not_keep_others_waiting(shared_service: Any, raw:
             raw.send(S, scene)
 
     flooder = threading.Thread(target=flood)
-    with shared_service.client(credit=4) as player:
+    with shared_service.client(credit=4) as render_session:
         flooder.start()
         try:
             time.sleep(0.5)  # by now SCENEs wait in the service
             newest = -1
             for _ in range(90):
-                sent = player.send(Camera(position=(0, 0, 0)))
-                newest = frame.seq if (frame := player.poll()) is not None else newest
+                sent = render_session.send(Camera(position=(0, 0, 0)))
+                newest = frame.seq if (frame := render_session.poll()) is not None else newest
                 time.sleep(1 / 60)
         finally:
             enough.set()
             flooder.join()
         assert sent - newest < 30
-        assert player.step(Camera(position=(0, 0, 0)), timeout_s=5.0).seq > sent
+        assert render_session.step(Camera(position=(0, 0, 0)), timeout_s=5.0).seq > sent
 
 
 def test_a_client_that_vanishes_leaves_the_others_alone(friend: Client, raw: Raw) -> None:
     raw.send(MessageType.HELLO, HELLO)
-    raw.hear(Welcome)
+    raw.prefetch_prompt(Welcome)
     for seq in range(10):
         raw.send(C, with_field(seq=seq))
     raw.socket.close(0)

@@ -147,8 +147,8 @@ def test_a_fresh_process_goes_on_from_the_newest_state(engine_pid: Callable[[], 
 _SERVE = """
 import signal
 from bridge.config import ServeConfig
-from bridge.link import EngineConfig
-from bridge.server import Server
+from bridge.engine.pipe import EngineConfig
+from bridge.service.server import Server
 
 if __name__ == "__main__":
     server = Server(ServeConfig(bind="tcp://127.0.0.1:*"), EngineConfig(factory="tests.e2e.loading_engine:create"))

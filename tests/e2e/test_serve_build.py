@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import subprocess, sys
-from bridge.cli import main
-from bridge.engines import plans
+from bridge.cli.main import main
+from bridge.backends import plans
 
 started = subprocess.Popen
 plans._misses = lambda folder: {"denoiser": None}

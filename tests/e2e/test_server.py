@@ -22,7 +22,7 @@ from bridge.errors import ConfigError, EngineUnavailable, ErrorCode
 from bridge.protocol.codec import decode, encode
 from bridge.protocol.messages import Control, FrameHeader, Hello, Message, SceneUpdate, Welcome
 from bridge.service.inbound_queue import BIG_BYTES
-from bridge.service.render_session import Player
+from bridge.service.render_session import RenderSession
 from bridge.service.server import Server
 from bridge.session.events import ControlAccepted
 from bridge.transport.sockets import DealerSocket
@@ -182,14 +182,14 @@ def test_a_control_behind_two_big_scenes_is_answered_at_once(start_service: Any)
 def test_a_mistake_of_ours_in_one_answer_ends_that_session_alone(
     start_service: Any, play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    right = Player.answer
+    right = RenderSession.answer
 
-    def answer(self: Player, accepted: ControlAccepted, *how: Any) -> Any:
+    def answer(self: RenderSession, accepted: ControlAccepted, *how: Any) -> Any:
         if accepted.control.action == "divide by zero":
             raise ZeroDivisionError("a mistake of ours")
         return right(self, accepted, *how)
 
-    monkeypatch.setattr(Player, "answer", answer)
+    monkeypatch.setattr(RenderSession, "answer", answer)
     service = start_service()
     here = Camera(position=(0, 0, 0))
     with service.client() as other, service.client() as client:
@@ -257,8 +257,8 @@ def test_a_taken_port_is_said_before_an_engine_is_started(
 
 SERVE = """
 from bridge.config import ServeConfig
-from bridge.link import EngineConfig
-from bridge.server import Server
+from bridge.engine.pipe import EngineConfig
+from bridge.service.server import Server
 if __name__ == "__main__":
     import multiprocessing
     def ready(address):

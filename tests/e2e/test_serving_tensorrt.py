@@ -31,8 +31,8 @@ SERVE = """
 import sys
 import tests.tensorrt_api.installed
 import numpy as np
-from bridge.engine import ControlWindow, Plan, SessionStart
-from bridge.engines.helios import create
+from bridge.engine.interface import ControlWindow, Plan, SessionStart
+from bridge.backends.helios import create
 
 def frames(runner):
     engine = create(model=sys.argv[1], runner=runner, threads=1)

@@ -21,11 +21,11 @@ def test_each_player_sees_its_own_place_and_all_get_network_frames(start_service
     try:
         while min(generated) < 6:
             assert time.monotonic() < deadline, generated
-            for player, (client, place) in enumerate(zip(clients, PLACES, strict=True)):
+            for render_session, (client, place) in enumerate(zip(clients, PLACES, strict=True)):
                 frame = client.step(Camera(position=place))
                 if frame.source is not Source.GENERATED:
                     continue
-                generated[player] += 1
+                generated[render_session] += 1
                 header = frame.header
                 truth, _ = render_room(
                     np.array(header.position), np.array(header.rotation), header.vertical_fov_deg,

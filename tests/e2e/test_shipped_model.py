@@ -22,8 +22,8 @@ class Refuse:
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Refuse())
 import numpy as np
-from bridge.engine import ControlWindow, Plan, SessionStart
-from bridge.engines.helios import create
+from bridge.engine.interface import ControlWindow, Plan, SessionStart
+from bridge.backends.helios import create
 engine = create(model="demo", runner="auto", threads=1)
 state = engine.open(SessionStart(seed=1, prompt="", scene=None))
 for start in range(2):

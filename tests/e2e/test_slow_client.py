@@ -28,11 +28,11 @@ def connect(address: str) -> DealerSocket:
     hello = encode(Hello(version_major=1, version_minor=0, client="slow", credit=CREDIT))
     while socket.send(hello).value != "sent":
         time.sleep(0.005)
-    assert isinstance(hear(socket, Welcome), Welcome)
+    assert isinstance(prefetch_prompt(socket, Welcome), Welcome)
     return socket
 
 
-def hear(socket: DealerSocket, kind: type, timeout_s: float = 3.0) -> Any:
+def prefetch_prompt(socket: DealerSocket, kind: type, timeout_s: float = 3.0) -> Any:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if (parts := socket.receive()) is None:
@@ -55,12 +55,12 @@ def test_a_client_that_never_reads_costs_two_frames_and_disturbs_nobody(start_se
         assert np.median(latencies) < 100
         # Now it reads: the frames its credit allowed for, and none of the other 148.
         waiting = []
-        while (header := hear(mute, FrameHeader, timeout_s=0.3)) is not None:
+        while (header := prefetch_prompt(mute, FrameHeader, timeout_s=0.3)) is not None:
             waiting.append(header.seq)
         assert waiting == [0, 1]
         # One sign of life, and what comes is new.
         mute.send(encode(control(150, received=1)))
-        newer = hear(mute, FrameHeader)
+        newer = prefetch_prompt(mute, FrameHeader)
         assert newer.seq >= 149
 
 
@@ -105,7 +105,7 @@ def test_stats_still_come_to_who_has_no_credit(start_service: Any) -> None:
         for seq in range(10):
             mute.send(encode(control(seq)))
         mute.send(encode(StatsRequest()))
-        stats = hear(mute, Stats)
+        stats = prefetch_prompt(mute, Stats)
         assert stats is not None
         assert stats.controls == 10
         assert 1 <= stats.answered <= CREDIT  # of those that came together only the newest is answered

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.engine.interface import ControlWindow, Plan, SessionStart, StepAsked
+from bridge.engine.interface import ControlWindow, Plan, SessionStart, StepRequest
 from bridge.errors import StepFailed
 
 pytest.importorskip("torch")
@@ -34,20 +34,20 @@ def window(action: str, frames: int = PLAN.frames) -> ControlWindow:
     )  # fmt: skip
 
 
-def asked(engine: HeliosEngine) -> list[StepAsked]:
+def asked(engine: HeliosEngine) -> list[StepRequest]:
     """Three sessions that differ in seed, prompt and action; one of them a chunk further than the others."""
     states = [engine.open(SessionStart(seed=seed, prompt=f"place {seed}", scene=None)) for seed in (1, 2, 3)]
     _, states[2] = engine.step(states[2], window("walk"), PLAN)
     return [
-        StepAsked(state=state, window=window(action), plan=PLAN)
+        StepRequest(state=state, window=window(action), plan=PLAN)
         for state, action in zip(states, ("walk", "let it rain", "sit down"), strict=True)
     ]
 
 
 def test_sessions_stepped_at_once_are_stepped_as_each_alone(engine: HeliosEngine) -> None:
-    assert engine.info.most_together == MOST_TOGETHER
+    assert engine.info.max_batch == MOST_TOGETHER
     wanted = [engine.step(each.state, each.window, each.plan) for each in asked(engine)]
-    together = [begun.finish() for begun in engine.begin_together(asked(engine))]
+    together = [begun.finish() for begun in engine.begin_batch(asked(engine))]
     for (chunk, state), (found, found_state) in zip(wanted, together, strict=True):
         # Sums are taken in another order: a rounding of the last bit, a level of a pixel here and there.
         assert np.abs(chunk.frames.astype(int) - found.frames).max() <= 1
@@ -59,6 +59,6 @@ def test_sessions_stepped_at_once_are_stepped_as_each_alone(engine: HeliosEngine
 
 def test_one_that_cannot_be_made_begins_none(engine: HeliosEngine) -> None:
     first, second, _ = asked(engine)
-    broken = StepAsked(state=second.state, window=window("walk", frames=4), plan=PLAN)
+    broken = StepRequest(state=second.state, window=window("walk", frames=4), plan=PLAN)
     with pytest.raises(StepFailed, match="4 cameras"):
-        engine.begin_together([first, broken])
+        engine.begin_batch([first, broken])

@@ -22,12 +22,12 @@ from bridge.config import ServeConfig
 from bridge.engine.events import ChunkGrowing, ChunkMade
 from bridge.engine.interface import EngineInfo, Plan, Rung
 from bridge.geometry import Pose
-from bridge.presentation.reprojection import Moved
+from bridge.presentation.reprojection import MovedPart
 from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source
-from bridge.scheduling.chunk_scheduler import Conductor, ConductorConfig
-from bridge.scheduling.in_flight_chunk import Asked
-from bridge.service.render_session import Player
-from bridge.session.capabilities import ServerOffer
+from bridge.scheduling.chunk_scheduler import ChunkScheduler, ChunkSchedulerConfig
+from bridge.scheduling.in_flight_chunk import InFlightChunk
+from bridge.service.render_session import RenderSession
+from bridge.session.capabilities import ServerCapabilities
 from bridge.session.events import ControlAccepted, Send
 from bridge.session.session import Session
 
@@ -55,7 +55,7 @@ class NoPixels:
         target: Pose,
         depth: NDArray[np.float32] | None = None,
         parts: NDArray[np.uint32] | None = None,
-        moved: Sequence[Moved] = (),
+        moved: Sequence[MovedPart] = (),
     ) -> NDArray[np.uint8]:
         return frame
 
@@ -72,7 +72,7 @@ class _Seat:
 
     trace: Trace
     session: Session
-    player: Player
+    render_session: RenderSession
     outcome: Outcome
     pending: int = 0  # the control to send next
     unanswered: list[tuple[ControlAccepted, Sent]] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Simulation:
         traces: Sequence[Trace],
         *,
         engine: EngineModel | None = None,
-        conductor: ConductorConfig | None = None,
+        scheduler: ChunkSchedulerConfig | None = None,
         rungs: tuple[Rung, ...] = RUNGS,
         cuts: bool = True,
     ) -> None:
@@ -103,9 +103,11 @@ class Simulation:
             model="simulated", runner="none", frame_width=_WIDTH, frame_height=_HEIGHT,
             frames_per_chunk=self._engine.frames_per_chunk, depth_width=_WIDTH, depth_height=_HEIGHT,
             camera_method="channels", default_map="none", rungs=rungs,
-            most_together=self._engine.most_together,
+            max_batch=self._engine.max_batch,
         )  # fmt: skip
-        self.conductor = Conductor(conductor or ConductorConfig(fps=self._engine.fps), self._info, self._clock.now_us())
+        self.scheduler = ChunkScheduler(
+            scheduler or ChunkSchedulerConfig(fps=self._engine.fps), self._info, self._clock.now_us()
+        )
         self._began_us = self._clock.now_us()
         self._is_busy = False
         self._wake_us: int | None = None
@@ -124,8 +126,8 @@ class Simulation:
             self._make_frames()
         for name, seat in self._seats.items():
             now_us = self._clock.now_us()
-            seat.outcome.wasted_us = self.conductor.wasted_us(name)
-            seat.outcome.ledger = seat.player.fill_stats(seat.session.ledger, now_us)
+            seat.outcome.wasted_us = self.scheduler.wasted_us(name)
+            seat.outcome.ledger = seat.render_session.fill_stats(seat.session.ledger, now_us)
             seat.outcome.accounts = seat.session.accounts
         return [seat.outcome for seat in self._seats.values()]
 
@@ -135,7 +137,7 @@ class Simulation:
         heapq.heappush(self._events, (at_us, next(self._order), act))
 
     def _seat(self, name: str, trace: Trace) -> _Seat:
-        offer = ServerOffer(
+        offer = ServerCapabilities(
             server="simulation", model="simulated", runner="none", camera_method="none", default_map="none",
             frame_width=_WIDTH, frame_height=_HEIGHT, fps=self._engine.fps,
             frames_per_chunk=self._engine.frames_per_chunk,
@@ -147,9 +149,9 @@ class Simulation:
             budget_us=trace.tick_us, tick_hz=1e6 / trace.tick_us,
         )  # fmt: skip
         session.receive(hello, now_us)
-        player = Player(config=self._config, info=self._info, clock=self._clock, warper=NoPixels())
-        player.world, player.opened = 0, True
-        return _Seat(trace=trace, session=session, player=player, outcome=Outcome())
+        render_session = RenderSession(config=self._config, info=self._info, clock=self._clock, warper=NoPixels())
+        render_session.engine_session, render_session.opened = 0, True
+        return _Seat(trace=trace, session=session, render_session=render_session, outcome=Outcome())
 
     def _sender(self, name: str, seat: _Seat) -> Callable[[], None]:
         """The client's tick: sends a control, and comes back for the next."""
@@ -171,7 +173,7 @@ class Simulation:
         now_us = self._clock.now_us()
         for output in seat.session.receive(control, now_us):
             if isinstance(output, ControlAccepted):
-                seat.player.push(output)
+                seat.render_session.push(output)
                 seat.unanswered.append((output, sent))
         accounts = seat.session.accounts
         seat.outcome.totals_held &= sum(accounts.values()) == seat.session.ledger.controls == control.seq + 1
@@ -181,7 +183,7 @@ class Simulation:
         for accepted, sent in controls:
             if not seat.session.awaits(accepted.control.seq):
                 continue
-            header, pixels = seat.player.answer(accepted, PixelFormat.RGB8)
+            header, pixels = seat.render_session.answer(accepted, PixelFormat.RGB8)
             self._clock.advance_us(_ANSWER_US[header.source])
             for output in seat.session.answer(header, pixels):
                 if isinstance(output, Send) and isinstance(output.message, FrameHeader):
@@ -211,12 +213,14 @@ class Simulation:
         now_us = self._clock.now_us()
         if self._is_busy:
             return
-        playing = {name: seat.player for name, seat in self._seats.items() if seat.player.wants_frames(now_us)}
-        start = self.conductor.next_start(now_us, playing)
+        playing = {
+            name: seat.render_session for name, seat in self._seats.items() if seat.render_session.wants_frames(now_us)
+        }
+        start = self.scheduler.next_start(now_us, playing)
         for seat in self._seats.values():
             rungs = seat.outcome.rungs
-            if not rungs or rungs[-1][1] != self.conductor.ladder.rung:
-                rungs.append((now_us - self._began_us, self.conductor.ladder.rung))
+            if not rungs or rungs[-1][1] != self.scheduler.ladder.rung:
+                rungs.append((now_us - self._began_us, self.scheduler.ladder.rung))
         if start is None:
             return
         if start.at_us > now_us:
@@ -231,37 +235,42 @@ class Simulation:
         )
         for one in starts:
             seat = self._seats[one.session]
-            seat.player.store.evict(now_us)
-            asked = seat.player.ask(now_us, one, cause=self.conductor.cause(one))
-            self.conductor.begun(now_us, asked)
-            seat.outcome.lengths.append(asked.plan.frames)
+            seat.render_session.store.evict(now_us)
+            in_flight = seat.render_session.ask(now_us, one, cause=self.scheduler.cause(one))
+            self.scheduler.begun(now_us, in_flight)
+            seat.outcome.lengths.append(in_flight.plan.frames)
             seat.outcome.together.append(len(starts))
             seat.outcome.busy_us += cost_us // len(starts)
-            pieces = self._engine.pieces(asked.plan.frames)
+            pieces = self._engine.pieces(in_flight.plan.frames)
             whole = 0 if self._engine.overlaps else len(pieces) - 1  # the piece with which the engine is free
             for index, (made, cost_share) in enumerate(pieces):
                 come = self._made if index == whole else self._grow
-                self._at(now_us + round(cost_us * cost_share), functools.partial(come, seat, asked, made))
+                self._at(now_us + round(cost_us * cost_share), functools.partial(come, seat, in_flight, made))
         self._is_busy = True
 
-    def _grow(self, seat: _Seat, asked: Asked, made: int) -> None:
-        frames = np.zeros((asked.plan.frames, _HEIGHT, _WIDTH, 3), np.uint8)
+    def _grow(self, seat: _Seat, in_flight: InFlightChunk, made: int) -> None:
+        frames = np.zeros((in_flight.plan.frames, _HEIGHT, _WIDTH, 3), np.uint8)
         growing = ChunkGrowing(
-            world=0, slot=asked.number, made=made, frames=frames, depth=None, actions=asked.window.actions
+            engine_session=0,
+            slot=in_flight.number,
+            made=made,
+            frames=frames,
+            depth=None,
+            actions=in_flight.window.actions,
         )
-        seat.player.grow(growing, self._clock.now_us())
+        seat.render_session.grow(growing, self._clock.now_us())
 
-    def _made(self, seat: _Seat, asked: Asked, come: int) -> None:
+    def _made(self, seat: _Seat, in_flight: InFlightChunk, come: int) -> None:
         self._is_busy = False
         now_us = self._clock.now_us()
-        frames = asked.plan.frames
+        frames = in_flight.plan.frames
         made = ChunkMade(
-            world=0, slot=asked.number, frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8), depth=None,
-            missing=frames - come,
-            actions=asked.window.actions, stage_ms={}, cuts=cuts_of(asked.plan) if self._cuts else (),
+            engine_session=0, slot=in_flight.number, frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8),
+            depth=None, missing=frames - come, actions=in_flight.window.actions, stage_ms={},
+            cuts=cuts_of(in_flight.plan) if self._cuts else (),
         )  # fmt: skip
-        delivered = seat.player.deliver(made, now_us)
-        self.conductor.made(now_us, asked, delivered)
+        delivered = seat.render_session.deliver(made, now_us)
+        self.scheduler.made(now_us, in_flight, delivered)
 
 
 def cuts_of(plan: Plan) -> tuple[int, ...]:

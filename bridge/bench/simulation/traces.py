@@ -22,7 +22,7 @@ class EngineModel:
 
     The fixed share is an assumption about the large model (history, text and launch overhead do not grow with the
     chunk); the shipped one's is 0.14, measured. overlaps: the engine is free for the next chunk when a chunk's first
-    frames are there, as torch on CUDA is. Up to `most_together` sessions' chunks can be made at once; each beyond
+    frames are there, as torch on CUDA is. Up to `max_batch` sessions' chunks can be made at once; each beyond
     the first costs `beside_share` of it. The decoder's is what FP8 (340 ms of denoising) and the full decoder
     come to on an H100, by the estimates at hand; the shipped model's is 0.55 to 0.65, measured; 0 is an engine whose
     frames all come at once.
@@ -34,7 +34,7 @@ class EngineModel:
     fixed_share: float = 0.2
     decode_share: float = 0.5
     overlaps: bool = False
-    most_together: int = 1
+    max_batch: int = 1
     beside_share: float = 1.0
 
     def cost_us(self, frames: int, together: int = 1) -> float:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from model.deferred import Helper
 from model.demo.evaluation.tours import Tour
-from model.pipeline.state import ChunkRequest, RolloutState
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.state import ChunkRequest, PipelineState
+from model.pipeline.video_pipeline import VideoPipeline
 from model.runners.base import ModuleRunner
 from model.scene.ray_features import condition
 from model.spec import ModelSpec
@@ -29,7 +29,7 @@ class PaintedChunk:
     first: int
     frames: NDArray[np.uint8]
     seconds: float
-    state: RolloutState
+    state: PipelineState
 
 
 class Painter:
@@ -37,7 +37,7 @@ class Painter:
 
     def __init__(self, spec: ModelSpec, runner: ModuleRunner, *, chunk_latents: int) -> None:
         self._spec = spec
-        self._rollout = Rollout(spec, runner, clock=time.monotonic)
+        self._rollout = VideoPipeline(spec, runner, clock=time.monotonic)
         self._latents = chunk_latents
 
     @property
@@ -45,7 +45,7 @@ class Painter:
         return self._spec.frames_in(self._latents)
 
     def paint(
-        self, tour: Tour, *, first: int = 0, afresh: RolloutState | None = None, seed: int = 0
+        self, tour: Tour, *, first: int = 0, afresh: PipelineState | None = None, seed: int = 0
     ) -> Iterator[PaintedChunk]:
         """Chunk by chunk from frame `first` of the tour, where a chunk begins, until its last whole chunk.
 

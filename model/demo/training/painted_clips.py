@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.demo.training.prepared_data import Geometry
-from model.pipeline.state import ChunkRequest, RolloutState
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.state import ChunkRequest, PipelineState
+from model.pipeline.video_pipeline import VideoPipeline
 from model.runners.base import ModuleRunner
 from model.spec import Graph, ModelSpec
 
@@ -26,7 +26,7 @@ class ClipPainter:
     def __init__(self, spec: ModelSpec, runner: ModuleRunner) -> None:
         """runner: must not start decoding by itself; nothing is decoded here."""
         self._spec, self._runner = spec, runner
-        self._rollout = Rollout(spec, runner, clock=time.monotonic)
+        self._rollout = VideoPipeline(spec, runner, clock=time.monotonic)
         self._mean = np.array(spec.latents_mean, np.float32)[:, None, None, None]
         self._inv_std = np.array(spec.latents_inv_std, np.float32)[:, None, None, None]
 
@@ -51,7 +51,7 @@ class ClipPainter:
         raw: NDArray[np.float16] = (latents / self._inv_std + self._mean).astype(np.float16)
         return raw
 
-    def _under(self, conditions: NDArray[np.float32], state: RolloutState) -> RolloutState:
+    def _under(self, conditions: NDArray[np.float32], state: PipelineState) -> PipelineState:
         """The state with other conditions in force, as if texts had asked for them."""
         silent = np.zeros((1, self._spec.text_words), np.int64)
         told = self._runner.run(Graph.TEXT_ENCODER, {"tokens": silent, "state": conditions})

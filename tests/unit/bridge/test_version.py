@@ -9,7 +9,7 @@ import pytest
 from bridge import version
 from bridge.cli.main import main
 from bridge.config import ServeConfig
-from bridge.session.capabilities import offer_of
+from bridge.session.capabilities import capabilities_of
 from tests.scripted_process import INFO
 
 
@@ -17,7 +17,7 @@ def test_the_command_and_welcome_tell_name_and_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: {"helios-bridge": "1.2.3"}[name])
-    assert offer_of(INFO, ServeConfig()).server == "helios-bridge 1.2.3"
+    assert capabilities_of(INFO, ServeConfig()).server == "helios-bridge 1.2.3"
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, "helios-bridge 1.2.3\n")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from model.deferred import Helper, Later
+from model.deferred import Deferred, Helper
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_value_is_made_once_and_only_when_asked_for() -> None:
         made.append(1)
         return len(made)
 
-    later = Later(make)
+    later = Deferred(make)
     assert made == []
     assert [later.get(), later.get()] == [1, 1]
 
@@ -40,7 +40,7 @@ def test_who_asks_while_another_makes_it_waits_for_that_one() -> None:
         made.append(threading.get_ident())
         return "made"
 
-    later = Later(make)
+    later = Deferred(make)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(later.get)
         assert begun.wait(5)
@@ -54,7 +54,7 @@ def test_what_cannot_be_made_says_so_to_each_who_asks() -> None:
     def make() -> int:
         raise ValueError("no such part")
 
-    later = Later(make)
+    later = Deferred(make)
     for _ in range(2):
         with pytest.raises(ValueError, match="no such part"):
             later.get()
@@ -63,8 +63,8 @@ def test_what_cannot_be_made_says_so_to_each_who_asks() -> None:
 def test_a_helper_makes_values_in_turn_on_a_thread_of_its_own(helper: Helper) -> None:
     order: list[tuple[int, int]] = []
     done = threading.Event()
-    values = [Later(lambda at=at: order.append((at, threading.get_ident()))) for at in range(5)]  # type: ignore[misc]
-    helper.begin([*values, Later(done.set)])
+    values = [Deferred(lambda at=at: order.append((at, threading.get_ident()))) for at in range(5)]  # type: ignore[misc]
+    helper.begin([*values, Deferred(done.set)])
     assert done.wait(5)
     assert [at for at, _ in order] == [0, 1, 2, 3, 4]
     assert {thread for _, thread in order}.isdisjoint({threading.get_ident()})
@@ -75,8 +75,8 @@ def test_a_value_that_a_helper_cannot_make_fails_where_it_is_asked_for(helper: H
         raise ValueError("no such part")
 
     after = threading.Event()
-    bad = Later(make)
-    helper.begin([bad, Later(after.set)])
+    bad = Deferred(make)
+    helper.begin([bad, Deferred(after.set)])
     assert after.wait(5)
     with pytest.raises(ValueError, match="no such part"):
         bad.get()
@@ -87,9 +87,9 @@ def test_a_helper_holds_no_value_that_it_has_made(helper: Helper) -> None:
         pass
 
     begun, go_on = threading.Event(), threading.Event()
-    later = Later(Thing)
+    later = Deferred(Thing)
     held = weakref.ref(later.get())
-    helper.begin([later, Later(begun.set), Later(lambda: go_on.wait(5)), Later(Thing)])
+    helper.begin([later, Deferred(begun.set), Deferred(lambda: go_on.wait(5)), Deferred(Thing)])
     assert begun.wait(5)
     del later
     assert held() is None
@@ -105,7 +105,7 @@ def test_a_helper_that_is_closed_makes_no_more() -> None:
         assert go_on.wait(5)
         made.append("first")
 
-    helper.begin([Later(first), Later(lambda: made.append("second"))])
+    helper.begin([Deferred(first), Deferred(lambda: made.append("second"))])
     assert begun.wait(5)
     threading.Timer(0.05, go_on.set).start()  # close has taken the second away by then, or the test says so
     helper.close()

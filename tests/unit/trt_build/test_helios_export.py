@@ -33,13 +33,13 @@ def test_an_export_with_room_for_a_view_makes_torchs_latents_with_a_view_and_wit
     helios_folder: Path, helios_view_export: Path
 ) -> None:
     from model.helios.graphs import load_graphs
-    from model.helios.layout import TOKENIZER, Session
+    from model.helios.layout import TOKENIZER, GenerationConfig
     from model.helios.parts import Dtype
     from model.helios.text import PromptTokenizer
     from model.networks.view_denoiser import view_denoiser_graph
     from model.pipeline.history import HistoryView
     from model.pipeline.state import ChunkRequest
-    from model.pipeline.video_pipeline import Rollout
+    from model.pipeline.video_pipeline import VideoPipeline
     from model.runners.onnxruntime import OrtRunner
     from model.runners.torch import TorchRunner
     from trt_build.manifest import read_manifest
@@ -51,7 +51,7 @@ def test_an_export_with_room_for_a_view_makes_torchs_latents_with_a_view_and_wit
     cases = {error.case for error in verification.errors if error.graph == "denoiser"}
     assert cases == {f"stage{stage}{seen}" for stage in range(3) for seen in ("", ", no view")}
 
-    session = Session(frame_width=128, frame_height=64)
+    session = GenerationConfig(frame_width=128, frame_height=64)
     spec, graphs = load_graphs(
         helios_folder, session, dtype=Dtype.FP32, vae_dtype=Dtype.FP32, denoiser=view_denoiser_graph
     )
@@ -60,7 +60,7 @@ def test_an_export_with_room_for_a_view_makes_torchs_latents_with_a_view_and_wit
     views = [None, HistoryView(latents, np.arange(3, 40, 3))]
     made = []
     for runner in (TorchRunner(graphs), OrtRunner(helios_view_export, threads=1)):
-        loop = Rollout(spec, runner, clock=lambda: 0.0, tokenize=tokenize)
+        loop = VideoPipeline(spec, runner, clock=lambda: 0.0, tokenize=tokenize)
         plain = ChunkRequest(texts=("a garden",) * 2, steps=(1, 1, 1))
         state = loop.open(3, "a garden")
         for view in views:

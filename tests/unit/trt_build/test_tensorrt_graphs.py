@@ -215,7 +215,7 @@ def test_quantising_in_torch_is_what_onnx_runtime_does(tmp_path: Path) -> None:
 
 
 def test_a_streamed_model_exports_the_very_same_graph(tmp_path: Path, eight: Any, scales: dict[str, float]) -> None:
-    from model.helios.parts import Part
+    from model.helios.parts import Component
     from model.helios.streamed import load_streamed
     from model.helios.weights import stored_tensors
     from trt_build.precision import in_precision
@@ -225,7 +225,7 @@ def test_a_streamed_model_exports_the_very_same_graph(tmp_path: Path, eight: Any
         empty = diffusers.HeliosTransformer3DModel.from_config(transformer().config)
     stored = stored_tensors(tmp_path / "model")
     assert len({tensor.file for tensor in stored.values()}) > 2
-    model = load_streamed(Part(name="transformer", module=empty, stored=stored, dtype=torch.float32))
+    model = load_streamed(Component(name="transformer", module=empty, stored=stored, dtype=torch.float32))
     graph = in_precision(graph_of(model), Precision.FP8, scales)
     streamed = exported(tmp_path, graph, inline_bytes=0)
     assert streamed.weights_file == tmp_path / "denoiser.weights"

@@ -8,9 +8,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bridge.backends.camera import CameraTelling
+from bridge.backends.camera import CameraConditioner
 from bridge.backends.loading import ModelOptions, load_model
-from bridge.backends.scene import Worlds
+from bridge.backends.scene import SceneCache
 from model.camera_control.method import CameraMethod
 from model.scene.blockout import PackedParts
 from model.scene.camera import Camera
@@ -33,7 +33,7 @@ def test_what_only_the_decoder_needs_is_cast_on_a_second_thread(monkeypatch: pyt
 
     monkeypatch.setattr("model.scene.ray_features.cast", watched)
     start = load_map(DEFAULT_MAP)
-    world = Worlds(start.blockout).open(None)
+    world = SceneCache(start.blockout).open(None)
     cameras = [
         Camera(
             position=np.add(start.spawn_position, (0, 0, 0.1 * frame)), rotation=np.array([0.0, 0.0, 0.0, 1.0]),
@@ -41,7 +41,7 @@ def test_what_only_the_decoder_needs_is_cast_on_a_second_thread(monkeypatch: pyt
         )
         for frame in range(FRAMES)
     ]  # fmt: skip
-    telling = CameraTelling(CameraMethod.CHANNELS, spec, loaded.runner, threads=1)
+    telling = CameraConditioner(CameraMethod.CHANNELS, spec, loaded.runner, threads=1)
     try:
         said = telling.said({}, world, world, cameras, cut=False)
         assert done.wait(10)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.backends.helios import HeliosEngine
 from bridge.backends.loading import ModelOptions, load_model
 from bridge.clock import FakeClock
-from bridge.engine.interface import BegunStep, StepAsked
+from bridge.engine.interface import BegunStep, StepRequest
 from model.runners.base import Arrays, GraphSignature, ModuleRunner, OverlappingRunner, Pending, started
 
 
@@ -44,11 +44,11 @@ class Watched(HeliosEngine):
 
     made: list[int]
 
-    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+    def begin_batch(self, asked: Sequence[StepRequest]) -> list[BegunStep]:
         self.made += [each.plan.frames for each in asked]
         assert isinstance(self._clock, FakeClock)
         self._clock.advance_us(1_000_000 * asked[0].plan.frames)
-        return super().begin_together(asked)
+        return super().begin_batch(asked)
 
 
 @pytest.mark.parametrize("overlaps", [False, True])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.client.jitter_buffer import ClockSync, Playout, PlayoutConfig
+from bridge.client.jitter_buffer import ClockSync, JitterBuffer, JitterBufferConfig
 
 MS = 1000
 TICK_US = 16_667
 
 
-def shown(playout: Playout, ways_us: np.ndarray, *, tick_us: int = TICK_US) -> list[tuple[int, int]]:
+def shown(playout: JitterBuffer, ways_us: np.ndarray, *, tick_us: int = TICK_US) -> list[tuple[int, int]]:
     """(when, seq) of every frame that a game shows which asks each millisecond; answers take `ways_us`."""
     # A connection keeps the order: what is overtaken waits.
     arrivals_us = np.maximum.accumulate(np.arange(len(ways_us)) * tick_us + ways_us)
@@ -33,7 +33,7 @@ def even_share(seen: list[tuple[int, int]]) -> float:
 
 
 def test_without_jitter_there_is_no_buffer_and_a_frame_shows_when_it_comes() -> None:
-    playout = Playout(PlayoutConfig(fixed_us=None))
+    playout = JitterBuffer(JitterBufferConfig(fixed_us=None))
     seen = shown(playout, np.full(300, 5.0 * MS))
     assert playout.buffer_us == 0
     assert all(0 <= when - seq * TICK_US - 5 * MS <= MS for when, seq in seen)
@@ -42,7 +42,7 @@ def test_without_jitter_there_is_no_buffer_and_a_frame_shows_when_it_comes() -> 
 def test_jitter_is_hidden_by_a_buffer_about_as_large() -> None:
     rng = np.random.default_rng(3)
     ways_us = 5.0 * MS + rng.uniform(0, 30 * MS, 900)
-    at_once, adaptive = Playout(), Playout(PlayoutConfig(fixed_us=None))
+    at_once, adaptive = JitterBuffer(), JitterBuffer(JitterBufferConfig(fixed_us=None))
     raw, even = shown(at_once, ways_us), shown(adaptive, ways_us)
     assert 20 * MS <= adaptive.buffer_us <= 32 * MS
     assert even_share(raw) < 0.4
@@ -53,7 +53,7 @@ def test_jitter_is_hidden_by_a_buffer_about_as_large() -> None:
 def test_the_buffer_shrinks_again_when_the_way_is_calm() -> None:
     rng = np.random.default_rng(4)
     wild, calm = 5.0 * MS + rng.uniform(0, 40 * MS, 300), np.full(1800, 5.0 * MS)
-    playout = Playout(PlayoutConfig(fixed_us=None))
+    playout = JitterBuffer(JitterBufferConfig(fixed_us=None))
     shown(playout, np.concatenate([wild, calm]))
     assert playout.buffer_us == 0
 
@@ -61,22 +61,25 @@ def test_the_buffer_shrinks_again_when_the_way_is_calm() -> None:
 def test_a_fixed_buffer_stays_and_a_hopeless_way_is_bounded() -> None:
     rng = np.random.default_rng(5)
     ways_us = rng.uniform(0, 900 * MS, 400)
-    fixed, adaptive = Playout(PlayoutConfig(fixed_us=12 * MS)), Playout(PlayoutConfig(fixed_us=None))
+    fixed, adaptive = (
+        JitterBuffer(JitterBufferConfig(fixed_us=12 * MS)),
+        JitterBuffer(JitterBufferConfig(fixed_us=None)),
+    )
     shown(fixed, ways_us)
     shown(adaptive, ways_us)
     assert fixed.buffer_us == 12 * MS
-    assert adaptive.buffer_us == PlayoutConfig().most_us
+    assert adaptive.buffer_us == JitterBufferConfig().most_us
 
 
 def test_frames_are_shown_in_order_and_once() -> None:
     rng = np.random.default_rng(6)
-    for config in (PlayoutConfig(), PlayoutConfig(fixed_us=None)):
-        seqs = [seq for _, seq in shown(Playout(config), 2.0 * MS + rng.uniform(0, 12 * MS, 300))]
+    for config in (JitterBufferConfig(), JitterBufferConfig(fixed_us=None)):
+        seqs = [seq for _, seq in shown(JitterBuffer(config), 2.0 * MS + rng.uniform(0, 12 * MS, 300))]
         assert seqs == sorted(set(seqs))
 
 
 def test_the_next_due_moment_is_told_so_that_waiting_can_end_there() -> None:
-    playout = Playout(PlayoutConfig(fixed_us=20 * MS))
+    playout = JitterBuffer(JitterBufferConfig(fixed_us=20 * MS))
     assert playout.next_us is None
     playout.arrived(105 * MS, seq=0, sent_us=100 * MS)
     assert playout.next_us == 125 * MS

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bridge.client.jitter_buffer import PlayoutConfig
+from bridge.client.jitter_buffer import JitterBufferConfig
 from bridge.client.protocol_core import ClientCore
 from bridge.client.types import Camera
 from bridge.errors import ErrorCode, RemoteProtocolError, SessionBusy, SessionClosed
@@ -101,7 +101,7 @@ def test_the_age_that_a_player_feels_is_measured_on_the_clients_clock_alone() ->
 
 
 def test_a_buffered_frame_is_returned_when_its_time_has_come() -> None:
-    core = opened(playout=PlayoutConfig(fixed_us=20_000))
+    core = opened(playout=JitterBufferConfig(fixed_us=20_000))
     send(core, 0)
     answer(core, 0, 5_000)
     assert core.take_newest(24_000) is None
@@ -197,8 +197,8 @@ def test_what_a_lost_session_refused_is_told_again_when_it_is_resumed() -> None:
 
 def test_only_what_left_after_the_session_was_lost_is_told_again() -> None:
     core = opened()
-    lobby, level, night = (SceneUpdate(replace=True, prompt=name) for name in ("lobby", "level", "night"))
-    core.told(lobby)  # heard, though no control was answered since: the game fell silent
+    registry, level, night = (SceneUpdate(replace=True, prompt=name) for name in ("lobby", "level", "night"))
+    core.told(registry)  # heard, though no control was answered since: the game fell silent
     core.told(level)
     refused = ErrorMessage(code=ErrorCode.UNEXPECTED_MESSAGE, text="", fatal=True, in_reply_to="SCENE")
     assert take(core, refused) == [core.hello()]

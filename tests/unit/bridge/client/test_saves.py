@@ -11,18 +11,21 @@ from bridge.config import ServeConfig
 from bridge.errors import ReceiveTimeout
 from bridge.protocol.messages import Saved
 from bridge.session.events import Send
-from bridge.session.registry import Addressed, Lobby
+from bridge.session.registry import Outgoing, SessionRegistry
 from tests.tiny_server import OFFER, TinyServer
 
 
 def test_a_save_is_not_answered_by_another_ones_saved() -> None:
     config = ServeConfig()
-    server = TinyServer(config, lobby=Lobby(offer=dataclasses.replace(OFFER, capabilities=("save",)), config=config))
+    server = TinyServer(
+        config, registry=SessionRegistry(offer=dataclasses.replace(OFFER, capabilities=("save",)), config=config)
+    )
 
-    def tell_all(name: str, size_bytes: int) -> list[Addressed]:
+    def tell_all(name: str, size_bytes: int) -> list[Outgoing]:
         saved = Send(message=Saved(name=name, size_bytes=size_bytes))
         return [
-            Addressed(peer=server.lobby.peer_of(session), session=session, output=saved) for session in server.lobby
+            Outgoing(peer=server.registry.peer_of(session), session=session, output=saved)
+            for session in server.registry
         ]
 
     try:

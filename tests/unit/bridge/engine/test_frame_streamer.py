@@ -15,10 +15,10 @@ import pytest
 
 from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.engine import worker
-from bridge.engine.chunk_pool import SharedFrameRing
-from bridge.engine.interface import After, ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
+from bridge.engine.chunk_pool import ChunkPool
+from bridge.engine.interface import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State, StateAfter
 from bridge.engine.ipc_messages import Adopt, Attach, Command, Growing, Made, Report, Step, Stop
-from bridge.engine.step_executor import HandingOut, make_chunk
+from bridge.engine.step_executor import FrameStreamer, make_chunk
 from bridge.errors import StepFailed
 from tests.stepped_world import CONFIG, FRAMES, PLAN, WINDOW, Begun, Process, one_world
 
@@ -45,8 +45,8 @@ class OverlappingBegun(Begun):
         super().__init__(chunk, state)
         self.engine = engine
 
-    def after(self) -> After:
-        return After(state=self.state, earlier=self.chunk.earlier, stage_ms={"paint": 1.0})
+    def after(self) -> StateAfter:
+        return StateAfter(state=self.state, earlier=self.chunk.earlier, stage_ms={"paint": 1.0})
 
     def runs(self) -> Iterator[FrameRun]:
         for run in super().runs():
@@ -56,15 +56,15 @@ class OverlappingBegun(Begun):
 
 def test_the_next_chunk_is_begun_while_the_frames_of_the_one_before_come() -> None:
     engine = OverlappingEngine(CONFIG)
-    ring = SharedFrameRing.create(engine.info, 2)
+    ring = ChunkPool.create(engine.info, 2)
     told: queue.SimpleQueue[object] = queue.SimpleQueue()
     states: dict[int, State] = {0: engine.open(SessionStart(seed=0, prompt="", scene=None))}
     earlier: dict[int, Mapping[int, State]] = {}
-    handing_out = HandingOut(ring, told.put)
+    handing_out = FrameStreamer(ring, told.put)
     wanted = []
     for slot in (0, 1):  # the second is begun before any frame of the first is there
         wanted.append(engine.step(states[0], WINDOW, PLAN)[0].frames)
-        step = Step(world=0, window=WINDOW, plan=PLAN, slot=slot)
+        step = Step(engine_session=0, window=WINDOW, plan=PLAN, slot=slot)
         assert make_chunk(engine, states, earlier, ring, step, told.put, handing_out) is None
     assert int(states[0]["chunks"]) == 2
     assert told.empty()
@@ -99,8 +99,8 @@ def test_the_engine_is_not_closed_under_a_chunk_that_is_handed_out(
                 happened.append("decoded")
                 yield run
 
-        def after(self) -> After:
-            return After(state=self.state, earlier={}, stage_ms={})
+        def after(self) -> StateAfter:
+            return StateAfter(state=self.state, earlier={}, stage_ms={})
 
     class Overlapping(SyntheticEngine):
         def begin(self, state: State, window: ControlWindow, plan: Plan) -> Slow:
@@ -112,14 +112,14 @@ def test_the_engine_is_not_closed_under_a_chunk_that_is_handed_out(
     def create() -> Overlapping:
         return Overlapping(CONFIG)
 
-    finish = HandingOut.finish
+    finish = FrameStreamer.finish
 
-    def stop(handing_out: HandingOut) -> None:
+    def stop(handing_out: FrameStreamer) -> None:
         stopping.set()
         finish(handing_out)
 
-    step = Step(world=0, window=WINDOW, plan=PLAN, slot=0)
-    words = (Attach(layout=process.ring.layout), Adopt(world=0, state=process.states[0]), step, Stop())
+    step = Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0)
+    words = (Attach(layout=process.ring.layout), Adopt(engine_session=0, state=process.states[0]), step, Stop())
 
     def read(connection: Connection, commands: queue.SimpleQueue[Command], heard: object) -> None:
         for word in words:
@@ -128,7 +128,7 @@ def test_the_engine_is_not_closed_under_a_chunk_that_is_handed_out(
     monkeypatch.setattr(worker, "load_factory", lambda _: create)
     monkeypatch.setattr(worker, "_read_commands", read)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(HandingOut, "finish", stop)
+    monkeypatch.setattr(FrameStreamer, "finish", stop)
     ours, theirs = multiprocessing.Pipe()
     worker.run(theirs, "", {})
     ours.close()
@@ -147,12 +147,12 @@ def test_a_chunk_that_cannot_be_handed_out_ends_the_process(
             yield from list(super().runs())[:1]
             raise error
 
-        def after(self) -> After:
-            return After(state=self.state, earlier={}, stage_ms={})
+        def after(self) -> StateAfter:
+            return StateAfter(state=self.state, earlier={}, stage_ms={})
 
     begun = Broken(*process.engine.step(process.states[0], WINDOW, PLAN))
     told: list[Report] = []
-    handing_out = HandingOut(process.ring, told.append)
-    handing_out.take(Step(world=0, window=WINDOW, plan=PLAN, slot=0), begun, begun.after())
+    handing_out = FrameStreamer(process.ring, told.append)
+    handing_out.take(Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0), begun, begun.after())
     assert ended.get(timeout=5) == 1
     assert [type(word) for word in told] == [Made]

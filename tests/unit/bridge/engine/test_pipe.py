@@ -7,7 +7,7 @@ import queue
 import pytest
 
 from bridge.engine import pipe as module
-from bridge.engine.pipe import Ended, EngineConfig, Inbox, Link, Wake
+from bridge.engine.pipe import Ended, EngineConfig, EnginePipe, Inbox, Wake
 
 
 def test_a_process_that_cannot_be_started_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +17,7 @@ def test_a_process_that_cannot_be_started_has_ended(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "_start_with_threads", refuse)
     inbox: Inbox = queue.SimpleQueue()
     wake = Wake()
-    link = Link(EngineConfig(), inbox, wake)
+    link = EnginePipe(EngineConfig(), inbox, wake)
     told, word = inbox.get(timeout=5)
     assert told is link
     assert isinstance(word, Ended)

@@ -8,24 +8,24 @@ import pytest
 
 from bridge.engine.events import WorldRefused
 from bridge.engine.ipc_messages import SaveDone
-from bridge.engine.save_tracker import REPLACED, EngineSaves, refused
+from bridge.engine.save_tracker import REPLACED, SaveTracker, refused
 
 A, B = Path("a"), Path("b")
 
 
 def test_what_a_process_had_not_answered_when_it_ended_is_told_of_once() -> None:
-    saves = EngineSaves()
+    saves = SaveTracker()
     saves.sent(1, A)
     saves.sent(2, B)
-    answered = saves.answered(SaveDone(world=1, path=A, size_bytes=7, text=""))
-    assert (answered.world, answered.path, answered.size_bytes) == (1, A, 7)
-    assert [(lost.world, lost.path, lost.text) for lost in saves.lost()] == [(2, B, REPLACED)]
+    answered = saves.answered(SaveDone(engine_session=1, path=A, size_bytes=7, text=""))
+    assert (answered.engine_session, answered.path, answered.size_bytes) == (1, A, 7)
+    assert [(lost.engine_session, lost.path, lost.text) for lost in saves.lost()] == [(2, B, REPLACED)]
     assert saves.lost() == []
 
 
 def test_the_same_save_asked_for_twice_is_answered_twice() -> None:
-    saves = EngineSaves()
-    done = SaveDone(world=1, path=A, size_bytes=7, text="")
+    saves = SaveTracker()
+    done = SaveDone(engine_session=1, path=A, size_bytes=7, text="")
     for _ in range(2):
         saves.sent(1, A)
     for _ in range(2):
@@ -35,9 +35,9 @@ def test_the_same_save_asked_for_twice_is_answered_twice() -> None:
 
 
 def test_what_could_not_be_sent_is_told_of_once() -> None:
-    saves = EngineSaves()
+    saves = SaveTracker()
     saves.fail(3, [A, B], "too late")
-    assert [(failed.world, failed.path, failed.text) for failed in saves.take_failed()] == [
+    assert [(failed.engine_session, failed.path, failed.text) for failed in saves.take_failed()] == [
         (3, A, "too late"),
         (3, B, "too late"),
     ]
@@ -47,4 +47,4 @@ def test_what_could_not_be_sent_is_told_of_once() -> None:
 def test_a_refused_world_s_saves_are_answered_before_it_ends() -> None:
     *unsaved, last = refused(4, [A, B], "no such mesh")
     assert [one.path for one in unsaved] == [A, B]  # type: ignore[union-attr]  # WorldSaved
-    assert last == WorldRefused(world=4, text="no such mesh")
+    assert last == WorldRefused(engine_session=4, text="no such mesh")

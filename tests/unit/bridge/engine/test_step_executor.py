@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
-from bridge.engine.chunk_pool import SharedFrameRing
-from bridge.engine.interface import BegunStep, ControlWindow, FrameChunk, Plan, SessionStart, State, StepAsked
+from bridge.engine.chunk_pool import ChunkPool
+from bridge.engine.interface import BegunStep, ControlWindow, FrameChunk, Plan, SessionStart, State, StepRequest
 from bridge.engine.ipc_messages import Failed, Growing, Made, Report, Step
-from bridge.engine.step_executor import make_chunk, make_together
+from bridge.engine.step_executor import make_batch, make_chunk
 from bridge.errors import StepFailed
 from tests.stepped_world import CONFIG, FRAMES, PLAN, WINDOW, Begun, Process, one_world
 
@@ -64,7 +64,7 @@ def test_frames_are_told_of_as_they_lie_in_the_ring(process: Process) -> None:
         np.testing.assert_array_equal(depth, wanted.depth)
         told.append((word.made, word.frames == FRAMES and word.with_depth))
 
-    step = Step(world=0, window=WINDOW, plan=PLAN, slot=0)
+    step = Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0)
     made = make_chunk(engine, process.states, process.earlier, process.ring, step, report)
     assert isinstance(made, Made)
     assert told == [(4, True), (8, True)]
@@ -80,7 +80,7 @@ def test_a_chunk_that_fails_half_way_leaves_its_world_as_it_was(process: Process
             return begun
 
     engine = Failing(CONFIG)
-    step = Step(world=0, window=WINDOW, plan=PLAN, slot=0)
+    step = Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0)
     told: list[object] = []
     failed = make_chunk(engine, process.states, process.earlier, process.ring, step, told.append)
     assert isinstance(failed, Failed)
@@ -93,7 +93,7 @@ class Batching(SyntheticEngine):
 
     fails = -1
 
-    def begin_together(self, asked: Sequence[StepAsked]) -> list[BegunStep]:
+    def begin_batch(self, asked: Sequence[StepRequest]) -> list[BegunStep]:
         if any(int(each.state["seed"]) == self.fails for each in asked):
             raise StepFailed("one of them cannot be made")
         return [Begun(*self.step(each.state, each.window, each.plan)) for each in asked]
@@ -107,33 +107,38 @@ class Batching(SyntheticEngine):
 @pytest.fixture
 def pair() -> Iterator[Process]:
     """Two worlds, and slots for both."""
-    engine = Batching(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,), most_together=2))
-    ring = SharedFrameRing.create(engine.info, 2)
+    engine = Batching(SyntheticConfig(width=16, height=8, frames_per_chunk=(FRAMES,), max_batch=2))
+    ring = ChunkPool.create(engine.info, 2)
     process = Process(ring)
     process.engine = engine
-    process.states = {world: engine.open(SessionStart(seed=world, prompt="", scene=None)) for world in (0, 1)}
+    process.states = {
+        engine_session: engine.open(SessionStart(seed=engine_session, prompt="", scene=None))
+        for engine_session in (0, 1)
+    }
     yield process
     ring.close()
 
 
 def together(process: Process) -> list[Report]:
     told: list[Report] = []
-    steps = [Step(world=world, window=WINDOW, plan=PLAN, slot=world) for world in (0, 1)]
-    make_together(process.engine, process.states, process.earlier, process.ring, steps, told.append)
+    steps = [
+        Step(engine_session=engine_session, window=WINDOW, plan=PLAN, slot=engine_session) for engine_session in (0, 1)
+    ]
+    make_batch(process.engine, process.states, process.earlier, process.ring, steps, told.append)
     return told
 
 
 def test_chunks_of_several_worlds_are_made_at_once_and_handed_out_in_turns(pair: Process) -> None:
-    wanted = [pair.engine.step(pair.states[world], WINDOW, PLAN)[0].frames for world in (0, 1)]
+    wanted = [pair.engine.step(pair.states[engine_session], WINDOW, PLAN)[0].frames for engine_session in (0, 1)]
     told = together(pair)
-    assert [(type(word).__name__, getattr(word, "world", -1)) for word in told] == [
+    assert [(type(word).__name__, getattr(word, "engine_session", -1)) for word in told] == [
         ("Growing", 0), ("Growing", 1), ("Growing", 0), ("Growing", 1), ("Made", 0), ("Made", 1),
     ]  # fmt: skip
-    for world in (0, 1):
-        frames, _ = pair.ring.view(world, FRAMES, with_depth=False)
-        np.testing.assert_array_equal(frames, wanted[world])
-        assert int(pair.states[world]["chunks"]) == 1
-        assert set(pair.earlier[world]) == {4, 8}
+    for engine_session in (0, 1):
+        frames, _ = pair.ring.view(engine_session, FRAMES, with_depth=False)
+        np.testing.assert_array_equal(frames, wanted[engine_session])
+        assert int(pair.states[engine_session]["chunks"]) == 1
+        assert set(pair.earlier[engine_session]) == {4, 8}
 
 
 def test_of_chunks_made_at_once_one_that_fails_fails_alone(pair: Process) -> None:
@@ -142,8 +147,8 @@ def test_of_chunks_made_at_once_one_that_fails_fails_alone(pair: Process) -> Non
     made, failed = together(pair)
     assert isinstance(made, Made)
     assert isinstance(failed, Failed)
-    assert (made.world, failed.world) == (0, 1)
-    assert [int(pair.states[world]["chunks"]) for world in (0, 1)] == [1, 0]
+    assert (made.engine_session, failed.engine_session) == (0, 1)
+    assert [int(pair.states[engine_session]["chunks"]) for engine_session in (0, 1)] == [1, 0]
 
 
 def test_an_engine_that_makes_one_chunk_at_a_time_makes_several_in_turn(pair: Process) -> None:

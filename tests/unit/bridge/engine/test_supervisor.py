@@ -23,31 +23,33 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineSupervisor]:
 
 def test_worlds_are_opened_one_at_a_time_in_order(supervisor: EngineSupervisor) -> None:
     process = Process.newest
-    worlds = [supervisor.open(START) for _ in range(3)]
-    assert process.opened() == worlds[:1]
-    process.say(Began(world=worlds[0], state=STATE))
-    assert supervisor.poll() == [WorldOpened(world=worlds[0])]
-    assert process.opened() == worlds[:2]
-    process.say(Refused(world=worlds[1], text="no"))
-    assert supervisor.poll() == [WorldRefused(world=worlds[1], text="no")]
-    assert process.opened() == worlds
+    engine_sessions = [supervisor.open(START) for _ in range(3)]
+    assert process.opened() == engine_sessions[:1]
+    process.say(Began(engine_session=engine_sessions[0], state=STATE))
+    assert supervisor.poll() == [WorldOpened(engine_session=engine_sessions[0])]
+    assert process.opened() == engine_sessions[:2]
+    process.say(Refused(engine_session=engine_sessions[1], text="no"))
+    assert supervisor.poll() == [WorldRefused(engine_session=engine_sessions[1], text="no")]
+    assert process.opened() == engine_sessions
 
 
 def test_a_world_that_has_not_begun_is_saved_when_it_has(supervisor: EngineSupervisor) -> None:
     process = Process.newest
     first, second, third = (supervisor.open(START) for _ in range(3))
-    for world in (second, third):
-        supervisor.save(world, Path("here"))
-    process.say(Began(world=first, state=STATE))
+    for engine_session in (second, third):
+        supervisor.save(engine_session, Path("here"))
+    process.say(Began(engine_session=first, state=STATE))
     supervisor.poll()
     assert not [command for command in process.sent if isinstance(command, Save)]
-    process.say(Began(world=second, state=STATE))
-    assert supervisor.poll() == [WorldOpened(world=second)]
-    assert [command for command in process.sent if isinstance(command, Save)] == [Save(world=second, path=Path("here"))]
-    process.say(Refused(world=third, text="no"))
+    process.say(Began(engine_session=second, state=STATE))
+    assert supervisor.poll() == [WorldOpened(engine_session=second)]
+    assert [command for command in process.sent if isinstance(command, Save)] == [
+        Save(engine_session=second, path=Path("here"))
+    ]
+    process.say(Refused(engine_session=third, text="no"))
     assert supervisor.poll() == [
-        WorldSaved(world=third, path=Path("here"), size_bytes=0, text="no"),
-        WorldRefused(world=third, text="no"),
+        WorldSaved(engine_session=third, path=Path("here"), size_bytes=0, text="no"),
+        WorldRefused(engine_session=third, text="no"),
     ]
 
 
@@ -57,22 +59,22 @@ def test_a_client_that_begins_anew_without_end_opens_two_worlds(supervisor: Engi
         supervisor.forget(supervisor.open(START))
     last = supervisor.open(START)
     assert len(process.opened()) == 1
-    process.say(Began(world=process.opened()[0], state=STATE))
+    process.say(Began(engine_session=process.opened()[0], state=STATE))
     assert supervisor.poll() == []
     assert process.opened()[1:] == [last]
 
 
 def test_a_fresh_process_adopts_what_had_begun_and_opens_the_rest(supervisor: EngineSupervisor) -> None:
     begun, waiting, gone = (supervisor.open(START) for _ in range(3))
-    Process.newest.say(Began(world=begun, state=STATE))
+    Process.newest.say(Began(engine_session=begun, state=STATE))
     supervisor.poll()
     supervisor.forget(gone)
-    assert Forget(world=gone) in Process.newest.sent
+    assert Forget(engine_session=gone) in Process.newest.sent
     Process.newest.say(Ended("killed"))
     assert supervisor.poll() == [EngineDown(reason="killed")]
     assert not supervisor.step(begun, WINDOW, PLAN)
     revive(supervisor)
-    adopted = [command.world for command in Process.newest.sent if isinstance(command, Adopt)]
+    adopted = [command.engine_session for command in Process.newest.sent if isinstance(command, Adopt)]
     assert (adopted, Process.newest.opened()) == ([begun], [waiting])
 
 
@@ -100,27 +102,27 @@ def test_a_save_of_a_world_that_is_given_up_before_it_began_is_answered(supervis
     down, saved, refused = supervisor.poll()
     assert isinstance(down, EngineDown)
     assert isinstance(refused, WorldRefused)
-    assert saved == WorldSaved(world=bad, path=Path("here"), size_bytes=0, text=refused.text)
+    assert saved == WorldSaved(engine_session=bad, path=Path("here"), size_bytes=0, text=refused.text)
 
 
 def test_a_save_of_a_world_that_is_forgotten_before_it_began_is_answered(supervisor: EngineSupervisor) -> None:
-    world = supervisor.open(START)
-    supervisor.save(world, Path("here"))
-    supervisor.forget(world)
+    engine_session = supervisor.open(START)
+    supervisor.save(engine_session, Path("here"))
+    supervisor.forget(engine_session)
     (saved,) = supervisor.poll()
     assert isinstance(saved, WorldSaved)
-    assert (saved.world, saved.path, saved.text != "") == (world, Path("here"), True)
+    assert (saved.engine_session, saved.path, saved.text != "") == (engine_session, Path("here"), True)
     assert supervisor.poll() == []
 
 
 def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(supervisor: EngineSupervisor) -> None:
     clock = clock_of(supervisor)
-    world = supervisor.open(START)
-    Process.newest.say(Began(world=world, state=STATE))
+    engine_session = supervisor.open(START)
+    Process.newest.say(Began(engine_session=engine_session, state=STATE))
     supervisor.poll()
     for _ in range(3):  # more often than there are slots
-        assert supervisor.step(world, WINDOW, PLAN)
-        assert not supervisor.step(world, WINDOW, PLAN)
+        assert supervisor.step(engine_session, WINDOW, PLAN)
+        assert not supervisor.step(engine_session, WINDOW, PLAN)
         assert isinstance(Process.newest.sent[-1], Step)
         clock.advance_us(20_000_000)
         supervisor.poll()
@@ -128,16 +130,16 @@ def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(s
         Process.newest.say(Ended("signal"))
         assert supervisor.poll()[0] == EngineDown(reason="hung")
         revive(supervisor)
-        if world not in supervisor._worlds:  # two deaths over it are enough
-            world = supervisor.open(START)
-            Process.newest.say(Began(world=world, state=STATE))
+        if engine_session not in supervisor._sessions:  # two deaths over it are enough
+            engine_session = supervisor.open(START)
+            Process.newest.say(Began(engine_session=engine_session, state=STATE))
             supervisor.poll()
 
 
 def test_an_engine_whose_chunks_take_long_is_given_the_time_that_its_warm_up_asks_for(
     supervisor: EngineSupervisor,
 ) -> None:
-    clock, world = clock_of(supervisor), begun(supervisor)
+    clock, engine_session = clock_of(supervisor), begun(supervisor)
     Process.newest.say(Ended("killed"))
     supervisor.poll()
     clock.advance_us(10_000_000)
@@ -145,7 +147,7 @@ def test_an_engine_whose_chunks_take_long_is_given_the_time_that_its_warm_up_ask
     slow = dataclasses.replace(INFO, chunk_us=30_000_000)
     Process.newest.say(Ready(info=slow))
     assert supervisor.poll() == [EngineUp(info=slow)]  # no other engine than before
-    assert supervisor.step(world, WINDOW, PLAN)
+    assert supervisor.step(engine_session, WINDOW, PLAN)
     clock.advance_us(120_000_000)  # chunks of four sessions at once
     supervisor.poll()
     assert not Process.newest.killed

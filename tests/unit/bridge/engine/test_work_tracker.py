@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.engine.events import ChunkGrowing, ChunkMade, EngineDown, WorldRefused
-from bridge.engine.ipc_messages import Began, Made, Step, Together
+from bridge.engine.ipc_messages import Began, Made, Step, StepBatch
 from bridge.engine.pipe import Ended
 from bridge.engine.session_table import WantedStep
 from bridge.engine.supervisor import EngineSupervisor
@@ -34,15 +34,15 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineSupervisor]:
 
 
 def test_the_engine_is_free_while_the_last_frames_of_a_chunk_come(supervisor: EngineSupervisor) -> None:
-    world = begun(supervisor)
-    slot = stepped(supervisor, world)
-    Process.newest.say(made(world, slot))
+    engine_session = begun(supervisor)
+    slot = stepped(supervisor, engine_session)
+    Process.newest.say(made(engine_session, slot))
     (event,) = supervisor.poll()
     assert isinstance(event, ChunkMade)
     assert event.missing == 1
     assert supervisor.idle
-    stepped(supervisor, world)
-    Process.newest.say(whole(world, slot))
+    stepped(supervisor, engine_session)
+    Process.newest.say(whole(engine_session, slot))
     (event,) = supervisor.poll()
     assert isinstance(event, ChunkGrowing)
     assert (event.slot, event.made) == (slot, 2)
@@ -50,89 +50,93 @@ def test_the_engine_is_free_while_the_last_frames_of_a_chunk_come(supervisor: En
 
 @pytest.mark.parametrize("ends", ["whole", "killed"])
 def test_a_slot_that_is_still_written_into_is_not_used_again(supervisor: EngineSupervisor, ends: str) -> None:
-    world = begun(supervisor)
-    slot = stepped(supervisor, world)
-    Process.newest.say(made(world, slot))
+    engine_session = begun(supervisor)
+    slot = stepped(supervisor, engine_session)
+    Process.newest.say(made(engine_session, slot))
     supervisor.poll()
     supervisor.release(slot)  # a teleport: nobody wants it
-    other = stepped(supervisor, world)
-    Process.newest.say(made(world, other))
+    other = stepped(supervisor, engine_session)
+    Process.newest.say(made(engine_session, other))
     supervisor.poll()
     assert other != slot
-    assert not supervisor.step(world, WINDOW, PLAN)  # there are two slots
+    assert not supervisor.step(engine_session, WINDOW, PLAN)  # there are two slots
     if ends == "whole":
-        Process.newest.say(whole(world, slot))
+        Process.newest.say(whole(engine_session, slot))
         assert supervisor.poll() == []
     else:
         Process.newest.say(Ended("killed"))
         supervisor.poll()
         revive(supervisor)
-    assert stepped(supervisor, world) == slot
+    assert stepped(supervisor, engine_session) == slot
     supervisor.release(other)
 
 
 def opened_pair(supervisor: EngineSupervisor) -> tuple[int, int]:
     first, second = supervisor.open(START), supervisor.open(START)
-    for world in (first, second):
-        Process.newest.say(Began(world=world, state=STATE))
+    for engine_session in (first, second):
+        Process.newest.say(Began(engine_session=engine_session, state=STATE))
         supervisor.poll()
     return first, second
 
 
-def made_whole(world: int, slot: int) -> Made:
-    return Made(world=world, slot=slot, frames=2, with_depth=False, actions=("", ""), stage_ms={}, state=STATE)
+def made_whole(engine_session: int, slot: int) -> Made:
+    return Made(
+        engine_session=engine_session, slot=slot, frames=2, with_depth=False, actions=("", ""), stage_ms={}, state=STATE
+    )
 
 
 def test_steps_of_several_worlds_go_out_together_and_each_has_its_answer(supervisor: EngineSupervisor) -> None:
-    worlds = opened_pair(supervisor)
-    wanted = [WantedStep(world=world, window=WINDOW, plan=PLAN) for world in worlds]
-    assert supervisor.step_together(wanted) == 2
+    engine_sessions = opened_pair(supervisor)
+    wanted = [WantedStep(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in engine_sessions]
+    assert supervisor.step_batch(wanted) == 2
     command = Process.newest.sent[-1]
-    assert isinstance(command, Together)
+    assert isinstance(command, StepBatch)
     slots = [step.slot for step in command.steps]
     assert sorted(slots) == [0, 1]
-    Process.newest.say(made_whole(worlds[0], slots[0]))
+    Process.newest.say(made_whole(engine_sessions[0], slots[0]))
     assert [type(event) for event in supervisor.poll()] == [ChunkMade]
     assert not supervisor.idle  # the other one is still under way
-    Process.newest.say(made_whole(worlds[1], slots[1]))
+    Process.newest.say(made_whole(engine_sessions[1], slots[1]))
     supervisor.poll()
     assert supervisor.idle
 
 
 def test_only_as_many_begin_as_there_are_slots(supervisor: EngineSupervisor) -> None:
-    worlds = opened_pair(supervisor)
-    assert supervisor.step(worlds[0], WINDOW, PLAN)
+    engine_sessions = opened_pair(supervisor)
+    assert supervisor.step(engine_sessions[0], WINDOW, PLAN)
     step = Process.newest.sent[-1]
     assert isinstance(step, Step)
-    Process.newest.say(made_whole(worlds[0], step.slot))
+    Process.newest.say(made_whole(engine_sessions[0], step.slot))
     supervisor.poll()  # its slot is the caller's
-    wanted = [WantedStep(world=world, window=WINDOW, plan=PLAN) for world in worlds]
-    assert supervisor.step_together(wanted) == 1
+    wanted = [WantedStep(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in engine_sessions]
+    assert supervisor.step_batch(wanted) == 1
     assert isinstance(Process.newest.sent[-1], Step)
 
 
 def test_whoever_was_at_work_when_a_process_ended_is_tried_alone(supervisor: EngineSupervisor) -> None:
     guilty, innocent = opened_pair(supervisor)
-    wanted = [WantedStep(world=world, window=WINDOW, plan=PLAN) for world in (innocent, guilty)]
-    assert supervisor.step_together(wanted) == 2
+    wanted = [
+        WantedStep(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in (innocent, guilty)
+    ]
+    assert supervisor.step_batch(wanted) == 2
     Process.newest.say(Ended(reason="crashed"))
     assert [type(event) for event in supervisor.poll()] == [EngineDown]
     revive(supervisor)
-    assert supervisor.step_together(wanted) == 1
+    assert supervisor.step_batch(wanted) == 1
     step = Process.newest.sent[-1]
     assert isinstance(step, Step)
-    assert step.world == innocent
+    assert step.engine_session == innocent
     Process.newest.say(made_whole(innocent, step.slot))
     supervisor.poll()
     supervisor.release(step.slot)
-    assert supervisor.step_together(wanted) == 1  # the guilty one is still under suspicion
+    assert supervisor.step_batch(wanted) == 1  # the guilty one is still under suspicion
     Process.newest.say(made_whole(innocent, step.slot))
     supervisor.poll()
     supervisor.release(step.slot)
-    assert supervisor.step_together(wanted[1:]) == 1
+    assert supervisor.step_batch(wanted[1:]) == 1
     Process.newest.say(Ended(reason="crashed"))
     refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
-    assert [event.world for event in refused] == [guilty]
+    assert [event.engine_session for event in refused] == [guilty]
 
 
 def test_a_world_whose_frames_end_the_process_is_given_up_and_nobody_beside_it(supervisor: EngineSupervisor) -> None:
@@ -150,7 +154,7 @@ def test_a_world_whose_frames_end_the_process_is_given_up_and_nobody_beside_it(s
     assert not supervisor.step(innocent, WINDOW, PLAN)
     Process.newest.say(Ended(reason="crashed"))
     refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
-    assert [event.world for event in refused] == [guilty]
+    assert [event.engine_session for event in refused] == [guilty]
 
 
 def test_a_suspect_begins_beside_nobody_and_is_one_until_its_chunk_is_whole(supervisor: EngineSupervisor) -> None:
@@ -182,8 +186,8 @@ def test_a_suspect_begins_beside_nobody_and_is_one_until_its_chunk_is_whole(supe
 
 def test_last_frames_that_do_not_come_count_as_a_hang(supervisor: EngineSupervisor) -> None:
     clock = clock_of(supervisor)
-    world = begun(supervisor)
-    Process.newest.say(made(world, stepped(supervisor, world)))
+    engine_session = begun(supervisor)
+    Process.newest.say(made(engine_session, stepped(supervisor, engine_session)))
     supervisor.poll()
     assert supervisor.next_timeout_us == clock.now_us() + 20_000_000
     clock.advance_us(20_000_000)
@@ -197,8 +201,8 @@ def test_a_process_that_ends_over_last_frames_again_and_again_is_tried_less_ofte
     clock = clock_of(supervisor)
     waits = []
     for _ in range(2):
-        world = begun(supervisor)
-        Process.newest.say(made(world, stepped(supervisor, world)))
+        engine_session = begun(supervisor)
+        Process.newest.say(made(engine_session, stepped(supervisor, engine_session)))
         supervisor.poll()
         Process.newest.say(Ended(reason="crashed"))
         supervisor.poll()
@@ -219,6 +223,6 @@ def test_nobody_steps_while_a_world_that_may_end_the_process_is_opened(superviso
     assert not supervisor.step(innocent, WINDOW, PLAN)
     Process.newest.say(Ended("crash"))
     refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
-    assert [event.world for event in refused] == [bad]
+    assert [event.engine_session for event in refused] == [bad]
     revive(supervisor)
     assert supervisor.step(innocent, WINDOW, PLAN)

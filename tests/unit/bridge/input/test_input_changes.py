@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.input.input_changes import News
+from bridge.input.input_changes import InputChanges
 from bridge.protocol.messages import Control, Event
 
 
@@ -14,37 +14,37 @@ def control(action: str = "", *events: Event) -> Control:
 
 
 def test_an_event_and_another_action_are_news_until_a_chunk_is_asked_for() -> None:
-    news = News()
-    news.note(control(), paused=False)
-    assert not news.waits
+    changes = InputChanges()
+    changes.note(control(), paused=False)
+    assert not changes.waits
     for told in (control("rain"), control("rain", Event(kind="door", value="open"))):
-        news.note(told, paused=False)
-        assert news.waits
-        assert not news.take("rain")
-        news.note(control("rain"), paused=False)
-        assert not news.waits
+        changes.note(told, paused=False)
+        assert changes.waits
+        assert not changes.take("rain")
+        changes.note(control("rain"), paused=False)
+        assert not changes.waits
 
 
 def test_a_chunk_comes_after_a_pause_once() -> None:
-    news = News()
-    news.note(control(), paused=True)
-    news.note(control(), paused=False)
-    assert [news.take(""), news.take("")] == [True, False]
+    changes = InputChanges()
+    changes.note(control(), paused=True)
+    changes.note(control(), paused=False)
+    assert [changes.take(""), changes.take("")] == [True, False]
 
 
 def test_a_chunk_that_was_not_begun_leaves_all_as_it_was() -> None:
-    news = News()
-    news.note(control("rain"), paused=True)
-    news.take("rain")
-    news.give_back()
-    assert news.waits
-    assert news.take("rain")
-    news.note(control(""), paused=False)
-    news.take("")
-    news.give_back()
-    news.note(control("rain"), paused=False)
-    assert news.take("rain") is False
-    news.take("")
-    news.give_back()
-    news.note(control("rain"), paused=False)
-    assert not news.waits  # "rain" is what the newest chunk was told
+    changes = InputChanges()
+    changes.note(control("rain"), paused=True)
+    changes.take("rain")
+    changes.give_back()
+    assert changes.waits
+    assert changes.take("rain")
+    changes.note(control(""), paused=False)
+    changes.take("")
+    changes.give_back()
+    changes.note(control("rain"), paused=False)
+    assert changes.take("rain") is False
+    changes.take("")
+    changes.give_back()
+    changes.note(control("rain"), paused=False)
+    assert not changes.waits  # "rain" is what the newest chunk was told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.input.scene_state import Blockout
+from bridge.input.scene_state import SceneState
 from bridge.protocol.messages import Part, PartMove, Reset, SceneUpdate, Shape
 
 
@@ -10,7 +10,7 @@ def part(part_id: int, x: float = 0.0, shape: Shape = Shape.BOX) -> Part:
     return Part(id=part_id, shape=shape, position=(x, 0.0, 0.0))
 
 
-def parts_of(blockout: Blockout) -> list[tuple[int, float]]:
+def parts_of(blockout: SceneState) -> list[tuple[int, float]]:
     scene = blockout.start().scene
     assert scene is not None
     assert scene.replace
@@ -18,7 +18,7 @@ def parts_of(blockout: Blockout) -> list[tuple[int, float]]:
 
 
 def test_without_a_blockout_a_session_walks_the_default_map() -> None:
-    blockout = Blockout(seed=3, prompt="garden")
+    blockout = SceneState(seed=3, prompt="garden")
     blockout.apply(SceneUpdate(prompt="castle", add=(part(1),)))
     start = blockout.start()
     assert (start.seed, start.prompt, start.scene) == (3, "castle", None)
@@ -26,7 +26,7 @@ def test_without_a_blockout_a_session_walks_the_default_map() -> None:
 
 
 def test_updates_add_up_in_the_protocols_order() -> None:
-    blockout = Blockout(seed=0, prompt="")
+    blockout = SceneState(seed=0, prompt="")
     blockout.apply(SceneUpdate(replace=True, add=(part(1), part(2), part(3))))
     blockout.apply(SceneUpdate(remove=(1, 2), add=(part(2, 5.0),), move=(PartMove(id=2, position=(6.0, 0.0, 0.0)),)))
     assert parts_of(blockout) == [(3, 0.0), (2, 6.0)]
@@ -37,7 +37,7 @@ def test_updates_add_up_in_the_protocols_order() -> None:
 
 
 def test_a_reset_changes_only_what_it_names() -> None:
-    blockout = Blockout(seed=1, prompt="a")
+    blockout = SceneState(seed=1, prompt="a")
     blockout.apply(SceneUpdate(replace=True, add=(part(1),)))
     blockout.apply_reset(Reset(seed=2))
     blockout.apply_reset(Reset(prompt="b"))
@@ -47,7 +47,7 @@ def test_a_reset_changes_only_what_it_names() -> None:
 
 
 def test_parts_that_the_engine_refused_are_not_asked_for_again() -> None:
-    blockout = Blockout(seed=1, prompt="a")
+    blockout = SceneState(seed=1, prompt="a")
     bad = SceneUpdate(add=(part(2, shape=Shape.MESH),))
     blockout.apply(SceneUpdate(replace=True, add=(part(1),)))
     blockout.apply(bad)
@@ -57,13 +57,13 @@ def test_parts_that_the_engine_refused_are_not_asked_for_again() -> None:
 
 def test_a_blockout_is_what_its_whole_says() -> None:
     for update in (SceneUpdate(prompt="x"), SceneUpdate(replace=True, add=(part(1),), seed=4), SceneUpdate()):
-        blockout = Blockout(seed=3, prompt="garden")
+        blockout = SceneState(seed=3, prompt="garden")
         blockout.apply(update)
-        assert Blockout.of(blockout.whole()).start() == blockout.start()
+        assert SceneState.of(blockout.whole()).start() == blockout.start()
 
 
 def test_a_reset_that_was_refused_leaves_seed_and_prompt_but_what_a_scene_said_since() -> None:
-    blockout = Blockout(seed=1, prompt="a")
+    blockout = SceneState(seed=1, prompt="a")
     refused = Reset(seed=2, prompt="b")
     blockout.apply_reset(refused)
     blockout.forget_reset(refused)

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from bridge.engine.chunk_pool import RingLayout, SharedFrameRing
+from bridge.engine.chunk_pool import ChunkPool, PoolLayout
 from bridge.engine.interface import ControlWindow, EngineInfo, FrameChunk, Plan
 from bridge.errors import EngineUnavailable, StepFailed
-from bridge.presentation.frame_buffer import FrameStore, StoredChunk, encode_pixels
+from bridge.presentation.frame_buffer import FrameBuffer, StoredChunk, encode_pixels
 from bridge.protocol.messages import PixelFormat
 
 INFO = EngineInfo(
@@ -37,13 +37,13 @@ def chunk(number: int, start_us: int, frames: int = 3, fps: float = 24.0, made: 
     )  # fmt: skip
 
 
-def key_at(store: FrameStore, now_us: int) -> tuple[int, int] | None:
+def key_at(store: FrameBuffer, now_us: int) -> tuple[int, int] | None:
     ref = store.newest_due(now_us)
     return None if ref is None else ref.key
 
 
 def test_every_moment_of_a_chunk_finds_the_frame_whose_slot_holds_it() -> None:
-    store = FrameStore()
+    store = FrameBuffer()
     assert store.newest_due(0) is None
     assert store.buffered_until_us is None
     store.add(chunk(0, 1000))
@@ -56,7 +56,7 @@ def test_every_moment_of_a_chunk_finds_the_frame_whose_slot_holds_it() -> None:
 
 
 def test_of_a_chunk_that_grows_only_what_is_made_is_found() -> None:
-    store = FrameStore()
+    store = FrameBuffer()
     store.add(chunk(0, 1_000_000, made=1))
     assert [key_at(store, now_us) for now_us in (0, 1_010_000, 1_050_000, 1_110_000)] == [(0, 0)] * 4
     turned = store.nearest(np.array([0.0, 0.0, 0.0, 1.0]))
@@ -70,7 +70,7 @@ def test_of_a_chunk_that_grows_only_what_is_made_is_found() -> None:
 
 
 def test_a_chunk_that_will_never_be_whole_leaves_no_slot_behind() -> None:
-    store = FrameStore()
+    store = FrameBuffer()
     store.add(chunk(7, 0))
     store.add(chunk(8, 1_000_000, made=2))
     assert store.clear() == [7]  # the other is still being written
@@ -83,7 +83,7 @@ def test_a_chunk_that_will_never_be_whole_leaves_no_slot_behind() -> None:
 
 
 def test_a_delivered_chunk_whose_last_frames_never_come_ends_with_those_that_are_there() -> None:
-    store = FrameStore()
+    store = FrameBuffer()
     store.add(chunk(7, 0))
     store.add(dataclasses.replace(chunk(8, 1_000_000, made=2), delivered=True))
     store.cut_short()
@@ -96,14 +96,14 @@ def test_a_delivered_chunk_whose_last_frames_never_come_ends_with_those_that_are
 
 
 def test_before_the_first_and_after_the_last_frame_the_nearest_is_found() -> None:
-    store = FrameStore()
+    store = FrameBuffer()
     store.add(chunk(0, 1_000_000))
     assert key_at(store, 0) == (0, 0)
     assert key_at(store, 9_000_000) == (0, 2)
 
 
 def test_of_overlapping_chunks_the_newer_one_is_right() -> None:
-    store = FrameStore()
+    store = FrameBuffer()
     store.add(chunk(0, 0))
     store.add(chunk(1, 50_000))
     assert key_at(store, 49_999) == (0, 1)
@@ -111,7 +111,7 @@ def test_of_overlapping_chunks_the_newer_one_is_right() -> None:
 
 
 def test_eviction_frees_what_has_been_replaced_and_nothing_else() -> None:
-    store = FrameStore()
+    store = FrameBuffer()
     for number in range(3):
         store.add(chunk(number, number * 125_000))
     assert store.evict(124_999) == []
@@ -123,9 +123,9 @@ def test_eviction_frees_what_has_been_replaced_and_nothing_else() -> None:
 
 
 def test_ring_slots_are_separate_and_reused_only_when_released() -> None:
-    ring = SharedFrameRing.create(INFO, 2)
+    ring = ChunkPool.create(INFO, 2)
     try:
-        other = SharedFrameRing.attach(ring.layout)
+        other = ChunkPool.attach(ring.layout)
         slots = [ring.acquire(), ring.acquire()]
         assert sorted(slot for slot in slots if slot is not None) == [0, 1]
         assert ring.acquire() is None
@@ -158,7 +158,7 @@ def test_ring_slots_are_separate_and_reused_only_when_released() -> None:
     finally:
         ring.close()
     with pytest.raises(FileNotFoundError):
-        SharedFrameRing.attach(ring.layout)
+        ChunkPool.attach(ring.layout)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_ring_slots_are_separate_and_reused_only_when_released() -> None:
     ids=["too many", "too wide", "none", "depth size"],
 )
 def test_a_chunk_of_another_shape_is_refused(shape: tuple[int, ...], depth_shape: tuple[int, ...] | None) -> None:
-    ring = SharedFrameRing.create(INFO, 1)
+    ring = ChunkPool.create(INFO, 1)
     try:
         with pytest.raises(StepFailed, match="expected"):
             ring.write(
@@ -186,11 +186,11 @@ def test_a_chunk_of_another_shape_is_refused(shape: tuple[int, ...], depth_shape
 def test_too_little_shared_memory_is_said_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.engine.chunk_pool._free_shared_bytes", lambda: 100)
     with pytest.raises(EngineUnavailable, match="shm-size"):
-        SharedFrameRing.create(INFO, 2)
+        ChunkPool.create(INFO, 2)
 
 
 def test_slots_hold_the_longest_chunk() -> None:
-    assert RingLayout.slot_bytes_of(INFO) == 3 * (6 * 8 * 3 + 4 * 3 * 4)
+    assert PoolLayout.slot_bytes_of(INFO) == 3 * (6 * 8 * 3 + 4 * 3 * 4)
 
 
 def test_pixels_are_rows_from_the_top_or_a_jpeg_in_the_right_colours() -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bridge.geometry import Pose, quaternion_from_rotation_vector
-from bridge.presentation.reprojection import NO_PART, Moved, Warper, coverage
+from bridge.presentation.reprojection import NO_PART, MovedPart, Warper, coverage
 
 WIDTH, HEIGHT, FOV_DEG = 160, 96, 70.0
 WALL_M = 4.0
@@ -146,8 +146,8 @@ def plate(
     return np.where(on_it[..., None], own, pixels), np.where(on_it, near, depth).astype(np.float32), ids
 
 
-def shifted(by_m: float) -> Moved:
-    return Moved(part=PATCH, rotation=np.array([0.0, 0.0, 0.0, 1.0]), offset=np.array([by_m, 0.0, 0.0]))
+def shifted(by_m: float) -> MovedPart:
+    return MovedPart(part=PATCH, rotation=np.array([0.0, 0.0, 0.0, 1.0]), offset=np.array([by_m, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize("target", [camera(), camera(0.1, yaw=1)], ids=["still", "walking"])
@@ -179,7 +179,7 @@ def test_a_part_that_did_not_move_and_one_that_is_not_seen_change_nothing() -> N
     warper = Warper(WIDTH, HEIGHT)
     plain = warper.warp(frame, source=source, target=target, depth=depth)
     warper.forget()
-    stranger = Moved(part=99, rotation=np.array([0.0, 0.0, 0.0, 1.0]), offset=np.array([1.0, 0.0, 0.0]))
+    stranger = MovedPart(part=99, rotation=np.array([0.0, 0.0, 0.0, 1.0]), offset=np.array([1.0, 0.0, 0.0]))
     assert np.array_equal(
         warper.warp(frame, source=source, target=target, depth=depth, parts=ids, moved=[stranger]), plain
     )
@@ -187,7 +187,7 @@ def test_a_part_that_did_not_move_and_one_that_is_not_seen_change_nothing() -> N
 
 def test_a_turned_part_is_seen_by_the_camera_turned_back() -> None:
     quarter = quaternion_from_rotation_vector(np.radians([0.0, 90.0, 0.0]))
-    moved = Moved(part=1, rotation=quarter, offset=np.array([0.0, 0.0, 1.0]))
+    moved = MovedPart(part=1, rotation=quarter, offset=np.array([0.0, 0.0, 1.0]))
     before = moved.camera_before(camera(2.0, 0.0, 1.0))
     # A quarter turn about +Y takes -Z to -X: back, +X goes to +Z.
     assert before.position == pytest.approx([0.0, 0.0, 2.0], abs=1e-12)

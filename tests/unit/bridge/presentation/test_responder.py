@@ -38,7 +38,7 @@ def test_a_frame_is_generated_once_in_its_slot_and_bent_afterwards(game: Game) -
     assert header.stage_ms["denoise"] == 5.0
     header = game.tick()
     assert (header.source, header.index) == (bent, 2)
-    stats = game.player.fill_stats(Stats(), game.clock.now_us())
+    stats = game.render_session.fill_stats(Stats(), game.clock.now_us())
     assert stats.chunks == 1
     assert stats.generated_fps == pytest.approx(2 / 0.12)
 
@@ -56,9 +56,9 @@ def test_a_bent_frame_shows_the_newest_camera_as_far_as_depth_is_known(game: Gam
 
 def test_an_answer_that_takes_too_long_says_so(game: Game) -> None:
     accepted = game.control()
-    game.player.push(accepted)
+    game.render_session.push(accepted)
     game.clock.advance_us(17 * MS)
-    header, _ = game.player.answer(accepted, PixelFormat.RGB8)
+    header, _ = game.render_session.answer(accepted, PixelFormat.RGB8)
     assert not header.deadline_met
     assert header.server_us == 17 * MS
 
@@ -66,8 +66,8 @@ def test_an_answer_that_takes_too_long_says_so(game: Game) -> None:
 def test_a_held_picture_follows_the_client_to_another_format(game: Game) -> None:
     game.tick()
     accepted = game.control()
-    game.player.push(accepted)
-    header, pixels = game.player.answer(accepted, PixelFormat.JPEG)
+    game.render_session.push(accepted)
+    header, pixels = game.render_session.answer(accepted, PixelFormat.JPEG)
     assert header.pixel_format is PixelFormat.JPEG
     assert bytes(pixels[:2]) == b"\xff\xd8"
 
@@ -88,21 +88,21 @@ def test_prediction_is_measured_against_where_the_player_really_is(game: Game) -
     game.chunk()
     game.clock.advance_us(20 * MS)
     game.tick(x=0.3, rotation=tuple(quaternion_from_rotation_vector(np.array([0.0, np.radians(8.0), 0.0]))))
-    stats = game.player.fill_stats(Stats(), game.clock.now_us())
+    stats = game.render_session.fill_stats(Stats(), game.clock.now_us())
     assert (stats.prediction_deg_p50, stats.prediction_m_p50) == (pytest.approx(8.0), pytest.approx(0.3))
-    assert game.player.is_off
-    assert game.player.is_stale
+    assert game.render_session.is_off
+    assert game.render_session.is_stale
 
 
 def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:
     game.tick()
-    asked = game.ask()
+    in_flight = game.ask()
     turned = quaternion_from_rotation_vector(np.radians([[0.0, 0.0, 0.0], [0.0, 30.0, 0.0], [0.0, 60.0, 0.0]]))
-    object.__setattr__(asked.window, "rotations", turned)
+    object.__setattr__(in_flight.window, "rotations", turned)
     made = ChunkMade(
-        world=0, slot=1, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
+        engine_session=0, slot=1, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
     )
-    game.player.deliver(made, game.clock.now_us())
+    game.render_session.deliver(made, game.clock.now_us())
     header = game.tick(rotation=tuple(turned[2]))
     assert (header.source, header.index) == (Source.REPROJECTED, 2)
     assert game.tick(rotation=tuple(turned[0])).source is Source.GENERATED  # its time has not passed with the other
@@ -111,13 +111,14 @@ def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:
 @pytest.mark.parametrize("tick_hz", [60, 90, 120])
 def test_every_tick_gets_its_own_view_however_much_faster_than_the_model_it_is(game: Game, tick_hz: int) -> None:
     game.tick()
-    asked = game.ask()
+    in_flight = game.ask()
     frames = np.random.default_rng(0).integers(0, 256, (3, 24, 32, 3), np.uint8)
     made = ChunkMade(
-        world=0, slot=1, frames=frames, depth=np.full((3, 6, 8), 4.0, np.float32), actions=asked.window.actions,
+        engine_session=0, slot=1, frames=frames, depth=np.full((3, 6, 8), 4.0, np.float32),
+        actions=in_flight.window.actions,
         stage_ms={},
     )  # fmt: skip
-    game.player.deliver(made, game.clock.now_us())
+    game.render_session.deliver(made, game.clock.now_us())
     seen = []
     for tick in range(tick_hz // 10):
         rotation = quaternion_from_rotation_vector(np.radians([0.0, 1.0 + 0.8 * tick, 0.0]))

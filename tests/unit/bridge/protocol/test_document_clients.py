@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.config import ServeConfig
-from bridge.conformance.fake_frames import stand_in_header
+from bridge.conformance.fake_frames import fake_header
 from bridge.protocol import messages
 from bridge.protocol.codec import decode, encode
 from bridge.protocol.messages import Control, FrameHeader
 from bridge.session.events import ControlAccepted, Send
-from bridge.session.registry import Addressed, Lobby
+from bridge.session.registry import Outgoing, SessionRegistry
 from bridge.transport.sockets import Poller, RouterSocket
 from demos.clients.plain_python.__main__ import plain_client
 from tests import valid_messages as sound_messages
@@ -31,7 +31,7 @@ class Answerer(threading.Thread):
     def __init__(self) -> None:
         super().__init__()
         self.socket = RouterSocket("tcp://127.0.0.1:*")
-        self.lobby = Lobby(offer=OFFER, config=ServeConfig())
+        self.registry = SessionRegistry(offer=OFFER, config=ServeConfig())
         self.stopping = threading.Event()
         self.controls: list[Control] = []
         self.pongs = 0
@@ -45,10 +45,10 @@ class Answerer(threading.Thread):
                 peer, parts = received
                 message = decode(parts).message
                 self.pongs += isinstance(message, messages.Pong)
-                self.act(self.lobby.receive(peer, message, 0))
+                self.act(self.registry.receive(peer, message, 0))
         self.socket.close()
 
-    def act(self, outputs: list[Addressed]) -> None:
+    def act(self, outputs: list[Outgoing]) -> None:
         for one in outputs:
             if isinstance(one.output, Send):
                 self.socket.send(one.peer, encode(one.output.message, one.output.pixels))
@@ -56,7 +56,7 @@ class Answerer(threading.Thread):
                 self.controls.append(one.output.control)
                 self.socket.send(one.peer, encode(messages.Ping(t_us=1)))
                 answers = one.session.answer(grey_frame(one.output.control), bytes(24))
-                self.act(self.lobby.settle(one.session, answers))
+                self.act(self.registry.settle(one.session, answers))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def server() -> Iterator[Answerer]:
 
 
 def grey_frame(control: Control) -> FrameHeader:
-    return stand_in_header(control, width=4, height=2, control_age_us=0, server_us=0, stage_ms={})
+    return fake_header(control, width=4, height=2, control_age_us=0, server_us=0, stage_ms={})
 
 
 def test_the_plain_client_in_the_document_plays() -> None:

@@ -11,11 +11,11 @@ from bridge.engine.events import ChunkMade
 from bridge.engine.interface import EngineInfo, Rung
 from bridge.errors import ConfigError
 from bridge.protocol.messages import Control, Event
-from bridge.scheduling.chunk_scheduler import REPROJECT, Conductor, ConductorConfig
-from bridge.scheduling.edf import Start
-from bridge.scheduling.in_flight_chunk import Delivered
-from bridge.scheduling.start_margin import Cause
-from bridge.service.render_session import Player
+from bridge.scheduling.chunk_scheduler import REPROJECT, ChunkScheduler, ChunkSchedulerConfig
+from bridge.scheduling.edf import ScheduledChunk
+from bridge.scheduling.in_flight_chunk import ChunkResult
+from bridge.scheduling.start_margin import UnderrunCause
+from bridge.service.render_session import RenderSession
 from bridge.session.events import ControlAccepted
 
 MS = 1000
@@ -29,10 +29,10 @@ INFO = EngineInfo(
 class Room:
     """A conductor, players who want frames, and a clock."""
 
-    def __init__(self, *, quality: str = "auto", players: int = 1) -> None:
+    def __init__(self, *, quality: str = "auto", render_sessions: int = 1) -> None:
         self.clock = FakeClock(10_000 * MS)
-        self.conductor = Conductor(ConductorConfig(fps=25.0, quality=quality), INFO, self.clock.now_us())
-        self.players = {name: self._player() for name in "abc"[:players]}
+        self.scheduler = ChunkScheduler(ChunkSchedulerConfig(fps=25.0, quality=quality), INFO, self.clock.now_us())
+        self.render_sessions = {name: self._render_session() for name in "abc"[:render_sessions]}
 
     def control(self, name: str, *events: Event) -> None:
         now_us = self.clock.now_us()
@@ -40,35 +40,35 @@ class Room:
             seq=0, t_us=0, position=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0, events=events
         )
         accepted = ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS)
-        self.players[name].push(accepted)
+        self.render_sessions[name].push(accepted)
 
-    def _player(self) -> Player:
-        player = Player(config=ServeConfig(fps=25.0), info=INFO, clock=self.clock)
-        player.opened = True
+    def _render_session(self) -> RenderSession:
+        render_session = RenderSession(config=ServeConfig(fps=25.0), info=INFO, clock=self.clock)
+        render_session.opened = True
         now_us = self.clock.now_us()
         control = Control(seq=0, t_us=0, position=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0)
-        player.push(ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS))
-        return player
+        render_session.push(ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS))
+        return render_session
 
-    def next_start(self) -> Start:
-        start = self.conductor.next_start(self.clock.now_us(), self.players)
+    def next_start(self) -> ScheduledChunk:
+        start = self.scheduler.next_start(self.clock.now_us(), self.render_sessions)
         assert start is not None
         return start
 
-    def chunk(self, cost_ms: float) -> Start:
+    def chunk(self, cost_ms: float) -> ScheduledChunk:
         """Makes the next chunk, and what follows from it."""
         start = self.next_start()
         self.clock.sleep_until_us(start.at_us)
-        asked = self.players[start.session].ask(self.clock.now_us(), start)
-        self.conductor.begun(self.clock.now_us(), asked)
+        in_flight = self.render_sessions[start.session].ask(self.clock.now_us(), start)
+        self.scheduler.begun(self.clock.now_us(), in_flight)
         self.clock.advance_us(round(cost_ms * MS))
-        self.players[start.session].lose()
-        self.conductor.made(self.clock.now_us(), asked, Delivered(useful=True, lead_us=round(cost_ms * MS)))
+        self.render_sessions[start.session].lose()
+        self.scheduler.made(self.clock.now_us(), in_flight, ChunkResult(useful=True, lead_us=round(cost_ms * MS)))
         return start
 
 
 def test_nobody_wants_frames() -> None:
-    assert Room().conductor.next_start(0, {}) is None
+    assert Room().scheduler.next_start(0, {}) is None
 
 
 def test_a_name_that_is_no_rung_is_refused_with_those_that_are() -> None:
@@ -97,31 +97,31 @@ def test_on_reprojection_alone_a_chunk_is_made_now_and_then_to_find_out() -> Non
 
 
 def test_another_session_is_let_in_when_what_chunks_cost_leaves_room_for_it() -> None:
-    room = Room(players=1)
-    assert room.conductor.refusal(room.clock.now_us(), 3) is None  # nothing is known yet
+    room = Room(render_sessions=1)
+    assert room.scheduler.refusal(room.clock.now_us(), 3) is None  # nothing is known yet
     for _ in range(5):
         room.chunk(500)  # 8 frames: 16 a second, twice that on the cheaper rung
     now_us = room.clock.now_us()
-    assert room.conductor.refusal(now_us, 0) is None
-    assert room.conductor.refusal(now_us, 1) is None
-    refusal = room.conductor.refusal(now_us, 20)
+    assert room.scheduler.refusal(now_us, 0) is None
+    assert room.scheduler.refusal(now_us, 1) is None
+    refusal = room.scheduler.refusal(now_us, 20)
     assert refusal is not None
     assert "20 sessions" in refusal
 
 
 def test_a_gap_is_blamed_on_what_kept_the_engine() -> None:
-    room = Room(players=2)
+    room = Room(render_sessions=2)
     first = room.chunk(100)
-    late = Start(session=first.session, at_us=0, display_us=0, frame_us=1, plan=first.plan, late_us=5 * MS)
-    in_time = Start(session=first.session, at_us=0, display_us=0, frame_us=1, plan=first.plan)
-    assert room.conductor.cause(in_time) is Cause.OVERRUN
-    assert room.conductor.cause(late) is Cause.TOO_SLOW
+    late = ScheduledChunk(session=first.session, at_us=0, display_us=0, frame_us=1, plan=first.plan, late_us=5 * MS)
+    in_time = ScheduledChunk(session=first.session, at_us=0, display_us=0, frame_us=1, plan=first.plan)
+    assert room.scheduler.cause(in_time) is UnderrunCause.OVERRUN
+    assert room.scheduler.cause(late) is UnderrunCause.TOO_SLOW
     other = "b" if first.session == "a" else "a"
-    crowded = Start(session=other, at_us=0, display_us=0, frame_us=1, plan=first.plan, late_us=5 * MS)
-    assert room.conductor.cause(crowded) is Cause.CROWDED
+    crowded = ScheduledChunk(session=other, at_us=0, display_us=0, frame_us=1, plan=first.plan, late_us=5 * MS)
+    assert room.scheduler.cause(crowded) is UnderrunCause.CROWDED
     room.clock.advance_us(1)
-    room.conductor.replaced(room.clock.now_us())
-    assert room.conductor.cause(late) is Cause.ENGINE
+    room.scheduler.replaced(room.clock.now_us())
+    assert room.scheduler.cause(late) is UnderrunCause.ENGINE
 
 
 def test_what_a_cut_throws_away_is_spent_when_its_chunk_begins() -> None:
@@ -130,33 +130,34 @@ def test_what_a_cut_throws_away_is_spent_when_its_chunk_begins() -> None:
         room.chunk(20)
     start = room.next_start()
     room.clock.sleep_until_us(start.at_us)
-    player, frames = room.players["a"], start.plan.frames
-    asked = player.ask(room.clock.now_us(), start)
-    room.conductor.begun(room.clock.now_us(), asked)
+    render_session, frames = room.render_sessions["a"], start.plan.frames
+    in_flight = render_session.ask(room.clock.now_us(), start)
+    room.scheduler.begun(room.clock.now_us(), in_flight)
     room.clock.advance_us(20 * MS)
     made = ChunkMade(
-        world=0, slot=0, frames=np.zeros((frames, 4, 8, 3), np.uint8), depth=None, actions=("",) * frames, stage_ms={},
+        engine_session=0, slot=0, frames=np.zeros((frames, 4, 8, 3), np.uint8), depth=None,
+        actions=("",) * frames, stage_ms={},
         cuts=tuple(range(1, frames)),
     )  # fmt: skip
-    room.conductor.made(room.clock.now_us(), asked, player.deliver(made, room.clock.now_us()))
-    room.clock.sleep_until_us(asked.start.display_us + 10 * MS)
+    room.scheduler.made(room.clock.now_us(), in_flight, render_session.deliver(made, room.clock.now_us()))
+    room.clock.sleep_until_us(in_flight.start.display_us + 10 * MS)
     room.control("a", Event(kind="bang"))
     cut = room.next_start()
     assert cut.cut_us is not None
     assert cut.waste_us > 0
-    asked = player.ask(room.clock.now_us(), cut)
-    player.not_begun()  # no slot was free
-    assert room.conductor.wasted_us("a") == 0
+    in_flight = render_session.ask(room.clock.now_us(), cut)
+    render_session.not_begun()  # no slot was free
+    assert room.scheduler.wasted_us("a") == 0
     assert room.next_start() == cut
-    room.conductor.begun(room.clock.now_us(), player.ask(room.clock.now_us(), cut))
-    assert room.conductor.wasted_us("a") == cut.waste_us
+    room.scheduler.begun(room.clock.now_us(), render_session.ask(room.clock.now_us(), cut))
+    assert room.scheduler.wasted_us("a") == cut.waste_us
 
 
 def test_engine_time_whose_frames_nobody_saw_is_counted() -> None:
     room = Room()
     start = room.next_start()
-    asked = room.players["a"].ask(room.clock.now_us(), start)
-    room.conductor.begun(room.clock.now_us(), asked)
+    in_flight = room.render_sessions["a"].ask(room.clock.now_us(), start)
+    room.scheduler.begun(room.clock.now_us(), in_flight)
     room.clock.advance_us(70 * MS)
-    room.conductor.made(room.clock.now_us(), asked, Delivered(useful=False, lead_us=70 * MS))
-    assert room.conductor.wasted_us("a") == 70 * MS
+    room.scheduler.made(room.clock.now_us(), in_flight, ChunkResult(useful=False, lead_us=70 * MS))
+    assert room.scheduler.wasted_us("a") == 70 * MS

@@ -87,9 +87,9 @@ def test_what_chunks_cost_at_once_is_measured_beside_what_one_does() -> None:
     costs = CostEstimator()
     costs.observe(0, plan(8), 900_000)  # the warm-up
     costs.observe(1, plan(8), 100_000)
-    assert costs.cost_together(1, plan(8), 2) is None
+    assert costs.batch_cost(1, plan(8), 2) is None
     costs.observe(1, plan(8), 130_000, 110_000, together=2)
-    cost = costs.cost_together(1, plan(8), 2)
+    cost = costs.batch_cost(1, plan(8), 2)
     assert cost is not None
     assert (cost.p50_us, cost.lead_p50_us) == (130_000, 110_000)
     assert costs.cost(1, plan(8)).p50_us == 100_000

@@ -6,28 +6,28 @@ from dataclasses import replace
 
 from bridge.engine.interface import Plan
 from bridge.scheduling.cost_model import CostEstimator
-from bridge.scheduling.edf import Pace, Playhead, Scheduler, SchedulerConfig, Start
+from bridge.scheduling.edf import EdfConfig, EdfScheduler, Playhead, ScheduledChunk, ThroughputEstimate
 
 MS = 1000
-CONFIG = SchedulerConfig(fps=25.0, frames_per_chunk=(5, 10), margin_us=10 * MS)
+CONFIG = EdfConfig(fps=25.0, frames_per_chunk=(5, 10), margin_us=10 * MS)
 
 
-def scheduler(**cost_ms: float) -> Scheduler:
+def scheduler(**cost_ms: float) -> EdfScheduler:
     """Costs by length: f5=..., f10=... milliseconds."""
     costs = CostEstimator()
     for name, value in cost_ms.items():
         for _ in range(3):
             costs.observe(0, Plan(frames=int(name[1:]), steps=(1, 1, 1), rung="full"), value * MS)
-    return Scheduler(CONFIG, costs)
+    return EdfScheduler(CONFIG, costs)
 
 
-def next_start(plans: Scheduler, now_us: int, heads: list[Playhead]) -> Start | None:
+def next_start(plans: EdfScheduler, now_us: int, playheads: list[Playhead]) -> ScheduledChunk | None:
     """The next chunk, of 5 frames."""
-    return plans.next_start(now_us, heads, plans.paces(now_us, max(1, len(heads)))[0])
+    return plans.next_start(now_us, playheads, plans.estimates(now_us, max(1, len(playheads)))[0])
 
 
-def length(plans: Scheduler, *, sessions: int = 1, current: int = 0, turning: bool = False) -> int:
-    return plans.choose(plans.paces(0, sessions), current_frames=current, turning=turning).plan.frames
+def length(plans: EdfScheduler, *, sessions: int = 1, current: int = 0, turning: bool = False) -> int:
+    return plans.choose(plans.estimates(0, sessions), current_frames=current, turning=turning).plan.frames
 
 
 def test_nobody_wants_frames() -> None:
@@ -46,13 +46,13 @@ def test_a_buffered_session_starts_as_late_as_cost_and_margin_allow() -> None:
     assert (start.at_us, start.display_us) == (90 * MS, 200 * MS)
 
 
-def streaming(**ms: tuple[float, float]) -> Scheduler:
+def streaming(**ms: tuple[float, float]) -> EdfScheduler:
     """Costs and leads by length, in milliseconds."""
     costs = CostEstimator()
     for name, (cost, lead) in ms.items():
         for _ in range(3):
             costs.observe(0, Plan(frames=int(name[1:]), steps=(1, 1, 1), rung="full"), cost * MS, lead * MS)
-    return Scheduler(CONFIG, costs)
+    return EdfScheduler(CONFIG, costs)
 
 
 def test_a_chunk_whose_first_frames_come_early_starts_later() -> None:
@@ -140,8 +140,8 @@ def test_the_nearest_deadline_goes_first_and_far_ones_make_room() -> None:
 
 
 def test_a_session_without_frames_goes_before_overdue_ones() -> None:
-    heads = [Playhead(session="overdue", buffered_until_us=0), Playhead(session="new", buffered_until_us=None)]
-    start = next_start(scheduler(f5=60), 1000 * MS, heads)
+    playheads = [Playhead(session="overdue", buffered_until_us=0), Playhead(session="new", buffered_until_us=None)]
+    start = next_start(scheduler(f5=60), 1000 * MS, playheads)
     assert start is not None
     assert (start.session, start.at_us) == ("new", 1000 * MS)
 
@@ -158,22 +158,22 @@ def test_just_in_time_never_leaves_a_gap_when_costs_hold() -> None:
         buffered_us = start.display_us + plans.duration_us(start.plan)
 
 
-def batching(alone_ms: float, **together_ms: float) -> Scheduler:
+def batching(alone_ms: float, **together_ms: float) -> EdfScheduler:
     """Chunks of 5 frames; b2=..., b3=... milliseconds for so many at once."""
     costs = CostEstimator()
     plan = Plan(frames=5, steps=(1, 1, 1), rung="full")
     for size, cost_ms in {1: alone_ms, **{int(name[1:]): ms for name, ms in together_ms.items()}}.items():
         for _ in range(3):
             costs.observe(0, plan, cost_ms * MS, together=size)
-    return Scheduler(replace(CONFIG, most_together=3), costs)
+    return EdfScheduler(replace(CONFIG, max_batch=3), costs)
 
 
-def heads(*until_ms: int) -> list[Playhead]:
+def playheads(*until_ms: int) -> list[Playhead]:
     return [Playhead(session="abc"[index], buffered_until_us=ms * MS) for index, ms in enumerate(until_ms)]
 
 
-def chosen(plans: Scheduler, sessions: int) -> Pace:
-    return plans.choose(plans.paces(0, sessions))
+def chosen(plans: EdfScheduler, sessions: int) -> ThroughputEstimate:
+    return plans.choose(plans.estimates(0, sessions))
 
 
 def test_chunks_are_made_at_once_where_that_makes_frames_younger() -> None:
@@ -195,59 +195,61 @@ def test_as_many_are_made_at_once_as_that_pays_for() -> None:
 
 def test_who_would_have_to_wait_is_taken_along_and_who_has_time_is_not() -> None:
     plans = batching(160, b2=200)
-    pace = chosen(plans, 2)
-    start = plans.next_start(0, heads(500, 650), pace)
+    estimate = chosen(plans, 2)
+    start = plans.next_start(0, playheads(500, 650), estimate)
     assert start is not None
     assert (start.session, start.together, [other.session for other in start.beside]) == ("a", 2, ["b"])
     assert (start.at_us, start.display_us, start.beside[0].display_us) == (290 * MS, 500 * MS, 650 * MS)
-    alone = plans.next_start(0, heads(500, 700), pace)
+    alone = plans.next_start(0, playheads(500, 700), estimate)
     assert alone is not None
     assert (alone.session, alone.together, alone.beside, alone.at_us) == ("a", 1, (), 330 * MS)
 
 
 def test_making_chunks_at_once_is_tried_once_one_is_measured_with_time_for_it_to_fail() -> None:
     plans = batching(160)
-    pace = chosen(plans, 2)
-    assert (pace.together, pace.cost.measured) == (2, False)
-    start = plans.next_start(0, heads(500, 500), pace)
+    estimate = chosen(plans, 2)
+    assert (estimate.together, estimate.cost.measured) == (2, False)
+    start = plans.next_start(0, playheads(500, 500), estimate)
     assert start is not None
     assert (start.together, start.measured, start.at_us) == (2, False, 170 * MS)  # two in turn would be done by 500
-    nothing_known = Scheduler(replace(CONFIG, most_together=3), CostEstimator())
+    nothing_known = EdfScheduler(replace(CONFIG, max_batch=3), CostEstimator())
     assert chosen(nothing_known, 2).together == 1
 
 
 def test_what_fewer_cost_at_once_says_what_more_may_be_hoped_for() -> None:
     """A pair costs 1.1 times one, so three 1.2 times: without that 1.5 times would be hoped for, which is too much."""
-    pace = chosen(batching(200, b2=220), 3)
-    assert (pace.together, pace.cycle_us, pace.cost.measured) == (3, 240 * MS, False)
-    assert pace.cost.p50_us == 600 * MS  # the time that it is given
+    estimate = chosen(batching(200, b2=220), 3)
+    assert (estimate.together, estimate.cycle_us, estimate.cost.measured) == (3, 240 * MS, False)
+    assert estimate.cost.p50_us == 600 * MS  # the time that it is given
     assert chosen(batching(200, b2=390), 3).together == 1
 
 
 def test_an_engine_that_is_late_takes_those_along_who_wait_for_it_then() -> None:
     plans = batching(160, b2=200)
-    pace = chosen(plans, 2)
-    start = plans.next_start(1_000 * MS, heads(850, 1_300), pace)  # free, with both chunks, at 1200 or at 1360
+    estimate = chosen(plans, 2)
+    start = plans.next_start(1_000 * MS, playheads(850, 1_300), estimate)  # free, with both chunks, at 1200 or at 1360
     assert start is not None
     assert (start.session, [other.session for other in start.beside]) == ("a", ["b"])
     assert (start.display_us, start.beside[0].display_us) == (1_200 * MS, 1_300 * MS)
-    alone = plans.next_start(1_000 * MS, heads(850, 1_400), pace)
+    alone = plans.next_start(1_000 * MS, playheads(850, 1_400), estimate)
     assert alone is not None
     assert alone.beside == ()
 
 
 def test_who_is_taken_along_early_has_its_frames_run_out_nearer_to_the_others() -> None:
     plans = batching(160, b2=210)
-    pace = chosen(plans, 2)
-    start = plans.next_start(0, heads(500, 510), pace)
+    estimate = chosen(plans, 2)
+    start = plans.next_start(0, playheads(500, 510), estimate)
     assert start is not None
     assert start.frame_us == 42 * MS  # 210 ms from chunk to chunk
     assert start.beside[0].frame_us == 40 * MS  # 510 + 5 * 40 = 500 + 5 * 42
-    far = plans.next_start(0, heads(500, 650), pace)
+    far = plans.next_start(0, playheads(500, 650), estimate)
     assert far is not None
     assert far.beside[0].frame_us == 36 * MS  # a tenth faster than the video, no more
 
 
 def test_several_sessions_get_more_frames_where_chunks_are_made_at_once() -> None:
-    apart, at_once = (plans.paces(0, 3)[0] for plans in (batching(120, b2=240, b3=360), batching(120, b2=150, b3=180)))
+    apart, at_once = (
+        plans.estimates(0, 3)[0] for plans in (batching(120, b2=240, b3=360), batching(120, b2=150, b3=180))
+    )
     assert (apart.cycle_us, at_once.cycle_us) == (360 * MS, 200 * MS)  # 5 frames play 200 ms

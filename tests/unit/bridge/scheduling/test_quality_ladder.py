@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.scheduling.quality_ladder import Ladder, LadderConfig
+from bridge.scheduling.quality_ladder import QualityLadder, QualityLadderConfig
 
 S = 1_000_000
 RUNGS = 4
 SPEEDS = np.array([1.0, 1.8, 2.4, 4.0])  # network frames a second on each rung, of the first rung's
 
 
-def climb(ladder: Ladder, first_hz: list[float]) -> list[int]:
+def climb(ladder: QualityLadder, first_hz: list[float]) -> list[int]:
     """The rung at each tenth of a second, on a machine that makes `first_hz` on the first rung."""
     return [ladder.update(tick * S // 10, tuple(hz * SPEEDS)) for tick, hz in enumerate(first_hz)]
 
@@ -22,11 +22,11 @@ def changes(rungs: list[int]) -> int:
 
 
 def test_a_fast_machine_stays_at_the_top() -> None:
-    assert set(climb(Ladder(RUNGS), [20.0] * 600)) == {0}
+    assert set(climb(QualityLadder(RUNGS), [20.0] * 600)) == {0}
 
 
 def test_a_slow_machine_goes_down_to_the_first_rung_that_does() -> None:
-    rungs = climb(Ladder(RUNGS), [5.0] * 600)
+    rungs = climb(QualityLadder(RUNGS), [5.0] * 600)
     assert rungs[-1] == 2
     assert changes(rungs) == 2
     assert rungs[10] == 0  # not at the first sign
@@ -34,17 +34,17 @@ def test_a_slow_machine_goes_down_to_the_first_rung_that_does() -> None:
 
 def test_a_short_dip_changes_nothing() -> None:
     dip = [20.0] * 100 + [2.0] * 14 + [20.0] * 100
-    assert set(climb(Ladder(RUNGS), dip)) == {0}
+    assert set(climb(QualityLadder(RUNGS), dip)) == {0}
 
 
 def test_it_comes_back_up_when_the_machine_does() -> None:
-    rungs = climb(Ladder(RUNGS), [5.0] * 300 + [40.0] * 600)
+    rungs = climb(QualityLadder(RUNGS), [5.0] * 300 + [40.0] * 600)
     assert (rungs[299], rungs[-1]) == (2, 0)
 
 
 def test_between_two_rungs_it_does_not_swing() -> None:
     """Enough while on the lower rung, too little on the upper one: a machine whose load follows ours."""
-    ladder, rungs = Ladder(RUNGS), []
+    ladder, rungs = QualityLadder(RUNGS), []
     for tick in range(36_000):  # an hour
         rung = ladder.rung
         rates = 14.0 * SPEEDS if rung else 9.0 * SPEEDS
@@ -56,18 +56,18 @@ def test_between_two_rungs_it_does_not_swing() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_around_the_limit_does_not_make_it_swing(seed: int) -> None:
     noise = np.random.default_rng(seed).normal(1.0, 0.25, 6000)
-    assert changes(climb(Ladder(RUNGS), list(10.0 * noise))) <= 4
+    assert changes(climb(QualityLadder(RUNGS), list(10.0 * noise))) <= 4
 
 
 def test_the_last_rung_makes_nothing_and_is_for_hopeless_machines() -> None:
-    config = LadderConfig()
-    assert climb(Ladder(RUNGS), [0.2] * 600)[-1] == RUNGS - 1
-    assert climb(Ladder(RUNGS), [config.hopeless_hz / 5] * 600)[-1] == RUNGS
-    rungs = climb(Ladder(RUNGS), [config.hopeless_hz / 5] * 600 + [1.0] * 600)
+    config = QualityLadderConfig()
+    assert climb(QualityLadder(RUNGS), [0.2] * 600)[-1] == RUNGS - 1
+    assert climb(QualityLadder(RUNGS), [config.hopeless_hz / 5] * 600)[-1] == RUNGS
+    rungs = climb(QualityLadder(RUNGS), [config.hopeless_hz / 5] * 600 + [1.0] * 600)
     assert rungs[-1] == RUNGS - 1
 
 
 def test_a_pinned_rung_stays() -> None:
-    assert set(climb(Ladder(RUNGS, pinned=1), [0.01] * 100)) == {1}
+    assert set(climb(QualityLadder(RUNGS, pinned=1), [0.01] * 100)) == {1}
     with pytest.raises(ValueError, match="got rung 5, expected 0 to 4"):
-        Ladder(RUNGS, pinned=5)
+        QualityLadder(RUNGS, pinned=5)

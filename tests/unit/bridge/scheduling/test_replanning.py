@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.scheduling.replanning import Allowance, ReplanConfig, cut_point, has_left
+from bridge.scheduling.replanning import ReplanConfig, ReplanTokenBucket, cut_point, has_left
 
 CONFIG = ReplanConfig(angle_deg=6.0, distance_m=0.4, waste_share=0.2, least_gain_us=80_000)
 BOUNDARIES = (100_000, 200_000, 300_000)
 
 
 @pytest.mark.parametrize(
-    ("error_deg", "error_m", "news", "expected"),
+    ("error_deg", "error_m", "changes", "expected"),
     [(5.9, 0.39, False, False), (6.1, 0.0, False, True), (0.0, 0.41, False, True), (0.0, 0.0, True, True)],
 )
-def test_a_path_is_left_by_angle_distance_or_news(error_deg: float, error_m: float, news: bool, expected: bool) -> None:
-    assert has_left(CONFIG, error_deg=error_deg, error_m=error_m, news=news) is expected
+def test_a_path_is_left_by_angle_distance_or_news(
+    error_deg: float, error_m: float, changes: bool, expected: bool
+) -> None:
+    assert has_left(CONFIG, error_deg=error_deg, error_m=error_m, changes=changes) is expected
 
 
 @pytest.mark.parametrize(
@@ -36,30 +38,30 @@ def test_nothing_left_to_show_is_nothing_to_cut() -> None:
 @pytest.mark.parametrize("urgent", [True, False])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 def test_waste_is_bounded_per_second_but_for_the_chunk_that_is_under_way(share: float, urgent: bool) -> None:
-    allowance = Allowance(ReplanConfig(waste_share=share), 0)
+    tokens = ReplanTokenBucket(ReplanConfig(waste_share=share), 0)
     spent_us = 0
     for now_us in range(0, 60_000_000, 50_000):
-        if allowance.allows(now_us, urgent=urgent):
-            allowance.spend(now_us, 300_000)
+        if tokens.allows(now_us, urgent=urgent):
+            tokens.spend(now_us, 300_000)
             spent_us += 300_000
-    assert allowance.wasted_us == spent_us
+    assert tokens.wasted_us == spent_us
     assert spent_us <= share * 61_000_000 + (300_000 if share else 0)
     assert spent_us >= share * 60_000_000 - 300_000
 
 
 def test_what_is_only_old_leaves_half_of_the_allowance_for_what_is_wrong() -> None:
-    allowance = Allowance(ReplanConfig(waste_share=0.5), 0)
-    allowance.spend(0, 250_000)
-    assert not allowance.allows(0, urgent=False)
-    assert allowance.allows(0, urgent=True)
-    assert allowance.allows(2, urgent=False)
-    allowance.spend(2, 300_000)
-    assert not allowance.allows(90_000, urgent=True)  # 50 ms are to be made up for first
-    assert allowance.allows(100_004, urgent=True)
+    tokens = ReplanTokenBucket(ReplanConfig(waste_share=0.5), 0)
+    tokens.spend(0, 250_000)
+    assert not tokens.allows(0, urgent=False)
+    assert tokens.allows(0, urgent=True)
+    assert tokens.allows(2, urgent=False)
+    tokens.spend(2, 300_000)
+    assert not tokens.allows(90_000, urgent=True)  # 50 ms are to be made up for first
+    assert tokens.allows(100_004, urgent=True)
 
 
 def test_an_idle_minute_saves_up_no_more_than_a_second_does() -> None:
-    allowance = Allowance(ReplanConfig(waste_share=0.5), 0)
-    allowance.allows(60_000_000, urgent=True)
-    allowance.spend(60_000_000, 500_000)
-    assert not allowance.allows(60_000_000, urgent=True)
+    tokens = ReplanTokenBucket(ReplanConfig(waste_share=0.5), 0)
+    tokens.allows(60_000_000, urgent=True)
+    tokens.spend(60_000_000, 500_000)
+    assert not tokens.allows(60_000_000, urgent=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.scheduling.start_margin import Cause, Margin, MarginConfig, Punctuality
+from bridge.scheduling.start_margin import DeadlineStats, StartMargin, StartMarginConfig, UnderrunCause
 
 MS = 1000
 
@@ -13,7 +13,7 @@ MS = 1000
 @pytest.mark.parametrize("spread_ms", [2.0, 10.0])
 def test_the_margin_settles_where_few_chunks_miss_and_not_beyond(spread_ms: float) -> None:
     rng = np.random.default_rng(1)
-    margin = Margin(MarginConfig(miss_share=0.05, step_us=round(spread_ms * MS)))
+    margin = StartMargin(StartMarginConfig(miss_share=0.05, step_us=round(spread_ms * MS)))
     missed, settled_us = [], []
     for chunk in range(6000):
         overrun_us = rng.exponential(spread_ms * MS)
@@ -27,8 +27,8 @@ def test_the_margin_settles_where_few_chunks_miss_and_not_beyond(spread_ms: floa
 
 
 def test_the_margin_stays_within_its_bounds() -> None:
-    config = MarginConfig()
-    margin = Margin(config)
+    config = StartMarginConfig()
+    margin = StartMargin(config)
     for _ in range(1000):
         margin.settle(missed=True)
     assert margin.us == config.most_us
@@ -38,18 +38,20 @@ def test_the_margin_stays_within_its_bounds() -> None:
 
 
 def test_a_gap_of_a_frame_is_none_and_a_longer_one_has_its_cause() -> None:
-    late = Punctuality()
-    assert not late.settle(0, slack_us=-40 * MS, frame_us=40 * MS, cause=Cause.OVERRUN)
-    assert late.settle(0, slack_us=-41 * MS, frame_us=40 * MS, cause=Cause.CROWDED)
-    assert late.underruns[Cause.CROWDED] == 1
+    late = DeadlineStats()
+    assert not late.settle(0, slack_us=-40 * MS, frame_us=40 * MS, cause=UnderrunCause.OVERRUN)
+    assert late.settle(0, slack_us=-41 * MS, frame_us=40 * MS, cause=UnderrunCause.CROWDED)
+    assert late.underruns[UnderrunCause.CROWDED] == 1
     assert sum(late.underruns.values()) == 1
     assert late.gap_us == 41 * MS
 
 
 def test_earliness_is_measured_and_counted_when_needless() -> None:
-    late = Punctuality()
+    late = DeadlineStats()
     for slack_ms in (10, 50, 51, -10):
-        late.settle(0, slack_us=slack_ms * MS, frame_us=40 * MS, cause=Cause.OVERRUN)
-    late.settle(0, slack_us=500 * MS, frame_us=40 * MS, cause=Cause.OVERRUN, early=True)  # it replaced what was there
+        late.settle(0, slack_us=slack_ms * MS, frame_us=40 * MS, cause=UnderrunCause.OVERRUN)
+    late.settle(
+        0, slack_us=500 * MS, frame_us=40 * MS, cause=UnderrunCause.OVERRUN, early=True
+    )  # it replaced what was there
     assert late.needless == 1
     assert late.earliness_us.values(0) == [10 * MS, 50 * MS, 51 * MS, 0]

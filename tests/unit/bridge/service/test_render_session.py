@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bridge.engine.events import ChunkGrowing, ChunkMade
-from bridge.input.scene_state import Blockout
+from bridge.input.scene_state import SceneState
 from bridge.protocol.messages import Event, Part, PartMove, PixelFormat, SceneUpdate, Shape, Source, Stats
 from bridge.service.render_session import MOST_SCENES
 from tests.fake_session import INFO, MS, Game
@@ -24,14 +24,20 @@ def game() -> Game:
 
 def grow(game: Game, there: int) -> None:
     """`there` frames of the chunk that was asked for are there."""
-    growing = ChunkGrowing(world=0, slot=3, made=there, frames=FRAMES, depth=None, actions=("",) * 3)
-    game.player.grow(growing, game.clock.now_us())
+    growing = ChunkGrowing(engine_session=0, slot=3, made=there, frames=FRAMES, depth=None, actions=("",) * 3)
+    game.render_session.grow(growing, game.clock.now_us())
 
 
 def made(*, missing: int = 0, slot: int = 3) -> ChunkMade:
     """A chunk of three frames; the last `missing` of them are still to come."""
     return ChunkMade(
-        world=0, slot=slot, missing=missing, frames=FRAMES, depth=None, actions=("",) * 3, stage_ms={"denoise": 5.0}
+        engine_session=0,
+        slot=slot,
+        missing=missing,
+        frames=FRAMES,
+        depth=None,
+        actions=("",) * 3,
+        stage_ms={"denoise": 5.0},
     )
 
 
@@ -45,9 +51,9 @@ def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
     assert game.tick().index == 0  # the others are not there
     grow(game, 2)
     assert game.tick().index == 1
-    assert game.player.asked is not None  # and no other chunk is wanted yet
-    assert not game.player.wants_frames(game.clock.now_us())
-    assert game.player.deliver(made(), game.clock.now_us()).useful
+    assert game.render_session.in_flight is not None  # and no other chunk is wanted yet
+    assert not game.render_session.wants_frames(game.clock.now_us())
+    assert game.render_session.deliver(made(), game.clock.now_us()).useful
     header = game.tick()
     assert (header.chunk, header.index, header.stage_ms["denoise"]) == (0, 2, 5.0)
 
@@ -55,30 +61,30 @@ def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
 def test_the_next_chunk_is_asked_for_while_the_last_frames_of_this_one_come(game: Game) -> None:
     game.tick()
     game.ask()
-    assert game.player.deliver(made(missing=2), game.clock.now_us()).useful
+    assert game.render_session.deliver(made(missing=2), game.clock.now_us()).useful
     assert game.tick().index == 0
-    game.player.opened = True
-    assert game.player.wants_frames(game.clock.now_us())
+    game.render_session.opened = True
+    assert game.render_session.wants_frames(game.clock.now_us())
     game.ask()
     game.clock.advance_us(90 * MS)
     assert game.tick().index == 0  # the others are not there
     grow(game, 2)
     assert (game.tick().chunk, game.tick().index) == (0, 1)
-    assert game.player.asked is not None
-    game.player.fail(game.clock.now_us(), wait_us=0)  # what is there stays
+    assert game.render_session.in_flight is not None
+    game.render_session.fail(game.clock.now_us(), wait_us=0)  # what is there stays
     assert game.tick().index == 1
     grow(game, 3)
     assert game.tick().index == 2
-    assert game.player.push(game.control(x=100.0, teleport=True)) == [3]
+    assert game.render_session.push(game.control(x=100.0, teleport=True)) == [3]
 
 
 def test_frames_that_went_with_the_engine_are_not_waited_for(game: Game) -> None:
     game.tick()
     game.ask()
-    assert game.player.deliver(made(missing=2), game.clock.now_us()).useful
-    assert game.player.store.buffered_until_us == game.clock.now_us() + 120 * MS
-    game.player.lose()
-    assert game.player.store.buffered_until_us == game.clock.now_us() + 40 * MS
+    assert game.render_session.deliver(made(missing=2), game.clock.now_us()).useful
+    assert game.render_session.store.buffered_until_us == game.clock.now_us() + 120 * MS
+    game.render_session.lose()
+    assert game.render_session.store.buffered_until_us == game.clock.now_us() + 40 * MS
     assert game.tick().index == 0
 
 
@@ -89,14 +95,14 @@ def test_a_chunk_is_in_time_when_its_first_frames_are(game: Game) -> None:
     game.clock.advance_us(100 * MS)
     grow(game, 1)
     game.clock.advance_us(60 * MS)
-    assert game.player.asked is not None
-    assert game.player.deliver(made(), game.clock.now_us()).underrun is False
+    assert game.render_session.in_flight is not None
+    assert game.render_session.deliver(made(), game.clock.now_us()).underrun is False
 
 
 def test_what_was_growing_goes_with_its_engine_or_its_place(game: Game) -> None:
     game.tick()
     game.chunk(value=50, slot=4)
-    for end in (game.player.lose, lambda: game.player.fail(game.clock.now_us(), wait_us=0)):
+    for end in (game.render_session.lose, lambda: game.render_session.fail(game.clock.now_us(), wait_us=0)):
         game.ask()
         grow(game, 1)
         assert game.tick().chunk > 0
@@ -104,7 +110,7 @@ def test_what_was_growing_goes_with_its_engine_or_its_place(game: Game) -> None:
         assert game.tick().chunk == 0
     game.ask()
     grow(game, 1)
-    assert game.player.push(game.control(x=100.0, teleport=True)) == [4]  # not the slot that is being written
+    assert game.render_session.push(game.control(x=100.0, teleport=True)) == [4]  # not the slot that is being written
     grow(game, 2)
     assert game.tick(x=100.0).source is Source.HELD
 
@@ -115,75 +121,75 @@ def test_after_a_teleport_older_chunks_and_the_one_under_way_are_useless(game: G
     before = game.tick()
     game.ask()
     accepted = game.control(x=100.0, teleport=True)
-    assert game.player.push(accepted) == [4]
-    header, _ = game.player.answer(accepted, PixelFormat.RGB8)
+    assert game.render_session.push(accepted) == [4]
+    header, _ = game.render_session.answer(accepted, PixelFormat.RGB8)
     assert header.source is Source.HELD
     assert (header.chunk, header.position) == (before.chunk, before.position)
-    assert not game.player.deliver(made(slot=5), game.clock.now_us()).useful
+    assert not game.render_session.deliver(made(slot=5), game.clock.now_us()).useful
     assert game.tick(x=100.0).source is Source.HELD
-    asked = game.ask()
-    assert asked.window.cut
+    in_flight = game.ask()
+    assert in_flight.window.cut
 
 
 def test_frames_are_wanted_while_the_player_plays(game: Game) -> None:
-    player = game.player
-    assert not player.wants_frames(game.clock.now_us())
+    render_session = game.render_session
+    assert not render_session.wants_frames(game.clock.now_us())
     game.tick()
-    assert not player.wants_frames(game.clock.now_us())
-    player.opened = True
-    assert player.wants_frames(game.clock.now_us())
+    assert not render_session.wants_frames(game.clock.now_us())
+    render_session.opened = True
+    assert render_session.wants_frames(game.clock.now_us())
     game.ask()
-    assert not player.wants_frames(game.clock.now_us())
-    player.lose()
-    assert player.wants_frames(game.clock.now_us() + 999 * MS)
-    assert not player.wants_frames(game.clock.now_us() + 1000 * MS)
+    assert not render_session.wants_frames(game.clock.now_us())
+    render_session.lose()
+    assert render_session.wants_frames(game.clock.now_us() + 999 * MS)
+    assert not render_session.wants_frames(game.clock.now_us() + 1000 * MS)
 
 
 def test_what_a_lost_chunk_would_have_applied_comes_again_and_what_was_refused_does_not(game: Game) -> None:
     game.tick(events=(Event(kind="door", value="opens"),))
     update = SceneUpdate(seed=1)
-    game.player.timeline.push_scene(update)
+    game.render_session.timeline.push_scene(update)
     now_us = game.clock.now_us()
     first = game.ask()
     assert first.window.scene_updates == (update,)
     assert first.window.actions == ("door opens",) * 3
-    game.player.lose()
+    game.render_session.lose()
     again = game.ask()
     assert (again.window.scene_updates, again.window.actions) == ((update,), ("door opens",) * 3)
     assert again.number > first.number
-    game.player.fail(now_us, wait_us=500 * MS)
-    game.player.opened = True
-    assert not game.player.wants_frames(now_us + 499 * MS)
-    assert game.player.wants_frames(now_us + 500 * MS)
+    game.render_session.fail(now_us, wait_us=500 * MS)
+    game.render_session.opened = True
+    assert not game.render_session.wants_frames(now_us + 499 * MS)
+    assert game.render_session.wants_frames(now_us + 500 * MS)
     after = game.ask().window
     assert (after.scene_updates, after.actions) == ((), ("",) * 3)
-    assert game.player.fill_stats(Stats(), now_us).chunks == 0  # asked for thrice, made never
+    assert game.render_session.fill_stats(Stats(), now_us).chunks == 0  # asked for thrice, made never
 
 
 def test_a_cut_outlives_a_chunk_that_the_engine_refused(game: Game) -> None:
     game.tick(teleport=True)
     now_us = game.clock.now_us()
     assert game.ask().window.cut
-    game.player.fail(now_us, wait_us=0)
+    game.render_session.fail(now_us, wait_us=0)
     assert game.ask().window.cut
 
 
 def test_scenes_that_no_chunk_takes_are_bounded_and_sum_up_to_the_same(game: Game) -> None:
     game.tick()
-    game.player.world = 3
+    game.render_session.engine_session = 3
     box = Part(id=0, shape=Shape.BOX, position=(0.0, 0.0, 0.0))
-    game.player.change_scene(SceneUpdate(prompt="night", replace=True, add=(box,)))
+    game.render_session.change_scene(SceneUpdate(prompt="night", replace=True, add=(box,)))
     for number in range(1, 200):
         more = msgspec.structs.replace(box, id=number)
-        game.player.change_scene(
+        game.render_session.change_scene(
             SceneUpdate(add=(more,), move=(PartMove(id=number, position=(1.0, 0.0, 0.0)),), remove=(number - 2,))
         )
     updates = game.ask().window.scene_updates
     assert len(updates) <= MOST_SCENES
-    replayed = Blockout(seed=0, prompt="")
+    replayed = SceneState(seed=0, prompt="")
     for update in updates:
         replayed.apply(update)
-    assert replayed.start() == game.player.blockout.start()
+    assert replayed.start() == game.render_session.blockout.start()
     assert [part.id for part in replayed.whole().add] == [198, 199]
     assert replayed.whole().prompt == "night"
 
@@ -193,14 +199,14 @@ def test_a_gap_is_counted_with_its_cause_and_its_length(game: Game) -> None:
     game.chunk()  # until 120 ms
     game.ask(at_us=game.clock.now_us() + 120 * MS)
     game.clock.advance_us(300 * MS)
-    assert game.player.deliver(made(), game.clock.now_us()).underrun
-    stats = game.player.fill_stats(Stats(), game.clock.now_us())
+    assert game.render_session.deliver(made(), game.clock.now_us()).underrun
+    stats = game.render_session.fill_stats(Stats(), game.clock.now_us())
     assert stats.underruns == {"overrun": 1, "too_slow": 0, "crowded": 0, "engine": 0, "paused": 0}
     assert stats.gap_us == 180 * MS
     game.clock.advance_us(2000 * MS)
     game.tick()
     game.chunk()
-    assert game.player.fill_stats(Stats(), game.clock.now_us()).underruns["paused"] == 1
+    assert game.render_session.fill_stats(Stats(), game.clock.now_us()).underruns["paused"] == 1
 
 
 def test_where_the_camera_reaches_no_pixel_only_news_make_a_chunk_wrong() -> None:
@@ -208,21 +214,21 @@ def test_where_the_camera_reaches_no_pixel_only_news_make_a_chunk_wrong() -> Non
     game.tick()
     game.chunk()
     game.tick(x=2.0)
-    assert not game.player.is_off
-    assert not game.player.is_stale
+    assert not game.render_session.is_off
+    assert not game.render_session.is_stale
     game.tick(action="let it snow")
-    assert game.player.is_off
-    assert game.player.is_stale
+    assert game.render_session.is_off
+    assert game.render_session.is_stale
 
 
 def test_a_small_error_makes_frames_stale_and_a_large_one_wrong(game: Game) -> None:
     game.tick()
     game.chunk()
     game.tick(x=0.04)
-    assert (game.player.is_stale, game.player.is_off) == (False, False)
+    assert (game.render_session.is_stale, game.render_session.is_off) == (False, False)
     game.clock.advance_us(40 * MS)
     game.tick(x=0.1)
-    assert (game.player.is_stale, game.player.is_off) == (True, False)
+    assert (game.render_session.is_stale, game.render_session.is_off) == (True, False)
 
 
 def test_a_chunk_leads_by_what_its_slowest_frames_need(game: Game) -> None:
@@ -233,26 +239,30 @@ def test_a_chunk_leads_by_what_its_slowest_frames_need(game: Game) -> None:
         game.clock.sleep_until_us(1_000_000 + at_ms * MS)
         grow(game, there)
     game.clock.sleep_until_us(1_000_000 + 150 * MS)
-    assert game.player.deliver(made(), game.clock.now_us()).lead_us == 70 * MS
+    assert game.render_session.deliver(made(), game.clock.now_us()).lead_us == 70 * MS
 
 
 def test_what_is_still_to_be_shown_is_cut_at_the_last_boundary_before_new_frames_are_there(game: Game) -> None:
     game.tick()
     began_us = game.clock.now_us()
     game.chunk()
-    assert not game.player.is_stale
+    assert not game.render_session.is_stale
     game.clock.advance_us(5 * MS)
     game.tick(events=(Event(kind="bang"),))
-    assert game.player.is_stale
+    assert game.render_session.is_stale
     ready_us = began_us + 30 * MS
-    assert game.player.cut_us(game.clock.now_us(), ready_us) == began_us + 40 * MS
-    assert game.player.cut_us(game.clock.now_us(), began_us + 41 * MS) is None  # 79 ms would be gained: too little
-    asked = game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
-    assert (asked.keep, asked.follows_us) == (1, began_us + 120 * MS)
-    assert asked.window.actions[0] == "bang"
-    assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 1
-    game.player.lose()
-    assert game.player.cut_us(game.clock.now_us(), ready_us) is None  # the process that could go on from there is gone
+    assert game.render_session.cut_us(game.clock.now_us(), ready_us) == began_us + 40 * MS
+    assert (
+        game.render_session.cut_us(game.clock.now_us(), began_us + 41 * MS) is None
+    )  # 79 ms would be gained: too little
+    in_flight = game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
+    assert (in_flight.keep, in_flight.follows_us) == (1, began_us + 120 * MS)
+    assert in_flight.window.actions[0] == "bang"
+    assert game.render_session.fill_stats(Stats(), game.clock.now_us()).replans == 1
+    game.render_session.lose()
+    assert (
+        game.render_session.cut_us(game.clock.now_us(), ready_us) is None
+    )  # the process that could go on from there is gone
 
 
 def test_a_chunk_that_the_engine_could_not_begin_leaves_no_trace(game: Game) -> None:
@@ -262,14 +272,14 @@ def test_a_chunk_that_the_engine_could_not_begin_leaves_no_trace(game: Game) -> 
     game.clock.advance_us(5 * MS)
     game.tick(action="run", events=(Event(kind="bang"),))
     game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
-    assert not game.player.is_stale
-    game.player.not_begun()
-    assert game.player.asked is None
-    assert game.player.is_stale
-    assert game.player.cut_us(game.clock.now_us(), began_us + 30 * MS) == began_us + 40 * MS
-    assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 0
+    assert not game.render_session.is_stale
+    game.render_session.not_begun()
+    assert game.render_session.in_flight is None
+    assert game.render_session.is_stale
+    assert game.render_session.cut_us(game.clock.now_us(), began_us + 30 * MS) == began_us + 40 * MS
+    assert game.render_session.fill_stats(Stats(), game.clock.now_us()).replans == 0
     again = game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
     assert (again.keep, again.window.actions[0]) == (1, "run; bang")
-    game.player.not_begun()
-    game.player.not_begun()  # nothing is asked for
-    assert game.player.fill_stats(Stats(), game.clock.now_us()).replans == 0
+    game.render_session.not_begun()
+    game.render_session.not_begun()  # nothing is asked for
+    assert game.render_session.fill_stats(Stats(), game.clock.now_us()).replans == 0

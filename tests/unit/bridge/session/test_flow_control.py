@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bridge.protocol.messages import FrameHeader, Source
-from bridge.session.flow_control import Account, Delivery
+from bridge.session.flow_control import Account, FlowControl
 from tests.valid_messages import frame_header
 
 BUDGET_US = 16_667
@@ -14,13 +14,13 @@ def frame(seq: int, *, source: Source = Source.GENERATED, met: bool = True, sent
     return frame_header(seq, source=source, deadline_met=met, server_t_us=sent_us)
 
 
-def with_credit(credit: int) -> Delivery:
-    delivery = Delivery()
+def with_credit(credit: int) -> FlowControl:
+    delivery = FlowControl()
     delivery.credit = credit
     return delivery
 
 
-def play(delivery: Delivery, *seqs: int) -> list[int]:
+def play(delivery: FlowControl, *seqs: int) -> list[int]:
     """Controls that are answered at once where that is allowed; returns the answered ones."""
     answered = []
     for seq in seqs:

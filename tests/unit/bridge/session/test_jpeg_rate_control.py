@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bridge.session.jpeg_rate_control import WORST, JpegQuality
+from bridge.session.jpeg_rate_control import WORST, JpegRateControl
 
 TICK_US = 16_667
 
@@ -34,7 +34,7 @@ class Link:
     qualities: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.control = JpegQuality(self.best)
+        self.control = JpegRateControl(self.best)
         self.unread: deque[int] = deque()
         self.read = -1
 
@@ -119,7 +119,7 @@ def test_a_best_below_the_worst_stays() -> None:
 
 
 def test_nothing_measured_changes_nothing() -> None:
-    control = JpegQuality(70)
+    control = JpegRateControl(70)
     control.starved(0)
     control.named(5, 10)
     control.restart()

@@ -9,7 +9,7 @@ import pytest
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.protocol.messages import Part, PartMove, Reset, SceneUpdate, Shape
 from bridge.session.events import ResetAccepted, SceneAccepted
-from bridge.session.scene_admission import MOST_WAITING, Level
+from bridge.session.scene_admission import MOST_WAITING, SceneAdmission
 from tests import valid_messages as sound_messages
 
 OFFER = dataclasses.replace(sound_messages.OFFER, capabilities=("pictures", "save"))
@@ -18,7 +18,7 @@ MOVE = SceneUpdate(move=(PartMove(id=7, position=(1.0, 0.0, 0.0)),))
 
 
 def test_a_restored_blockout_can_be_changed() -> None:
-    level = Level(OFFER)
+    level = SceneAdmission(OFFER)
     with pytest.raises(RemoteProtocolError, match="default map"):
         level.receive(MOVE)
     assert level.receive(Reset(restore="a")) == [ResetAccepted(reset=Reset(restore="a"))]
@@ -27,7 +27,7 @@ def test_a_restored_blockout_can_be_changed() -> None:
 
 
 def test_what_comes_while_a_state_is_read_is_judged_by_what_it_tells() -> None:
-    level = Level(OFFER)
+    level = SceneAdmission(OFFER)
     level.receive(Reset(restore="a"))
     assert [level.receive(each) for each in (MOVE, Reset(restore="b"), MOVE)] == [[], [], []]
     assert level.restored(SAVED) == [MOVE, Reset(restore="b"), MOVE]
@@ -37,7 +37,7 @@ def test_what_comes_while_a_state_is_read_is_judged_by_what_it_tells() -> None:
 
 
 def test_a_state_that_cannot_be_read_leaves_the_level_as_it_was() -> None:
-    level = Level(OFFER)
+    level = SceneAdmission(OFFER)
     level.receive(Reset(restore="a"))
     level.receive(MOVE)
     assert level.restored(None) == [MOVE]
@@ -46,7 +46,7 @@ def test_a_state_that_cannot_be_read_leaves_the_level_as_it_was() -> None:
 
 
 def test_a_restored_default_map_is_the_default_map() -> None:
-    level = Level(OFFER)
+    level = SceneAdmission(OFFER)
     level.receive(SAVED)
     level.receive(Reset(restore="a"))
     level.restored(SceneUpdate(prompt="x", seed=3))
@@ -55,7 +55,7 @@ def test_a_restored_default_map_is_the_default_map() -> None:
 
 
 def test_what_waits_is_bounded() -> None:
-    level = Level(OFFER)
+    level = SceneAdmission(OFFER)
     level.receive(Reset(restore="a"))
     for _ in range(MOST_WAITING):
         level.receive(MOVE)

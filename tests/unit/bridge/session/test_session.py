@@ -33,10 +33,10 @@ from bridge.session.events import (
     Opened,
     Output,
     ResetAccepted,
-    SaveAsked,
+    SaveRequested,
     SceneAccepted,
     Send,
-    StatsAsked,
+    StatsRequested,
 )
 from bridge.session.session import MAX_STRIKES, Session
 from bridge.session.states import SessionState
@@ -91,7 +91,7 @@ IMAGE = Reset(pictures=(bytes(3),), picture_width=1, picture_height=1)
 def test_what_the_server_does_not_offer_is_refused_and_the_session_goes_on(message: Message) -> None:
     able = active_session()
     assert able.receive(message, 1) == [
-        SaveAsked(name="slot") if isinstance(message, Save) else ResetAccepted(reset=message)  # type: ignore[arg-type]
+        SaveRequested(name="slot") if isinstance(message, Save) else ResetAccepted(reset=message)  # type: ignore[arg-type]
     ]
     session = Session(
         offer=dataclasses.replace(OFFER, capabilities=()), config=CONFIG, session_id="id", resume_token="", now_us=0
@@ -200,7 +200,7 @@ def test_many_refusals_in_a_row_end_the_session_but_a_good_message_forgives() ->
 def test_reset_and_stats_pass_through_and_ping_is_answered() -> None:
     session = active_session()
     assert session.receive(Reset(seed=3), 0) == [ResetAccepted(reset=Reset(seed=3))]
-    assert session.receive(StatsRequest(), 0) == [StatsAsked()]
+    assert session.receive(StatsRequest(), 0) == [StatsRequested()]
     assert session.receive(Ping(t_us=77), 0) == [Send(message=Pong(t_us=77))]
 
 

@@ -189,7 +189,7 @@ def test_the_largest_frame_fits() -> None:
 
 READ_AND_LEAVE = """
 import sys
-from bridge.shared_frames import FrameRingReader
+from bridge.transport.frame_ring import FrameRingReader
 print(FrameRingReader(sys.argv[1]).read(0, 2).tobytes() == b"\\xff\\x00\\x00" * 15)
 """
 

@@ -22,11 +22,11 @@ def both(helios_folder: Path) -> tuple[Any, Any, Any]:
     """The spec, the plain runner and the fast one, in float32."""
     from model.fast.graph import fast_denoiser_graph, fast_runner
     from model.helios.graphs import load_graphs
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
     from model.helios.parts import Dtype
     from model.runners.torch import TorchRunner
 
-    small = Session(frame_height=64, frame_width=64)
+    small = GenerationConfig(frame_height=64, frame_width=64)
     kinds = {"dtype": Dtype.FP32, "vae_dtype": Dtype.FP32}
     spec, plain = load_graphs(helios_folder, small, **kinds)
     _, fast = load_graphs(

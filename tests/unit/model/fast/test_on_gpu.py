@@ -20,7 +20,7 @@ def relative(got: Any, wanted: Any) -> float:
 @pytest.mark.parametrize("quantise", [False, True])
 @pytest.mark.parametrize("width", [192, 5120])
 def test_kernels_are_the_reference_form(width: int, quantise: bool) -> None:
-    from model.fast.rows import Norm, ReferenceRowOps, Rows, TritonRowOps, Turn
+    from model.fast.rows import Norm, ReferenceRowOps, Rotary, Rows, TritonRowOps
 
     torch.manual_seed(0)
     rows, head = 33, 64
@@ -28,7 +28,7 @@ def test_kernels_are_the_reference_form(width: int, quantise: bool) -> None:
     gate, scale, shift, key_scale = (torch.randn(width, device="cuda") for _ in range(4))
     qkv = torch.randn(rows, 3 * width, device="cuda", dtype=torch.bfloat16)
     angle = torch.randn(rows, head // 2, device="cuda")
-    turn = Turn(angle.cos(), angle.sin(), 7, key_scale)
+    turn = Rotary(angle.cos(), angle.sin(), 7, key_scale)
     weights = torch.randn(2, width, device="cuda")
     results = []
     for ops in (ReferenceRowOps(), TritonRowOps()):

@@ -121,10 +121,10 @@ def test_add(both: tuple[Any, Any]) -> None:
 @pytest.mark.parametrize("history", [0, 2])
 @pytest.mark.parametrize("parts", [1, 2])
 def test_turn(both: tuple[Any, Any], parts: int, history: int) -> None:
-    from model.fast.rows import Turn
+    from model.fast.rows import Rotary
 
     cos, sin = draw(2, ROWS, WIDTH // HEADS // 2, seed=5)
-    turn = Turn(cos, sin, history, draw(WIDTH, seed=6) if history else None)
+    turn = Rotary(cos, sin, history, draw(WIDTH, seed=6) if history else None)
     weights = draw(parts, WIDTH, seed=7)
     results = []
     for ops in both:
@@ -137,12 +137,12 @@ def test_turn(both: tuple[Any, Any], parts: int, history: int) -> None:
 
 def test_turning_keeps_the_length_of_every_row(both: tuple[Any, Any]) -> None:
     """RMSNorm with weights of one gives rows of length sqrt(width); a rotation does not change it."""
-    from model.fast.rows import Turn
+    from model.fast.rows import Rotary
 
     angle = draw(ROWS, WIDTH // HEADS // 2, seed=5)
     for ops in both:
         x = draw(ROWS, WIDTH)
-        ops.turn_(x, torch.ones(1, WIDTH), 0.0, Turn(angle.cos(), angle.sin()))
+        ops.turn_(x, torch.ones(1, WIDTH), 0.0, Rotary(angle.cos(), angle.sin()))
         torch.testing.assert_close(x.norm(dim=1), torch.full((ROWS,), WIDTH**0.5))
 
 

@@ -135,10 +135,10 @@ def test_a_disk_that_is_too_small_is_told_before_anything_moves(
 
 def test_configs_alone_are_enough_for_a_plan(hub: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     from model.helios.download import fetch_configs
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
     from model.helios.memory_plan import plan, rows
 
-    session = Session(frame_height=64, frame_width=128)
+    session = GenerationConfig(frame_height=64, frame_width=128)
     folder = fetch_configs(ID, offline=False, endpoint=hub[0], cache=tmp_path)
     assert {name.rpartition(".")[2] for name, _ in hub[1]["fetched"]} == {"json"}
     planned = plan(folder, session, fetched_later=True)

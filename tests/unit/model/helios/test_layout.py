@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from model.errors import CheckpointError, SpecError
-from model.helios.layout import Session, is_helios_folder, read_folder, spec_of
+from model.helios.layout import GenerationConfig, is_helios_folder, read_folder, spec_of
 from model.spec import Decode, TimeShift
 
 
@@ -31,7 +31,7 @@ def test_the_spec_has_what_the_configs_say(folder: Path) -> None:
         folder / "scheduler" / "scheduler_config.json",
         gamma=0.25, use_dynamic_shifting=True, time_shift_type="exponential",
     )  # fmt: skip
-    spec = spec_of(read_folder(folder), Session(frame_height=64, frame_width=128, chunk_latents=3))
+    spec = spec_of(read_folder(folder), GenerationConfig(frame_height=64, frame_width=128, chunk_latents=3))
     assert (spec.frame_height, spec.frame_width, spec.fps, spec.chunk_latents) == (64, 128, 24.0, 3)
     assert (spec.decode, spec.frames_in(9), spec.history_sizes, spec.keep_prefix) == (
         Decode.PER_CHUNK, 33, (16, 2, 1), True,
@@ -52,7 +52,7 @@ def test_a_checkpoint_in_the_hubs_cache_has_its_ids_name(folder: Path, tmp_path:
 
 def test_sizes_that_the_pyramid_cannot_have_are_refused(folder: Path) -> None:
     with pytest.raises(SpecError, match="multiple of 64"):
-        spec_of(read_folder(folder), Session(frame_height=100, frame_width=128))
+        spec_of(read_folder(folder), GenerationConfig(frame_height=100, frame_width=128))
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(path: Path, **options: Any) -> Any:
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
     from model.helios.memory_plan import plan
 
-    session = options.pop("session", Session())
+    session = options.pop("session", GenerationConfig())
     return plan(path, session, **options)
 
 
@@ -52,20 +52,20 @@ def test_fp8_halves_the_blocks_and_nothing_else(full_size: Path) -> None:
 
 def test_the_decoders_memory_is_that_of_its_buffers(helios_folder: Path) -> None:
     from model.helios.graphs import load_graphs
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
     from model.helios.parts import Dtype
 
-    session = Session(frame_height=64, frame_width=128, chunk_latents=2)
+    session = GenerationConfig(frame_height=64, frame_width=128, chunk_latents=2)
     _, graphs = load_graphs(helios_folder, session, dtype=Dtype.FP32, vae_dtype=Dtype.FP32)
     module: Any = graphs["decoder"].module
     assert planned(helios_folder, session=session, vae_dtype=Dtype.FP32).decoder_memory == module.memory.nbytes > 0
 
 
 def test_what_is_loaded_weighs_what_was_planned(helios_folder: Path) -> None:
-    from model.helios.layout import Session, read_folder
+    from model.helios.layout import GenerationConfig, read_folder
     from model.helios.parts import load, rehearse
 
-    plan = planned(helios_folder, session=Session(frame_height=64, frame_width=128))
+    plan = planned(helios_folder, session=GenerationConfig(frame_height=64, frame_width=128))
     assert plan.problems == ""
     for name, part in rehearse(read_folder(helios_folder), dtypes={}).items():
         loaded = load(part, device="cpu")
@@ -74,22 +74,22 @@ def test_what_is_loaded_weighs_what_was_planned(helios_folder: Path) -> None:
 
 
 def test_the_plan_reads_as_lines(full_size: Path, helios_folder: Path) -> None:
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
     from model.helios.memory_plan import rows
 
     told = dict(rows(planned(full_size)))
     assert told["memory transformer"].startswith("28.68 GB: 14.312 B parameters")
     assert "no files" in told["memory transformer"]
     assert told["can be loaded"].startswith("NO: ")
-    small = Session(frame_height=64, frame_width=128)
+    small = GenerationConfig(frame_height=64, frame_width=128)
     assert dict(rows(planned(helios_folder, session=small)))["can be loaded"].startswith("yes")
 
 
 def test_a_missing_tiny_decoder_is_a_problem(helios_folder: Path) -> None:
     from model.helios.graphs import DecoderKind
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
 
-    small = Session(frame_height=64, frame_width=128)
+    small = GenerationConfig(frame_height=64, frame_width=128)
     assert "taew2_1" in planned(helios_folder, session=small, decoder=DecoderKind.TINY).problems
 
 
@@ -117,11 +117,11 @@ def nbytes_in(file: Path) -> int:
 def test_the_tiny_decoder_is_counted_where_it_is_loaded(with_tiny: Path, helios_folder: Path, asked: str) -> None:
     """With `wan` it stands beside Wan's, as a rung of the quality ladder."""
     from model.helios.graphs import DecoderKind, load_graphs
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
     from model.helios.parts import Dtype
     from model.helios.tiny_beside import tiny_beside
 
-    small, kind = Session(frame_height=64, frame_width=128), DecoderKind(asked)
+    small, kind = GenerationConfig(frame_height=64, frame_width=128), DecoderKind(asked)
     plan = planned(with_tiny, session=small, decoder=kind, vae_dtype=Dtype.BF16)
     spec, graphs = load_graphs(with_tiny, small, dtype=Dtype.FP32, decoder=kind)
     if kind is DecoderKind.WAN:
@@ -141,10 +141,10 @@ def test_a_tiny_decoder_that_does_not_fit_is_a_problem_beside_wans_too(with_tiny
     import torch
     from safetensors.torch import save_file
 
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
 
     save_file({"decoder.nothing": torch.zeros(1)}, with_tiny / "taew2_1.safetensors")
-    assert "taew2_1" in planned(with_tiny, session=Session(frame_height=64, frame_width=128)).problems
+    assert "taew2_1" in planned(with_tiny, session=GenerationConfig(frame_height=64, frame_width=128)).problems
 
 
 def lora(path: Path, *, rank: int = 4, width: int = 5120) -> Path:
@@ -172,12 +172,12 @@ def test_an_adapter_is_held_to_the_full_size_without_allocating_it(full_size: Pa
 
 
 def test_what_is_no_adapter_is_a_problem(helios_folder: Path, tmp_path: Path) -> None:
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
 
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not a header")
     for path in (broken, tmp_path / "missing.safetensors"):
-        plan = planned(helios_folder, session=Session(frame_height=64, frame_width=128), adapter=path)
+        plan = planned(helios_folder, session=GenerationConfig(frame_height=64, frame_width=128), adapter=path)
         assert plan.adapter.startswith("NO")
         assert f"cannot read the adapter {path}" in plan.problems
         assert plan.weights["adapter"] == 0
@@ -188,10 +188,10 @@ def test_what_camera_channels_add_is_counted(helios_folder: Path, tmp_path: Path
 
     from model.demo.network import CONDITIONING_CHANNELS, Conditioner
     from model.helios.graphs import load_graphs
-    from model.helios.layout import Session
+    from model.helios.layout import GenerationConfig
     from model.helios.parts import Dtype
 
-    path, small = tmp_path / "camera.safetensors", Session(frame_height=64, frame_width=128)
+    path, small = tmp_path / "camera.safetensors", GenerationConfig(frame_height=64, frame_width=128)
     save_file({f"conditioner.{name}": tensor for name, tensor in Conditioner().state_dict().items()}, path)
     plan = planned(helios_folder, session=small, adapter=path, precision=Precision.FP32, vae_dtype=Dtype.FP32)
     assert plan.problems == ""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.deferred import Later
+from model.deferred import Deferred
 from model.pipeline.frame_decoder import Decoder, Decoding, NextMemory
 from model.runners.base import Arrays, GraphSignature, TensorSignature
 from model.scene.edge_antialiasing import Edges
@@ -83,7 +83,7 @@ def test_each_frame_s_own_edges_are_painted_anew(writeable: bool) -> None:
             return {**outputs, "frames": frames}
 
     last_two = np.array([[32 * 32 - 1, 32 * 32 - 1, 0, 0]])  # half of it is the cell that is painted into
-    edges = [Later.known(Edges(np.array([at]), last_two)) for at in range(8)]
+    edges = [Deferred.known(Edges(np.array([at]), last_two)) for at in range(8)]
     decoder = Decoder(SPEC, Painted())
     made = decoder.begin(np.zeros((1, 16, 2, 8, 8), np.float32), (), decoder.fresh_memory(), edges)
     for _ in range(2):  # whoever looks again sees the same
@@ -106,7 +106,7 @@ def test_a_decoder_that_takes_a_chunk_whole_is_guided_in_all_of_it() -> None:
 
     runner = Whole()
     rays = np.random.default_rng(0).random((1, 4, 3, 2, 3, 3), np.float32)
-    guide = [Later.known({"frame_rays": rays[:, :, at : at + 1]}) for at in range(3)]
+    guide = [Deferred.known({"frame_rays": rays[:, :, at : at + 1]}) for at in range(3)]
     decoder = Decoder(replace(SPEC, decode=Decode.PER_CHUNK), runner)
     list(decoder.begin(np.zeros((1, 16, 3, 8, 8), np.float32), guide, {}))
     np.testing.assert_array_equal(runner.given["frame_rays"], rays)

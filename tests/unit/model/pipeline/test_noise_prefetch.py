@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.pipeline.noise import philox_normal
 from model.pipeline.noise_prefetch import ChunkNoise, NoisePlace
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.video_pipeline import VideoPipeline
 from model.runners.base import Arrays
 from tests.fake_runner import LATENT, FakeRunner, request, spec
 
@@ -83,7 +83,7 @@ def test_what_is_drawn_ahead_is_drawn_once_and_what_nobody_asks_for_is_dropped()
 def test_a_device_is_given_its_work_before_the_next_noise_is_drawn() -> None:
     recorder = Recorder()
     ticks = itertools.count()
-    loop = Rollout(spec(), Beside(recorder), clock=lambda: next(ticks) / 1e3, draw=recorder.draw)
+    loop = VideoPipeline(spec(), Beside(recorder), clock=lambda: next(ticks) / 1e3, draw=recorder.draw)
     _, state = loop.chunk(loop.open(1), request("", "", steps=(1, 2, 1)))
     assert recorder.events == [
         "draw 0.0", "begin", "draw 0.1", "wait", "begin", "draw 0.2", "wait", "begin", "wait",
@@ -100,7 +100,7 @@ def test_a_device_is_given_its_work_before_the_next_noise_is_drawn() -> None:
 
 def test_a_runner_that_cannot_overlap_draws_when_noise_is_needed() -> None:
     recorder = Recorder()
-    loop = Rollout(spec(), FakeRunner(), clock=lambda: 0.0, draw=recorder.draw)
+    loop = VideoPipeline(spec(), FakeRunner(), clock=lambda: 0.0, draw=recorder.draw)
     loop.chunk(loop.open(1), request("", steps=(1, 1, 0)))
     assert recorder.events == ["draw 0.0", "draw 0.1"]
 
@@ -108,7 +108,7 @@ def test_a_runner_that_cannot_overlap_draws_when_noise_is_needed() -> None:
 def test_drawing_ahead_changes_no_bit() -> None:
     results = []
     for runner in (FakeRunner(), Beside(Recorder())):
-        loop = Rollout(spec(), runner, clock=lambda: 0.0)
+        loop = VideoPipeline(spec(), runner, clock=lambda: 0.0)
         first, state = loop.chunk(loop.open(9), request("", ""))
         second, _ = loop.chunk(replace(state, seed=10), request(""))  # neither the seed nor the length foreseen
         results.append((first.latents, second.latents))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.pipeline.noise import Purpose
 from model.pipeline.state import ChunkRequest
-from model.pipeline.video_pipeline import Rollout
+from model.pipeline.video_pipeline import VideoPipeline
 from model.spec import Decode, ModelSpec, TimeShift
 
 torch = pytest.importorskip("torch")
@@ -248,7 +248,7 @@ def run_loop(
         }
     )  # fmt: skip
     draw, level = replayed(draws, case, spec)
-    loop = Rollout(spec, runner, clock=lambda: 0.0, draw=draw, draw_uniform=level)
+    loop = VideoPipeline(spec, runner, clock=lambda: 0.0, draw=draw, draw_uniform=level)
     state, made = loop.open(0, pictures=pictures), []
     for _ in range(case.chunks):
         result, state = loop.chunk(state, ChunkRequest(texts=("",) * FRAMES, steps=case.steps))

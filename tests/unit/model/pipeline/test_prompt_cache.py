@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.errors import RunnerError
-from model.pipeline.prompt_cache import MOST_KEPT, PromptBook, PromptMix
+from model.pipeline.prompt_cache import MOST_KEPT, PromptCache, PromptMix
 
 
 class Encoder:
@@ -28,32 +28,32 @@ class Encoder:
 
 
 @pytest.fixture(params=[False, True], ids=["here", "beside"])
-def book(request: pytest.FixtureRequest) -> Iterator[tuple[PromptBook, Encoder]]:
+def book(request: pytest.FixtureRequest) -> Iterator[tuple[PromptCache, Encoder]]:
     encoder = Encoder()
-    made = PromptBook(encoder, beside=request.param)
+    made = PromptCache(encoder, beside=request.param)
     yield made, encoder
     made.close()
 
 
-def test_a_text_is_encoded_once(book: tuple[PromptBook, Encoder]) -> None:
+def test_a_text_is_encoded_once(book: tuple[PromptCache, Encoder]) -> None:
     prompts, encoder = book
     for _ in range(3):
         assert prompts.embeddings("day")[0, 0, 0] == 3
-    prompts.hear("day")
+    prompts.prefetch_prompt("day")
     assert [text for text, _ in encoder.calls] == ["day"]
 
 
 def test_what_was_heard_is_encoded_on_another_thread() -> None:
     encoder = Encoder()
-    prompts = PromptBook(encoder, beside=True)
-    prompts.hear("night falls")
+    prompts = PromptCache(encoder, beside=True)
+    prompts.prefetch_prompt("night falls")
     assert prompts.embeddings("night falls")[0, 0, 0] == 11
     prompts.close()
     assert len(encoder.calls) == 1
     assert encoder.calls[0][1] != threading.current_thread().name
 
 
-def test_a_failure_is_told_and_forgotten(book: tuple[PromptBook, Encoder]) -> None:
+def test_a_failure_is_told_and_forgotten(book: tuple[PromptCache, Encoder]) -> None:
     prompts, encoder = book
     encoder.fails = True
     with pytest.raises(RunnerError):
@@ -62,7 +62,7 @@ def test_a_failure_is_told_and_forgotten(book: tuple[PromptBook, Encoder]) -> No
     assert prompts.embeddings("day")[0, 0, 0] == 3
 
 
-def test_what_is_kept_is_bounded(book: tuple[PromptBook, Encoder]) -> None:
+def test_what_is_kept_is_bounded(book: tuple[PromptCache, Encoder]) -> None:
     prompts, encoder = book
     for number in range(MOST_KEPT):
         prompts.embeddings(f"text {number}")
@@ -76,7 +76,7 @@ def test_what_is_kept_is_bounded(book: tuple[PromptBook, Encoder]) -> None:
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 4])
-def test_a_new_text_comes_in_equal_steps(book: tuple[PromptBook, Encoder], chunks: int) -> None:
+def test_a_new_text_comes_in_equal_steps(book: tuple[PromptCache, Encoder], chunks: int) -> None:
     """Those of torch.lerp over torch.linspace(0, 1, chunks + 1), without the first, which is the old text."""
     prompts, _ = book
     mix = PromptMix.of("aa")
@@ -89,7 +89,7 @@ def test_a_new_text_comes_in_equal_steps(book: tuple[PromptBook, Encoder], chunk
     assert mix == PromptMix.of("aaaaaa")
 
 
-def test_a_change_of_mind_starts_from_what_is_told_now(book: tuple[PromptBook, Encoder]) -> None:
+def test_a_change_of_mind_starts_from_what_is_told_now(book: tuple[PromptCache, Encoder]) -> None:
     prompts, _ = book
     mix = PromptMix.of("").advanced("a" * 8, 4)  # 2 of 8
     told = []

@@ -133,7 +133,7 @@ def test_chunks_of_several_sessions_are_denoised_at_once_and_are_those_that_each
     asked = [(state, request("", f"text {index}", value=index)) for index, state in enumerate(states)]
     alone = [loop.chunk(*each) for each in asked]
     runner.calls.clear()
-    together = loop.begin_together(asked)
+    together = loop.begin_batch(asked)
     assert len(runner.inputs_of("denoiser")) == 3  # a stage, not a session
     assert all(len(inputs["hidden_states"]) == 3 for inputs in runner.inputs_of("denoiser"))
     assert all(inputs["timestep"].shape == (1,) for inputs in runner.inputs_of("denoiser"))
@@ -159,7 +159,7 @@ def test_chunks_that_do_not_agree_are_denoised_apart_and_come_back_in_their_orde
         (begun, request("", "", value=2.0)),  # like the first
     ]
     runner.calls.clear()
-    together = loop.begin_together(asked)
+    together = loop.begin_batch(asked)
     sizes = [len(inputs["hidden_states"]) for inputs in runner.inputs_of("denoiser")]
     assert sizes == [2, 2, 2] + [2] * 6 + [1, 1, 1] + [1, 1]
     for (state, wanted), found in zip(asked, together, strict=True):
@@ -169,6 +169,6 @@ def test_chunks_that_do_not_agree_are_denoised_apart_and_come_back_in_their_orde
 def test_a_denoiser_for_one_video_gets_one_after_another() -> None:
     runner = FakeRunner()
     loop = rollout(runner)
-    assert not loop.denoises_together
-    loop.begin_together([(loop.open(seed), request("", "")) for seed in (1, 2)])
+    assert not loop.denoises_batches
+    loop.begin_batch([(loop.open(seed), request("", "")) for seed in (1, 2)])
     assert [len(inputs["hidden_states"]) for inputs in runner.inputs_of("denoiser")] == [1] * 6

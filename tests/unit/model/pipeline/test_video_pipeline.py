@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from model.deferred import Later
+from model.deferred import Deferred
 from model.errors import ModelError, RunnerError
-from model.pipeline.state import ChunkRequest, RolloutState
+from model.pipeline.state import ChunkRequest, PipelineState
 from model.runners.base import GraphSignature, TensorSignature
 from tests.fake_runner import HEIGHT, LATENT, WIDTH, FakeRunner, request, rollout
 
@@ -136,7 +136,7 @@ def test_a_state_survives_flattening_and_pickling() -> None:
     loop = rollout(FakeRunner())
     _, state = loop.chunk(loop.open(2**63 + 1, "dämmerung"), request("dämmerung", "x"))
     arrays = pickle.loads(pickle.dumps(state.to_arrays()))
-    restored = RolloutState.from_arrays({**arrays, "engine_extra": np.zeros(1)})
+    restored = PipelineState.from_arrays({**arrays, "engine_extra": np.zeros(1)})
     assert (restored.seed, restored.text, restored.chunk_index, restored.continues) == (2**63 + 1, "x", 1, True)
     straight, resumed = (loop.chunk(s, request("x", "y")) for s in (state, restored))
     np.testing.assert_array_equal(straight[0].latents, resumed[0].latents)
@@ -148,7 +148,7 @@ def test_an_incomplete_state_is_refused_by_name() -> None:
     arrays = rollout(FakeRunner()).open(1).to_arrays()
     del arrays["seed"]
     with pytest.raises(ModelError, match="lacks seed"):
-        RolloutState.from_arrays(arrays)
+        PipelineState.from_arrays(arrays)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_an_incomplete_state_is_refused_by_name() -> None:
             ChunkRequest(
                 texts=("", ""),
                 steps=(1, 1, 1),
-                guide=[Later.known({})],
+                guide=[Deferred.known({})],
                 conditioning=np.zeros((1, 3, 2, *LATENT), np.float32),
             ),
             "2 latent frames, or of none, got 1",

@@ -41,7 +41,7 @@ class Made:
     """A static runner over one graph, and its modules."""
 
     def __init__(self, device: str) -> None:
-        from model.runners.cuda_graph import StaticRunner
+        from model.runners.cuda_graph import CudaGraphRunner
         from model.runners.torch import Kept, TorchGraph
 
         self.module, self.prompt = Counting(), Prompt()
@@ -49,7 +49,7 @@ class Made:
             module=self.module, inputs={"sample": torch.zeros(1, 3), "prompt": torch.zeros(1, 4)}, outputs=("sum",),
             dynamic_axes={"sample": {1: "width"}}, kept=Kept(inputs=("prompt",), module=self.prompt),
         )  # fmt: skip
-        self.runner = StaticRunner({"sum": graph}, device=device)
+        self.runner = CudaGraphRunner({"sum": graph}, device=device)
         self.module.calls = self.prompt.calls = 0
 
     def run(self, sample: list[float], prompt: list[float]) -> list[float]:
@@ -192,14 +192,14 @@ class Sum(torch.nn.Module):  # type: ignore[misc]
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_modules_memory_counts_only_what_it_was_asked_to_run(device: str) -> None:
-    from model.runners.cuda_graph import StaticRunner
+    from model.runners.cuda_graph import CudaGraphRunner
     from model.runners.torch import TorchGraph
 
     module = Sum()
     graph = TorchGraph(
         module=module, inputs={"x": torch.zeros(1)}, outputs=("total",), dynamic_axes={}, memory=module.memory
     )
-    runner = StaticRunner({"sum": graph}, device=device)
+    runner = CudaGraphRunner({"sum": graph}, device=device)
     totals = [runner.run("sum", {"x": np.array([value], np.float32)})["total"].tolist() for value in (1, 2, 3)]
     assert totals == [[1], [3], [6]]
 

@@ -16,9 +16,9 @@ from bridge.bench.simulation.outcome import Outcome
 from bridge.bench.simulation.traces import EngineModel, Trace
 from bridge.engine.interface import FULL
 from bridge.protocol.messages import Source
-from bridge.scheduling.chunk_scheduler import ConductorConfig
+from bridge.scheduling.chunk_scheduler import ChunkSchedulerConfig
 from bridge.scheduling.replanning import ReplanConfig
-from bridge.scheduling.start_margin import Cause
+from bridge.scheduling.start_margin import UnderrunCause
 
 SECONDS = 12.0
 
@@ -97,7 +97,7 @@ def test_gaps_are_explained_by_what_the_trace_did() -> None:
     assert own("steady")["underruns"] == {}
     stalled = traces.make("stalled", seconds=32.0)
     (outcome,) = Simulation([stalled]).run()
-    assert outcome.ledger.underruns[Cause.PAUSED.value] == 1
+    assert outcome.ledger.underruns[UnderrunCause.PAUSED.value] == 1
     assert sum(outcome.ledger.underruns.values()) >= 2  # the engine hung at 15 and at 30 s
 
 
@@ -119,7 +119,7 @@ def test_the_quality_ladder_does_not_swing_on_any_trace() -> None:
 
 def test_a_pinned_quality_is_on_every_frame() -> None:
     trace = traces.make("twice-too-slow", seconds=SECONDS)
-    (outcome,) = Simulation([trace], conductor=ConductorConfig(fps=24.0, quality="three-steps")).run()
+    (outcome,) = Simulation([trace], scheduler=ChunkSchedulerConfig(fps=24.0, quality="three-steps")).run()
     assert {answer.rung for answer in outcome.answers} - {""} == {"three-steps"}
 
 
@@ -161,7 +161,7 @@ def test_waste_stays_within_what_may_be_wasted() -> None:
     trace = traces.make("steady", seconds=30.0)
     for share in (0.0, 0.1, 0.3):
         replan = ReplanConfig(waste_share=share)
-        (outcome,) = Simulation([trace], engine=engine, conductor=ConductorConfig(fps=24.0, replan=replan)).run()
+        (outcome,) = Simulation([trace], engine=engine, scheduler=ChunkSchedulerConfig(fps=24.0, replan=replan)).run()
         assert outcome.wasted_us <= share * trace.end_us + (engine.longest_us if share else 0)
 
 
@@ -205,7 +205,7 @@ def test_sessions_whose_chunks_are_made_at_once_get_younger_frames_as_evenly() -
     four = [traces.make("steady", seconds=SECONDS, seed=seed) for seed in range(4)]
     ages: dict[int, list[float]] = {}
     for most in (1, 4):
-        engine = EngineModel(longest_us=250_000, most_together=most, beside_share=0.25)
+        engine = EngineModel(longest_us=250_000, max_batch=most, beside_share=0.25)
         outcomes = Simulation(four, engine=engine).run()
         found: list[Any] = [own_figures(trace, outcome) for trace, outcome in zip(four, outcomes, strict=True)]
         assert all(one["delivery"] >= 0.999 for one in found)
@@ -225,7 +225,7 @@ def test_three_equal_players_are_served_at_once_whenever_each_came(after_us: tup
     ages: dict[int, list[float]] = {}
     for most in (1, 3):
         engine = EngineModel(
-            frames_per_chunk=(5,), longest_us=200_000, decode_share=0.0, most_together=most, beside_share=0.1
+            frames_per_chunk=(5,), longest_us=200_000, decode_share=0.0, max_batch=most, beside_share=0.1
         )
         outcomes = Simulation(three, engine=engine, rungs=(FULL,)).run()
         found: list[Any] = [own_figures(trace, outcome) for trace, outcome in zip(three, outcomes, strict=True)]
@@ -241,6 +241,6 @@ def test_three_equal_players_are_served_at_once_whenever_each_came(after_us: tup
 
 def test_an_engine_that_gains_nothing_by_it_makes_chunks_in_turn() -> None:
     pair = [traces.make("steady", seconds=SECONDS, seed=seed) for seed in (1, 2)]
-    outcomes = Simulation(pair, engine=EngineModel(longest_us=250_000, most_together=2)).run()
+    outcomes = Simulation(pair, engine=EngineModel(longest_us=250_000, max_batch=2)).run()
     together = [size for outcome in outcomes for size in outcome.together]
     assert sum(size > 1 for size in together) <= 6  # it was tried, and found not to pay
