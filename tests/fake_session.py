@@ -8,8 +8,8 @@ import numpy as np
 
 from bridge.clock import FakeClock
 from bridge.config import ServeConfig
-from bridge.engine.events import ChunkMade
 from bridge.engine.interface import EngineInfo, Plan
+from bridge.engine.ipc_messages import ArrivingChunk, StepResult
 from bridge.protocol.messages import Control, FrameHeader, PixelFormat
 from bridge.scheduling.edf import ScheduledChunk
 from bridge.scheduling.in_flight_chunk import InFlightChunk
@@ -51,10 +51,11 @@ class Game:
     def chunk(self, *, value: int = 50, slot: int = 0, depth: bool = True) -> bool:
         """A chunk made in no time, due from now on."""
         in_flight = self.ask()
-        made = ChunkMade(
-            engine_session=0, slot=slot, frames=np.full((3, 24, 32, 3), value, np.uint8),
+        made = ArrivingChunk(
+            engine_session=0, slot=slot, frame_count=3, frames_ready=3,
+            frames=np.full((3, 24, 32, 3), value, np.uint8), with_depth=depth,
             depth=np.full((3, 6, 8), 4.0, np.float32) if depth else None, actions=in_flight.window.actions,
-            stage_ms={"denoise": 5.0}, cuts=(1, 2),
+            result=StepResult(state={}, stage_ms={"denoise": 5.0}, cuts=(1, 2)),
         )  # fmt: skip
         return self.render_session.deliver(made, self.clock.now_us()).useful
 

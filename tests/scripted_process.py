@@ -11,11 +11,10 @@ import pytest
 
 from bridge.clock import FakeClock
 from bridge.engine import process as engine_process
-from bridge.engine.events import EngineUp
 from bridge.engine.interface import ControlWindow, EngineInfo, Plan, SessionStart
-from bridge.engine.ipc_messages import Began, Command, Growing, Made, Open, Ready, Report, Step
+from bridge.engine.ipc_messages import ArrivingChunk, Command, Open, Ready, Report, SessionOpened, Step, StepResult
 from bridge.engine.pipe import Ended, EngineConfig, Inbox, Wake
-from bridge.engine.supervisor import EngineSupervisor
+from bridge.engine.supervisor import EngineSupervisor, EngineUp
 
 INFO = EngineInfo(
     model="t", runner="t", frame_width=4, frame_height=2, frames_per_chunk=(2,), depth_width=2, depth_height=1,
@@ -84,21 +83,22 @@ def revive(supervisor: EngineSupervisor) -> None:
     assert supervisor.poll() == [EngineUp(info=INFO)]
 
 
-def made(engine_session: int, slot: int) -> Made:
-    return Made(
+def made(engine_session: int, slot: int) -> ArrivingChunk:
+    return ArrivingChunk(
         engine_session=engine_session,
         slot=slot,
-        frames=2,
-        missing=1,
+        frame_count=2,
+        frames_ready=1,
         with_depth=False,
         actions=("", ""),
-        stage_ms={},
-        state=STATE,
+        result=StepResult(state=STATE, stage_ms={}),
     )
 
 
-def whole(engine_session: int, slot: int) -> Growing:
-    return Growing(engine_session=engine_session, slot=slot, frames=2, made=2, with_depth=False, actions=("", ""))
+def whole(engine_session: int, slot: int) -> ArrivingChunk:
+    return ArrivingChunk(
+        engine_session=engine_session, slot=slot, frame_count=2, frames_ready=2, with_depth=False, actions=("", "")
+    )
 
 
 def stepped(supervisor: EngineSupervisor, engine_session: int) -> int:
@@ -111,6 +111,6 @@ def stepped(supervisor: EngineSupervisor, engine_session: int) -> int:
 
 def begun(supervisor: EngineSupervisor) -> int:
     engine_session = supervisor.open(START)
-    Process.newest.say(Began(engine_session=engine_session, state=STATE))
+    Process.newest.say(SessionOpened(engine_session=engine_session, state=STATE))
     supervisor.poll()
     return engine_session

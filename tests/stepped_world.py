@@ -10,7 +10,7 @@ import numpy as np
 from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.engine.chunk_pool import ChunkPool
 from bridge.engine.interface import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State
-from bridge.engine.ipc_messages import Failed, Made, Step
+from bridge.engine.ipc_messages import ArrivingChunk, ChunkFailed, Step
 from bridge.engine.step_executor import make_chunk
 from bridge.errors import StepFailed
 
@@ -32,7 +32,7 @@ class Process:
         self.states: dict[int, State] = {0: self.engine.open(SessionStart(seed=0, prompt="", scene=None))}
         self.earlier: dict[int, Mapping[int, State]] = {}
 
-    def step(self, *, keep: int | None = None) -> Made | Failed:
+    def step(self, *, keep: int | None = None) -> ArrivingChunk | ChunkFailed:
         step = Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0, keep=keep)
         made = make_chunk(self.engine, self.states, self.earlier, self.ring, step)
         assert made is not None

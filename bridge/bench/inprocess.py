@@ -18,8 +18,8 @@ from bridge.bench.simulation.loop import NoPixels
 from bridge.cli.doctor import cpu_name
 from bridge.clock import MonotonicClock
 from bridge.config import ServeConfig
-from bridge.engine.events import ChunkMade
 from bridge.engine.interface import EngineInfo
+from bridge.engine.ipc_messages import ArrivingChunk, StepResult
 from bridge.geometry import Pose, quaternion_from_rotation_vector
 from bridge.presentation.reprojection import Warper
 from bridge.protocol.codec import Buffer, decode, encode
@@ -138,9 +138,10 @@ class _Service:
         self._render_session.store.evict(now_us)
         asked = self._render_session.ask(now_us, start)
         pixels = np.zeros((asked.plan.frames, self._info.frame_height, self._info.frame_width, 3), np.uint8)
-        made = ChunkMade(
-            engine_session=0, slot=0, frames=pixels, depth=None, actions=asked.window.actions,
-            stage_ms={"denoise": 1.0, "decode": 1.0},
+        made = ArrivingChunk(
+            engine_session=0, slot=0, frame_count=asked.plan.frames, frames_ready=asked.plan.frames, frames=pixels,
+            with_depth=False, actions=asked.window.actions,
+            result=StepResult(state={}, stage_ms={"denoise": 1.0, "decode": 1.0}),
         )  # fmt: skip
         self._scheduler.begun(now_us, asked)
         self._scheduler.made(now_us + _CHUNK_US, asked, self._render_session.deliver(made, now_us))

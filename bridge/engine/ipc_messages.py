@@ -1,6 +1,7 @@
 """What the engine process and its supervisor say to each other: commands one way, reports the other. Plain values.
 
-Frames travel through the shared ring; these go over the pipe, with small results and each session's newest state.
+Frames travel through the shared chunk pool; these go over the pipe, with small results and each session's newest state.
+The supervisor hands most reports on to the service as they are, and adds views of the pool to an `ArrivingChunk`.
 """
 
 from __future__ import annotations
@@ -43,15 +44,18 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Make a chunk and put it into `slot`.
+    """Make a chunk and write it into `slot`.
 
-    keep: go on after so many frames of the world's newest chunk, one of the `cuts` that `Made` told; None: after all.
+    Attributes:
+        slot: A slot of the chunk pool. The supervisor chooses it; the service leaves it at -1.
+        keep: Continue after this many frames of the session's newest chunk, one of its `StepResult.cuts`; None
+            continues after the whole chunk.
     """
 
     engine_session: int
     window: ControlWindow
     plan: Plan
-    slot: int
+    slot: int = -1
     keep: int | None = None
 
 
@@ -105,8 +109,12 @@ class Unusable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Began:
-    """scene: of a world that was restored, all that its state shows; None for one that was opened."""
+class SessionOpened:
+    """A session was opened.
+
+    Attributes:
+        scene: For a session restored from a file, everything its state shows; else None.
+    """
 
     engine_session: int
     state: State
@@ -114,35 +122,20 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """`Open` was refused by the engine."""
+class SessionRefused:
+    """The engine cannot open this session, or processes keep ending over it. It is forgotten."""
 
     engine_session: int
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A chunk of `frames` frames lies in the slot that `Step` named. cuts: what the next `Step` may keep of it.
+class StateSaved:
+    """The answer to `Save`.
 
-    missing: how many of them, the last ones, do not yet; the engine is free all the same, and `Growing` tells of them.
+    Attributes:
+        text: Why saving failed; empty if it succeeded.
     """
-
-    engine_session: int
-    slot: int
-    frames: int
-    with_depth: bool
-    actions: tuple[str, ...]
-    stage_ms: Mapping[str, float]
-    state: State
-    missing: int = 0
-    cuts: tuple[int, ...] = ()
-    parts: NDArray[np.uint32] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaveDone:
-    """`Save` was obeyed; text: why not, "" when it was."""
 
     engine_session: int
     path: Path
@@ -150,27 +143,64 @@ class SaveDone:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Growing:
-    """Of a chunk of `frames` frames the first `made` lie in the slot that `Step` named. `Made` or `Failed` follows, or
-    has come already."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StepResult:
+    """What a finished step leaves beside its frames.
+
+    Attributes:
+        state: The session's state after the chunk.
+        stage_ms: Milliseconds spent in each stage.
+        cuts: Frame counts after which the next `Step` may continue (`Step.keep`), ascending.
+    """
+
+    state: State
+    stage_ms: Mapping[str, float]
+    cuts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ArrivingChunk:
+    """The first `frames_ready` of a chunk's `frame_count` frames lie in the slot that `Step` named.
+
+    A chunk is reported several times as its frames arrive. Exactly one report carries a `result`; with it the engine is
+    free for the next step. If frames are missing then, they are reported later, beside the next chunk, again without a
+    result. If `ChunkFailed` or the process's end comes before the result, the whole chunk is lost; if the process ends
+    after it, the missing frames are.
+
+    Attributes:
+        with_depth: Whether the slot holds depth.
+        actions: One for each of the `frame_count` frames.
+        parts: (N, h, w) uint32, the part at each depth. Sent with the result and with the first frames, else None.
+        result: None while the engine is still stepping, and for frames that arrive after the result.
+        frames: (N, H, W, 3) uint8, all `frame_count` frames, a view of the slot, valid until it is released. None over
+            the pipe; the supervisor fills it in.
+        depth: (N, h, w) float32, likewise; None also when the engine makes none.
+    """
 
     engine_session: int
     slot: int
-    frames: int
-    made: int
+    frame_count: int
+    frames_ready: int
     with_depth: bool
     actions: tuple[str, ...]
     parts: NDArray[np.uint32] | None = None
+    result: StepResult | None = None
+    frames: NDArray[np.uint8] | None = None
+    depth: NDArray[np.float32] | None = None
+
+    @property
+    def missing(self) -> int:
+        """The number of frames, the last ones, that are still to come."""
+        return self.frame_count - self.frames_ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """`Step` was refused by the engine; the world is as before it."""
+class ChunkFailed:
+    """The engine refused `Step`; the session is as it was before."""
 
     engine_session: int
     slot: int
     text: str
 
 
-Report = Ready | Unusable | Began | Refused | SaveDone | Growing | Made | Failed
+Report = Ready | Unusable | SessionOpened | SessionRefused | StateSaved | ArrivingChunk | ChunkFailed

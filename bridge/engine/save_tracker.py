@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bridge.engine.events import EngineEvent, WorldRefused, WorldSaved
-from bridge.engine.ipc_messages import SaveDone
+from bridge.engine.ipc_messages import SessionRefused, StateSaved
 
 REPLACED: Final = "the engine process is being replaced; try again"
 
@@ -20,40 +19,37 @@ class SaveTracker:
 
     def __init__(self) -> None:
         self._sent: list[tuple[int, Path]] = []  # and not answered
-        self._failed: list[WorldSaved] = []  # and not told of yet
+        self._failed: list[StateSaved] = []  # and not told of yet
 
     def sent(self, engine_session: int, path: Path) -> None:
         self._sent.append((engine_session, path))
 
-    def answered(self, done: SaveDone) -> WorldSaved:
+    def answered(self, done: StateSaved) -> None:
         self._sent.remove((done.engine_session, done.path))
-        return WorldSaved(
-            engine_session=done.engine_session, path=done.path, size_bytes=done.size_bytes, text=done.text
-        )
 
     def fail(self, engine_session: int, paths: Iterable[Path], text: str) -> None:
         """These could not be sent; `take_failed` tells of them."""
         self._failed += _not_saved(((engine_session, path) for path in paths), text)
 
-    def take_failed(self) -> list[WorldSaved]:
+    def take_failed(self) -> list[StateSaved]:
         failed, self._failed = self._failed, []
         return failed
 
-    def lost(self) -> list[WorldSaved]:
+    def lost(self) -> list[StateSaved]:
         """What the process had been asked for when it ended."""
         sent, self._sent = self._sent, []
         return _not_saved(sent, REPLACED)
 
 
-def refused(engine_session: int, saves: Sequence[Path], text: str) -> list[EngineEvent]:
+def refused(engine_session: int, saves: Sequence[Path], text: str) -> list[StateSaved | SessionRefused]:
     """A world ends; so do the saves that waited for it to begin, which are told of first."""
     return [
         *_not_saved(((engine_session, path) for path in saves), text),
-        WorldRefused(engine_session=engine_session, text=text),
+        SessionRefused(engine_session=engine_session, text=text),
     ]
 
 
-def _not_saved(asked: Iterable[tuple[int, Path]], text: str) -> list[WorldSaved]:
+def _not_saved(asked: Iterable[tuple[int, Path]], text: str) -> list[StateSaved]:
     return [
-        WorldSaved(engine_session=engine_session, path=path, size_bytes=0, text=text) for engine_session, path in asked
+        StateSaved(engine_session=engine_session, path=path, size_bytes=0, text=text) for engine_session, path in asked
     ]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.engine.interface import ControlWindow, Plan, SessionStart, State
+from bridge.engine.interface import SessionStart, State
 
 
 @dataclass(slots=True)
@@ -22,16 +22,6 @@ class EngineSession:
     state: State | None = None
     deaths: int = 0
     saves: list[Path] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedStep:
-    """What `EngineSupervisor.step` is asked."""
-
-    engine_session: int
-    window: ControlWindow
-    plan: Plan
-    keep: int | None = None
 
 
 class SessionTable:

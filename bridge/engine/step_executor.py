@@ -25,7 +25,7 @@ from bridge.engine.interface import (
     StepRequest,
     StreamingEngine,
 )
-from bridge.engine.ipc_messages import Failed, Growing, Made, Report, Step
+from bridge.engine.ipc_messages import ArrivingChunk, ChunkFailed, Report, Step, StepResult
 from bridge.errors import EngineError, StepFailed
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def make_chunk(
     step: Step,
     report: Callable[[Report], None] = lambda _: None,
     handing_out: FrameStreamer | None = None,
-) -> Made | Failed | None:
+) -> ArrivingChunk | ChunkFailed | None:
     """Obeys a `Step`. states: each world's newest; earlier: those inside its newest chunk. Both are updated.
 
     report: is told of frames that are made before the chunk is, by an engine that hands them out. handing_out: takes
@@ -60,7 +60,7 @@ def make_chunk(
             chunk, state = engine.step(before, step.window, step.plan)
             ring.write(step.slot, chunk)
     except EngineError as exc:
-        return Failed(engine_session=step.engine_session, slot=step.slot, text=str(exc))
+        return ChunkFailed(engine_session=step.engine_session, slot=step.slot, text=str(exc))
     return _made(states, earlier, step, chunk, state)
 
 
@@ -104,7 +104,7 @@ def make_batch(
                     report(_made(states, earlier, step, *one.finish()))
             except EngineError as exc:
                 streams[index] = None
-                report(Failed(engine_session=step.engine_session, slot=step.slot, text=str(exc)))
+                report(ChunkFailed(engine_session=step.engine_session, slot=step.slot, text=str(exc)))
 
 
 def _state_before(states: Mapping[int, State], earlier: Mapping[int, Mapping[int, State]], step: Step) -> State:
@@ -119,24 +119,23 @@ def _state_before(states: Mapping[int, State], earlier: Mapping[int, Mapping[int
 
 def _made(
     states: dict[int, State], earlier: dict[int, Mapping[int, State]], step: Step, chunk: FrameChunk, state: State
-) -> Made:
+) -> ArrivingChunk:
     states[step.engine_session] = state
     earlier[step.engine_session] = chunk.earlier
-    return Made(
+    return ArrivingChunk(
         engine_session=step.engine_session,
         slot=step.slot,
-        frames=len(chunk.frames),
+        frame_count=len(chunk.frames),
+        frames_ready=len(chunk.frames),
         with_depth=chunk.depth is not None,
         actions=chunk.actions,
-        stage_ms=chunk.stage_ms,
-        state=state,
-        cuts=tuple(sorted(chunk.earlier)),
         parts=chunk.parts,
+        result=StepResult(state=state, stage_ms=chunk.stage_ms, cuts=tuple(sorted(chunk.earlier))),
     )
 
 
 def _stream(begun: BegunStep, ring: ChunkPool, step: Step, report: Callable[[Report], None]) -> Iterator[int]:
-    """Writes a chunk's frames as they come, and tells of all but the last, which `Made` tells of. Yields: as
+    """Writes a chunk's frames as they come, and tells of all but the last, which come with the result. Yields: as
     `_written`."""
     parts = begun.parts
     for made in _written(begun, ring, step):
@@ -154,23 +153,30 @@ def _written(begun: BegunStep, ring: ChunkPool, step: Step) -> Iterator[int]:
         yield run.first + len(run.frames)
 
 
-def _growing(begun: BegunStep, step: Step, made: int, parts: NDArray[np.uint32] | None = None) -> Growing:
-    return Growing(
+def _growing(
+    begun: BegunStep,
+    step: Step,
+    made: int,
+    parts: NDArray[np.uint32] | None = None,
+    result: StepResult | None = None,
+) -> ArrivingChunk:
+    return ArrivingChunk(
         engine_session=step.engine_session,
         slot=step.slot,
-        frames=step.plan.frames,
-        made=made,
+        frame_count=step.plan.frames,
+        frames_ready=made,
         with_depth=begun.depth is not None,
         actions=begun.actions,
         parts=parts,
+        result=result,
     )
 
 
 class FrameStreamer:
     """Writes chunks whose frames come beside the next chunk, one chunk after the other, on a thread of its own.
 
-    A chunk is told as `Made` when its first frames are there: from then on the engine is free for the next, and the
-    frames that follow are told as `Growing`. By then its world has gone on, and what cannot be decoded cannot be made
+    A chunk's result is told with its first frames: from then on the engine is free for the next, and the frames that
+    follow are told without one. By then its world has gone on, and what cannot be decoded cannot be made
     anew from here: the process ends, and another takes its place.
     """
 
@@ -212,17 +218,5 @@ class FrameStreamer:
                 self._report(_growing(begun, step, made))
                 continue
             told = True
-            self._report(
-                Made(
-                    engine_session=step.engine_session,
-                    slot=step.slot,
-                    frames=step.plan.frames,
-                    missing=step.plan.frames - made,
-                    with_depth=begun.depth is not None,
-                    actions=begun.actions,
-                    stage_ms=after.stage_ms,
-                    state=after.state,
-                    cuts=tuple(sorted(after.earlier)),
-                    parts=begun.parts,
-                )
-            )
+            result = StepResult(state=after.state, stage_ms=after.stage_ms, cuts=tuple(sorted(after.earlier)))
+            self._report(_growing(begun, step, made, begun.parts, result))

@@ -9,35 +9,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridge.clock import Clock
-from bridge.engine.events import (
-    ChunkFailed,
-    ChunkGrowing,
-    ChunkMade,
-    EngineDown,
-    EngineEvent,
-    EngineGivenUp,
-    EngineUp,
-    WorldOpened,
-)
 from bridge.engine.interface import ControlWindow, EngineInfo, Plan, SessionStart
 from bridge.engine.ipc_messages import (
     Adopt,
+    ArrivingChunk,
     Attach,
-    Began,
-    Failed,
+    ChunkFailed,
     Forget,
-    Growing,
-    Made,
     Open,
     PrefetchPrompt,
     Ready,
-    Refused,
     Report,
     Save,
-    SaveDone,
+    SessionOpened,
+    SessionRefused,
+    StateSaved,
     Step,
     StepBatch,
     Unusable,
@@ -45,11 +35,37 @@ from bridge.engine.ipc_messages import (
 from bridge.engine.pipe import Ended, EngineConfig
 from bridge.engine.process import EngineProcess
 from bridge.engine.save_tracker import REPLACED, SaveTracker, refused
-from bridge.engine.session_table import SessionTable, WantedStep
+from bridge.engine.session_table import SessionTable
 from bridge.engine.work_tracker import WorkTracker
 from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineUp:
+    """A process is ready; sessions of an earlier one continue in it."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineDown:
+    """The process ended and will be replaced; what it was doing is lost."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineGivenUp:
+    """No engine process can be started."""
+
+    error: EngineError | ConfigError
+
+
+EngineEvent = (
+    EngineUp | EngineDown | EngineGivenUp | SessionOpened | SessionRefused | StateSaved | ArrivingChunk | ChunkFailed
+)
 
 
 class EngineSupervisor:
@@ -84,7 +100,7 @@ class EngineSupervisor:
         return not any(map(self._sessions.is_suspect, self._work.engine_sessions))
 
     def open(self, start: SessionStart) -> int:
-        """Begins a world and names it. WorldOpened or WorldRefused follows."""
+        """Begins a world and names it. SessionOpened or SessionRefused follows."""
         engine_session = self._sessions.add(start)
         self._open_next()
         return engine_session
@@ -102,13 +118,13 @@ class EngineSupervisor:
             self._process.send(Forget(engine_session=engine_session))
 
     def step(self, engine_session: int, window: ControlWindow, plan: Plan, *, keep: int | None = None) -> bool:
-        """Begins a chunk if it can begin now. ChunkMade, ChunkFailed or EngineDown follows.
+        """Begins a chunk if it can begin now. An ArrivingChunk with its result, ChunkFailed or EngineDown follows.
 
         keep: go on after so many frames of the world's newest chunk (one of its `cuts`) instead of after all.
         """
-        return bool(self.step_batch([WantedStep(engine_session=engine_session, window=window, plan=plan, keep=keep)]))
+        return bool(self.step_batch([Step(engine_session=engine_session, window=window, plan=plan, keep=keep)]))
 
-    def step_batch(self, wanted: Sequence[WantedStep]) -> int:
+    def step_batch(self, wanted: Sequence[Step]) -> int:
         """As `step` for several worlds at once, all of one plan. Returns: how many were begun, the first ones.
 
         A slot of the ring may not be free for every one; and who was at work when a process ended is tried alone,
@@ -121,10 +137,7 @@ class EngineSupervisor:
             if self._work.is_growing and self._sessions.is_suspect(wanted[0].engine_session):
                 return 0
         slots = self._work.begin_steps([each.engine_session for each in wanted])
-        steps = [
-            Step(engine_session=each.engine_session, window=each.window, plan=each.plan, slot=slot, keep=each.keep)
-            for each, slot in zip(wanted, slots, strict=False)
-        ]
+        steps = [replace(each, slot=slot) for each, slot in zip(wanted, slots, strict=False)]
         if len(steps) == 1:
             self._process.send(steps[0])
         elif steps:
@@ -132,7 +145,7 @@ class EngineSupervisor:
         return len(steps)
 
     def save(self, engine_session: int, path: Path) -> None:
-        """Writes a world's state, as it is after its newest chunk, to `path`. WorldSaved follows."""
+        """Writes a world's state, as it is after its newest chunk, to `path`. StateSaved follows."""
         known = self._sessions.get(engine_session)
         if self._process.is_ready and known is not None and known.state is None:
             known.saves.append(path)
@@ -185,18 +198,17 @@ class EngineSupervisor:
         match word:
             case Ready():
                 return self._on_ready(word.info)
-            case Began() | Refused():
+            case SessionOpened() | SessionRefused():
                 return self._on_opened(word)
-            case SaveDone():
-                return [self._saves.answered(word)]
-            case Growing():
-                return self._on_growing(word)
-            case Made():
-                return self._on_made(word)
-            case Failed():
+            case StateSaved():
+                self._saves.answered(word)
+                return [word]
+            case ArrivingChunk():
+                return self._on_chunk(word)
+            case ChunkFailed():
                 self._work.landed(word.slot)
                 self._work.release(word.slot)
-                return [ChunkFailed(engine_session=word.engine_session, text=word.text)]
+                return [word]
             case Unusable():
                 if self._info is None:
                     return self._give_up(word.error)
@@ -221,59 +233,47 @@ class EngineSupervisor:
         _log.info("engine.up model=%s runner=%s pid=%s", info.model, info.runner, self._process.pid)
         return [EngineUp(info=info)]
 
-    def _on_opened(self, word: Began | Refused) -> list[EngineEvent]:
+    def _on_opened(self, word: SessionOpened | SessionRefused) -> list[EngineEvent]:
         self._work.opened()
         known = self._sessions.get(word.engine_session)
         events: list[EngineEvent] = []
-        if known is not None and isinstance(word, Began):
+        if known is not None and isinstance(word, SessionOpened):
             known.state = word.state
             for path in known.saves:
                 self.save(word.engine_session, path)
             known.saves.clear()
-            events = [WorldOpened(engine_session=word.engine_session, scene=word.scene)]
-        elif known is not None and isinstance(word, Refused):
+            events = [word]
+        elif known is not None and isinstance(word, SessionRefused):
             self._sessions.remove(word.engine_session)
-            events = refused(word.engine_session, known.saves, word.text)
+            events += refused(word.engine_session, known.saves, word.text)
         self._open_next()
         return events
 
-    def _on_growing(self, growing: Growing) -> list[EngineEvent]:
-        unwanted = self._work.is_unwanted(growing.slot)
-        if self._work.grew(growing):
-            self._succeeded(growing.engine_session)
-        if unwanted or growing.engine_session not in self._sessions:
-            return []
-        frames, depth = self._work.view(growing)
-        return [
-            ChunkGrowing(
-                engine_session=growing.engine_session, slot=growing.slot, made=growing.made, frames=frames, depth=depth,
-                actions=growing.actions, parts=growing.parts,
-            )
-        ]  # fmt: skip
+    def _on_chunk(self, chunk: ArrivingChunk) -> list[EngineEvent]:
+        if chunk.result is None:
+            unwanted = self._work.is_unwanted(chunk.slot)
+            if self._work.grew(chunk):
+                self._succeeded(chunk.engine_session)
+            if unwanted or chunk.engine_session not in self._sessions:
+                return []
+        else:
+            self._work.landed(chunk.slot)
+            if chunk.missing:
+                self._work.grows_on(chunk.engine_session, chunk.slot)
+            else:
+                self._succeeded(chunk.engine_session)
+            known = self._sessions.get(chunk.engine_session)
+            if known is None:
+                self._work.release(chunk.slot)
+                return []
+            known.state = chunk.result.state
+        frames, depth = self._work.view(chunk)
+        return [replace(chunk, frames=frames, depth=depth)]
 
     def _succeeded(self, engine_session: int) -> None:
         """A chunk of `engine_session` has all its frames."""
         self._process.proved()
         self._sessions.clear(engine_session)
-
-    def _on_made(self, made: Made) -> list[EngineEvent]:
-        self._work.landed(made.slot)
-        if made.missing:
-            self._work.grows_on(made.engine_session, made.slot)
-        else:
-            self._succeeded(made.engine_session)
-        known = self._sessions.get(made.engine_session)
-        if known is None:
-            self._work.release(made.slot)
-            return []
-        known.state = made.state
-        frames, depth = self._work.view(made)
-        return [
-            ChunkMade(
-                engine_session=made.engine_session, slot=made.slot, missing=made.missing, frames=frames, depth=depth,
-                actions=made.actions, stage_ms=made.stage_ms, cuts=made.cuts, parts=made.parts,
-            )
-        ]  # fmt: skip
 
     def _on_ended(self, reason: str) -> list[EngineEvent]:
         try:

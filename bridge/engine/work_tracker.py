@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bridge.clock import Clock
 from bridge.engine.chunk_pool import ChunkPool, PoolLayout
 from bridge.engine.interface import EngineInfo
-from bridge.engine.ipc_messages import Growing, Made
+from bridge.engine.ipc_messages import ArrivingChunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +110,25 @@ class WorkTracker:
         """The chunk of a step that landed lacks frames, which are still being written."""
         self._growing[slot] = _Chunk(engine_session=engine_session, slot=slot, since_us=self._clock.now_us())
 
-    def grew(self, growing: Growing) -> bool:
+    def grew(self, arriving: ArrivingChunk) -> bool:
         """More frames came. Returns: True when that made a chunk whole whose step had landed before."""
-        chunk = self._growing.get(growing.slot)
+        chunk = self._growing.get(arriving.slot)
         if chunk is None:
             return False
-        if growing.made < growing.frames:
-            self._growing[growing.slot] = replace(chunk, since_us=self._clock.now_us())
+        if arriving.missing:
+            self._growing[arriving.slot] = replace(chunk, since_us=self._clock.now_us())
             return False
-        self._whole(growing.slot)
+        self._whole(arriving.slot)
         return True
 
     def is_unwanted(self, slot: int) -> bool:
         """True for a slot that was released before its chunk was whole."""
         return slot in self._unwanted
 
-    def view(self, chunk: Growing | Made) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    def view(self, chunk: ArrivingChunk) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         """Frames and depth as they lie in the ring, not copied."""
         assert self._ring is not None, "a step needs the ring"
-        return self._ring.view(chunk.slot, chunk.frames, with_depth=chunk.with_depth)
+        return self._ring.view(chunk.slot, chunk.frame_count, with_depth=chunk.with_depth)
 
     def release(self, slot: int) -> None:
         """The views of this slot are no longer used. One that is still written into is free once it is whole."""

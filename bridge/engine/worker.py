@@ -22,16 +22,16 @@ from bridge.engine.interface import Engine, EngineInfo, PromptPrefetchingEngine,
 from bridge.engine.ipc_messages import (
     Adopt,
     Attach,
-    Began,
     Command,
     Forget,
     Open,
     PrefetchPrompt,
     Ready,
-    Refused,
     Report,
     Save,
-    SaveDone,
+    SessionOpened,
+    SessionRefused,
+    StateSaved,
     Step,
     StepBatch,
     Stop,
@@ -138,7 +138,7 @@ def _obey(
                 try:
                     report(_began(engine, states, engine_session, start))
                 except EngineError as exc:
-                    report(Refused(engine_session=engine_session, text=str(exc)))
+                    report(SessionRefused(engine_session=engine_session, text=str(exc)))
             case Adopt(engine_session=engine_session, state=state):
                 states[engine_session] = state
             case Step() as step:
@@ -160,22 +160,22 @@ def _obey(
                 return
 
 
-def _began(engine: Engine, states: dict[int, State], engine_session: int, start: SessionStart) -> Began:
+def _began(engine: Engine, states: dict[int, State], engine_session: int, start: SessionStart) -> SessionOpened:
     """Raises: EngineError: it cannot begin so."""
     if start.restore is None:
         states[engine_session] = engine.open(start)
-        return Began(engine_session=engine_session, state=states[engine_session])
+        return SessionOpened(engine_session=engine_session, state=states[engine_session])
     state = read_state(start.restore, engine.info)
     scene = engine.scene_of(state)
     states[engine_session] = state
-    return Began(engine_session=engine_session, state=state, scene=scene)
+    return SessionOpened(engine_session=engine_session, state=state, scene=scene)
 
 
-def _saved(info: EngineInfo, states: Mapping[int, State], engine_session: int, path: Path) -> SaveDone:
+def _saved(info: EngineInfo, states: Mapping[int, State], engine_session: int, path: Path) -> StateSaved:
     if engine_session not in states:
-        return SaveDone(engine_session=engine_session, path=path, size_bytes=0, text="there is nothing to save yet")
+        return StateSaved(engine_session=engine_session, path=path, size_bytes=0, text="there is nothing to save yet")
     try:
         size_bytes = write_state(path, states[engine_session], info)
     except EngineError as exc:
-        return SaveDone(engine_session=engine_session, path=path, size_bytes=0, text=str(exc))
-    return SaveDone(engine_session=engine_session, path=path, size_bytes=size_bytes, text="")
+        return StateSaved(engine_session=engine_session, path=path, size_bytes=0, text=str(exc))
+    return StateSaved(engine_session=engine_session, path=path, size_bytes=size_bytes, text="")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.engine.events import ChunkGrowing, ChunkMade
 from bridge.engine.interface import ControlWindow, Plan
+from bridge.engine.ipc_messages import ArrivingChunk
 from bridge.presentation.frame_buffer import StoredChunk
 from bridge.presentation.moving_parts import Places
 from bridge.scheduling.edf import ScheduledChunk
@@ -39,8 +39,9 @@ class InFlightChunk:
     def plan(self) -> Plan:
         return self.start.plan
 
-    def stored(self, came: ChunkGrowing | ChunkMade, *, made: int, parts: NDArray[np.uint32] | None) -> StoredChunk:
+    def stored(self, came: ArrivingChunk, *, made: int, parts: NDArray[np.uint32] | None) -> StoredChunk:
         """What has come of it, with `made` frames there, for the frame store."""
+        assert came.frames is not None, "the supervisor fills in the views"
         return StoredChunk(
             number=self.number,
             start_us=self.start.display_us,

@@ -12,21 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.engine.events import (
-    ChunkFailed,
-    ChunkGrowing,
-    ChunkMade,
-    EngineDown,
-    EngineEvent,
-    EngineUp,
-    WorldOpened,
-    WorldRefused,
-    WorldSaved,
-)
 from bridge.engine.interface import Pictures
-from bridge.engine.session_table import WantedStep
+from bridge.engine.ipc_messages import ArrivingChunk, ChunkFailed, SessionOpened, SessionRefused, StateSaved, Step
 from bridge.engine.state_file import name_of, path_of
-from bridge.engine.supervisor import EngineSupervisor
+from bridge.engine.supervisor import EngineDown, EngineEvent, EngineSupervisor, EngineUp
 from bridge.input.scene_state import SceneState
 from bridge.protocol.messages import MessageType, Reset, Saved, SceneUpdate, Stats
 from bridge.scheduling.chunk_scheduler import ChunkScheduler
@@ -165,7 +154,7 @@ class ChunkDispatcher:
         begun = [(playing[one.session], one) for one in (start, *start.beside)]
         in_flight = [render_session.ask(now_us, one, cause=self._scheduler.cause(one)) for render_session, one in begun]
         wanted = [
-            WantedStep(engine_session=_world_of(render_session), window=chunk.window, plan=chunk.plan, keep=chunk.keep)
+            Step(engine_session=_world_of(render_session), window=chunk.window, plan=chunk.plan, keep=chunk.keep)
             for (render_session, _), chunk in zip(begun, in_flight, strict=True)
         ]
         count = self._supervisor.step_batch(wanted)
@@ -183,20 +172,20 @@ class ChunkDispatcher:
             case EngineDown():
                 for render_session in self._render_sessions.values():
                     render_session.lose()
-            case ChunkGrowing(engine_session=engine_session):
+            case ArrivingChunk(engine_session=engine_session, result=None):
                 if (growing := self._player_of(engine_session)) is not None:
                     growing.grow(event, now_us)
-            case ChunkMade(engine_session=engine_session):
+            case ArrivingChunk(engine_session=engine_session):
                 self._on_chunk(self._player_of(engine_session), event, now_us)
-            case WorldOpened(engine_session=engine_session):
+            case SessionOpened(engine_session=engine_session):
                 return self._on_opened(engine_session, event.scene)
-            case WorldSaved():
+            case StateSaved():
                 return self._on_saved(event)
             case (
-                WorldRefused(engine_session=engine_session, text=text)
+                SessionRefused(engine_session=engine_session, text=text)
                 | ChunkFailed(engine_session=engine_session, text=text)
             ):
-                return self._on_refused(engine_session, text, now_us, over=isinstance(event, WorldRefused))
+                return self._on_refused(engine_session, text, now_us, over=isinstance(event, SessionRefused))
         return []
 
     def _on_opened(self, engine_session: int, scene: SceneUpdate | None) -> list[SessionNotice]:
@@ -211,7 +200,7 @@ class ChunkDispatcher:
         render_session.blockout = SceneState.of(scene)
         return [SessionNotice(session_id=session_id, restored=True, scene=scene)]
 
-    def _on_chunk(self, render_session: RenderSession | None, made: ChunkMade, now_us: int) -> None:
+    def _on_chunk(self, render_session: RenderSession | None, made: ArrivingChunk, now_us: int) -> None:
         in_flight = None if render_session is None else render_session.in_flight
         if render_session is None or in_flight is None:
             self._supervisor.release(made.slot)
@@ -221,7 +210,7 @@ class ChunkDispatcher:
         if not delivered.useful:
             self._supervisor.release(made.slot)
 
-    def _on_saved(self, saved: WorldSaved) -> list[SessionNotice]:
+    def _on_saved(self, saved: StateSaved) -> list[SessionNotice]:
         # Not whose world it is: a RESET may have begun another since, and SAVE has an answer all the same.
         waiting = self._savers[saved.engine_session, saved.path]
         session_id = waiting.pop(0)

@@ -12,8 +12,8 @@ import msgspec
 
 from bridge.clock import Clock
 from bridge.config import ServeConfig
-from bridge.engine.events import ChunkGrowing, ChunkMade
 from bridge.engine.interface import EngineInfo
+from bridge.engine.ipc_messages import ArrivingChunk
 from bridge.input.control_timeline import ClientClock, ControlTimeline, TimedControl
 from bridge.input.input_changes import InputChanges
 from bridge.input.motion_prediction import MotionLimits
@@ -175,25 +175,26 @@ class RenderSession:
         self._chunks_asked += 1
         return self.in_flight
 
-    def grow(self, growing: ChunkGrowing, now_us: int) -> None:
+    def grow(self, growing: ArrivingChunk, now_us: int) -> None:
         """Takes the first frames of the chunk asked for, or some more; or more of one that was delivered before."""
         in_flight = self.in_flight
-        if self.store.ripen(growing.slot, growing.made):
+        if self.store.ripen(growing.slot, growing.frames_ready):
             return
         if in_flight is None or in_flight.epoch != self.timeline.epoch:
             return
         parts = growing.parts
         if self._progress.made and self.store.newest is not None:
             parts = self.store.newest.parts
-        self._progress.came(in_flight, growing.made, now_us)
-        self.store.add(in_flight.stored(growing, made=growing.made, parts=parts))
+        self._progress.came(in_flight, growing.frames_ready, now_us)
+        self.store.add(in_flight.stored(growing, made=growing.frames_ready, parts=parts))
 
-    def deliver(self, made: ChunkMade, now_us: int) -> ChunkResult:
+    def deliver(self, made: ArrivingChunk, now_us: int) -> ChunkResult:
         """Takes the chunk asked for."""
+        assert made.result is not None, "the engine is done stepping"
         in_flight, self.in_flight = self.in_flight, None
         if in_flight is None:
             return ChunkResult(useful=False, lead_us=0)
-        there = len(made.frames) - made.missing
+        there = made.frames_ready
         self._progress.came(in_flight, there, now_us)  # the decoder keeps up with those still to come
         lead_us, self._progress = self._progress.lead_us, ChunkProgress()
         if in_flight.epoch != self.timeline.epoch:
@@ -204,7 +205,7 @@ class RenderSession:
         self._metrics.rung = in_flight.plan.rung
         self._metrics.chunk_frames = in_flight.plan.frames
         chunk = in_flight.stored(made, made=there, parts=made.parts)
-        self.store.add(replace(chunk, stage_ms=made.stage_ms, delivered=True, cuts=made.cuts))
+        self.store.add(replace(chunk, stage_ms=made.result.stage_ms, delivered=True, cuts=made.result.cuts))
         if in_flight.follows_us is None:
             return ChunkResult(useful=True, lead_us=lead_us)
         underrun = self.deadlines.settle(

@@ -16,10 +16,9 @@ import msgspec
 
 from bridge.clock import Clock, MonotonicClock
 from bridge.config import ServeConfig
-from bridge.engine.events import EngineGivenUp, EngineUp
 from bridge.engine.interface import EngineInfo
 from bridge.engine.pipe import EngineConfig
-from bridge.engine.supervisor import EngineSupervisor
+from bridge.engine.supervisor import EngineGivenUp, EngineSupervisor, EngineUp
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.input.motion_prediction import MotionLimits
 from bridge.protocol.codec import Buffer, decode, encode

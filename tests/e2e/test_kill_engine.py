@@ -17,10 +17,10 @@ import pytest
 from bridge import Camera, Frame, Source
 from bridge.backends.synthetic import CRASH_ACTION, FAIL_ACTION, HANG_ACTION, render_room
 from bridge.clock import MonotonicClock
-from bridge.engine.events import ChunkMade, EngineDown, EngineEvent, EngineUp, WorldOpened
 from bridge.engine.interface import ControlWindow, Plan, SessionStart
+from bridge.engine.ipc_messages import ArrivingChunk, SessionOpened
 from bridge.engine.pipe import EngineConfig
-from bridge.engine.supervisor import EngineSupervisor
+from bridge.engine.supervisor import EngineDown, EngineEvent, EngineSupervisor, EngineUp
 from bridge.transport.sockets import Poller
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
@@ -120,7 +120,7 @@ def test_a_fresh_process_goes_on_from_the_newest_state(engine_pid: Callable[[], 
     try:
         wait_for(supervisor, EngineUp)
         world = supervisor.open(SessionStart(seed=1, prompt="", scene=None))
-        wait_for(supervisor, WorldOpened)
+        wait_for(supervisor, SessionOpened)
         window = ControlWindow(
             positions=np.zeros((2, 3)), rotations=np.tile([0.0, 0.0, 0.0, 1.0], (2, 1)),
             vertical_fov_deg=np.full(2, 60.0), actions=("", ""), scene_updates=(), cut=False, newest_control_t_us=0,
@@ -134,7 +134,9 @@ def test_a_fresh_process_goes_on_from_the_newest_state(engine_pid: Callable[[], 
                 wait_for(supervisor, EngineDown)
                 wait_for(supervisor, EngineUp)
             assert supervisor.step(world, window, Plan(frames=2, steps=(1,), rung="full"))
-            made: ChunkMade = wait_for(supervisor, ChunkMade)
+            made: ArrivingChunk = wait_for(supervisor, ArrivingChunk)
+            assert made.result is not None
+            assert made.frames is not None
             numbers.append(int(made.frames[0, 0, 0, 0]))  # the synthetic engine counts there
             slot = made.slot
             del made

@@ -19,8 +19,8 @@ from bridge.bench.simulation.outcome import Answered, Outcome
 from bridge.bench.simulation.traces import EngineModel, Sent, Trace
 from bridge.clock import FakeClock
 from bridge.config import ServeConfig
-from bridge.engine.events import ChunkGrowing, ChunkMade
 from bridge.engine.interface import EngineInfo, Plan, Rung
+from bridge.engine.ipc_messages import ArrivingChunk, StepResult
 from bridge.geometry import Pose
 from bridge.presentation.reprojection import MovedPart
 from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source
@@ -250,24 +250,20 @@ class Simulation:
 
     def _grow(self, seat: _Seat, in_flight: InFlightChunk, made: int) -> None:
         frames = np.zeros((in_flight.plan.frames, _HEIGHT, _WIDTH, 3), np.uint8)
-        growing = ChunkGrowing(
-            engine_session=0,
-            slot=in_flight.number,
-            made=made,
-            frames=frames,
-            depth=None,
-            actions=in_flight.window.actions,
-        )
+        growing = ArrivingChunk(
+            engine_session=0, slot=in_flight.number, frame_count=len(frames), frames_ready=made, frames=frames,
+            with_depth=False, actions=in_flight.window.actions,
+        )  # fmt: skip
         seat.render_session.grow(growing, self._clock.now_us())
 
     def _made(self, seat: _Seat, in_flight: InFlightChunk, come: int) -> None:
         self._is_busy = False
         now_us = self._clock.now_us()
         frames = in_flight.plan.frames
-        made = ChunkMade(
-            engine_session=0, slot=in_flight.number, frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8),
-            depth=None, missing=frames - come, actions=in_flight.window.actions, stage_ms={},
-            cuts=cuts_of(in_flight.plan) if self._cuts else (),
+        made = ArrivingChunk(
+            engine_session=0, slot=in_flight.number, frame_count=frames, frames_ready=come,
+            frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8), with_depth=False, actions=in_flight.window.actions,
+            result=StepResult(state={}, stage_ms={}, cuts=cuts_of(in_flight.plan) if self._cuts else ()),
         )  # fmt: skip
         delivered = seat.render_session.deliver(made, now_us)
         self.scheduler.made(now_us, in_flight, delivered)

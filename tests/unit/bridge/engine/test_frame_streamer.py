@@ -17,7 +17,7 @@ from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.engine import worker
 from bridge.engine.chunk_pool import ChunkPool
 from bridge.engine.interface import ControlWindow, FrameChunk, FrameRun, Plan, SessionStart, State, StateAfter
-from bridge.engine.ipc_messages import Adopt, Attach, Command, Growing, Made, Report, Step, Stop
+from bridge.engine.ipc_messages import Adopt, ArrivingChunk, Attach, Command, Report, Step, Stop
 from bridge.engine.step_executor import FrameStreamer, make_chunk
 from bridge.errors import StepFailed
 from tests.stepped_world import CONFIG, FRAMES, PLAN, WINDOW, Begun, Process, one_world
@@ -73,11 +73,12 @@ def test_the_next_chunk_is_begun_while_the_frames_of_the_one_before_come() -> No
         for _ in range(3):
             engine.may_decode.release()
             word = told.get(timeout=10)
-            assert isinstance(word, Growing if counts else Made)
-            assert word.slot == slot
-            counts.append(word.frames - word.missing if isinstance(word, Made) else word.made)
-            if isinstance(word, Made):
-                assert (word.cuts, int(word.state["chunks"])) == ((4, 8), slot + 1)
+            assert isinstance(word, ArrivingChunk)
+            assert (word.result is None) == bool(counts)
+            assert (word.slot, word.frame_count) == (slot, FRAMES)
+            counts.append(word.frames_ready)
+            if word.result is not None:
+                assert (word.result.cuts, int(word.result.state["chunks"])) == ((4, 8), slot + 1)
             frames, _ = ring.view(slot, FRAMES, with_depth=True)
             np.testing.assert_array_equal(frames[: counts[-1]], wanted[slot][: counts[-1]])
         assert counts == [4, 8, 9]
@@ -155,4 +156,6 @@ def test_a_chunk_that_cannot_be_handed_out_ends_the_process(
     handing_out = FrameStreamer(process.ring, told.append)
     handing_out.take(Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0), begun, begun.after())
     assert ended.get(timeout=5) == 1
-    assert [type(word) for word in told] == [Made]
+    (word,) = told
+    assert isinstance(word, ArrivingChunk)
+    assert word.result is not None

@@ -10,7 +10,7 @@ import pytest
 from bridge.backends.synthetic import SyntheticConfig, SyntheticEngine
 from bridge.engine.chunk_pool import ChunkPool
 from bridge.engine.interface import BegunStep, ControlWindow, FrameChunk, Plan, SessionStart, State, StepRequest
-from bridge.engine.ipc_messages import Failed, Growing, Made, Report, Step
+from bridge.engine.ipc_messages import ArrivingChunk, ChunkFailed, Report, Step
 from bridge.engine.step_executor import make_batch, make_chunk
 from bridge.errors import StepFailed
 from tests.stepped_world import CONFIG, FRAMES, PLAN, WINDOW, Begun, Process, one_world
@@ -24,13 +24,15 @@ def process() -> Iterator[Process]:
 
 def test_a_chunk_tells_where_it_can_be_cut_and_the_next_goes_on_from_there(process: Process) -> None:
     made = process.step()
-    assert isinstance(made, Made)
-    assert made.cuts == (4, 8)
+    assert isinstance(made, ArrivingChunk)
+    assert made.result is not None
+    assert made.result.cuts == (4, 8)
     marker: State = {**process.states[0], "chunks": np.array(41)}
     process.earlier[0] = {4: marker}
     again = process.step(keep=4)
-    assert isinstance(again, Made)
-    assert int(again.state["chunks"]) == 42
+    assert isinstance(again, ArrivingChunk)
+    assert again.result is not None
+    assert int(again.result.state["chunks"]) == 42
     assert int(process.states[0]["chunks"]) == 42
 
 
@@ -38,10 +40,10 @@ def test_a_cut_inside_a_chunk_that_this_process_did_not_make_fails_and_changes_n
     process.step()
     process.earlier.clear()
     failed = process.step(keep=4)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, ChunkFailed)
     assert "4 frames" in failed.text
     assert int(process.states[0]["chunks"]) == 1
-    assert isinstance(process.step(), Made)
+    assert isinstance(process.step(), ArrivingChunk)
 
 
 class StreamingEngine(SyntheticEngine):
@@ -56,19 +58,21 @@ def test_frames_are_told_of_as_they_lie_in_the_ring(process: Process) -> None:
     told: list[tuple[int, bool]] = []
 
     def report(word: object) -> None:
-        assert isinstance(word, Growing)
+        assert isinstance(word, ArrivingChunk)
+        assert word.result is None
         frames, depth = process.ring.view(0, FRAMES, with_depth=True)
         assert depth is not None
         wanted = engine.step(process.states[0], WINDOW, PLAN)[0]
-        np.testing.assert_array_equal(frames[: word.made], wanted.frames[: word.made])
+        np.testing.assert_array_equal(frames[: word.frames_ready], wanted.frames[: word.frames_ready])
         np.testing.assert_array_equal(depth, wanted.depth)
-        told.append((word.made, word.frames == FRAMES and word.with_depth))
+        told.append((word.frames_ready, word.frame_count == FRAMES and word.with_depth))
 
     step = Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0)
     made = make_chunk(engine, process.states, process.earlier, process.ring, step, report)
-    assert isinstance(made, Made)
+    assert isinstance(made, ArrivingChunk)
+    assert made.result is not None
     assert told == [(4, True), (8, True)]
-    assert made.frames == FRAMES
+    assert made.frame_count == made.frames_ready == FRAMES
     assert int(process.states[0]["chunks"]) == 1
 
 
@@ -83,7 +87,7 @@ def test_a_chunk_that_fails_half_way_leaves_its_world_as_it_was(process: Process
     step = Step(engine_session=0, window=WINDOW, plan=PLAN, slot=0)
     told: list[object] = []
     failed = make_chunk(engine, process.states, process.earlier, process.ring, step, told.append)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, ChunkFailed)
     assert len(told) == 1
     assert int(process.states[0]["chunks"]) == 0
 
@@ -131,8 +135,10 @@ def together(process: Process) -> list[Report]:
 def test_chunks_of_several_worlds_are_made_at_once_and_handed_out_in_turns(pair: Process) -> None:
     wanted = [pair.engine.step(pair.states[engine_session], WINDOW, PLAN)[0].frames for engine_session in (0, 1)]
     told = together(pair)
-    assert [(type(word).__name__, getattr(word, "engine_session", -1)) for word in told] == [
-        ("Growing", 0), ("Growing", 1), ("Growing", 0), ("Growing", 1), ("Made", 0), ("Made", 1),
+    chunks = [word for word in told if isinstance(word, ArrivingChunk)]
+    assert len(chunks) == len(told)
+    assert [(chunk.result is not None, chunk.engine_session) for chunk in chunks] == [
+        (False, 0), (False, 1), (False, 0), (False, 1), (True, 0), (True, 1),
     ]  # fmt: skip
     for engine_session in (0, 1):
         frames, _ = pair.ring.view(engine_session, FRAMES, with_depth=False)
@@ -145,8 +151,8 @@ def test_of_chunks_made_at_once_one_that_fails_fails_alone(pair: Process) -> Non
     assert isinstance(pair.engine, Batching)
     pair.engine.fails = 1
     made, failed = together(pair)
-    assert isinstance(made, Made)
-    assert isinstance(failed, Failed)
+    assert isinstance(made, ArrivingChunk)
+    assert isinstance(failed, ChunkFailed)
     assert (made.engine_session, failed.engine_session) == (0, 1)
     assert [int(pair.states[engine_session]["chunks"]) for engine_session in (0, 1)] == [1, 0]
 
@@ -157,4 +163,6 @@ def test_an_engine_that_makes_one_chunk_at_a_time_makes_several_in_turn(pair: Pr
             self.info, self.open, self.step, self.close = engine.info, engine.open, engine.step, engine.close
 
     pair.engine = Plain(pair.engine)  # type: ignore[assignment]
-    assert [type(word) for word in together(pair)] == [Made, Made]
+    told = together(pair)
+    assert [type(word) for word in told] == [ArrivingChunk] * 2
+    assert all(isinstance(word, ArrivingChunk) and word.result is not None for word in told)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.engine.events import EngineDown, EngineUp, WorldOpened, WorldRefused, WorldSaved
-from bridge.engine.ipc_messages import Adopt, Began, Forget, Ready, Refused, Save, Step
+from bridge.engine.ipc_messages import Adopt, Forget, Ready, Save, SessionOpened, SessionRefused, StateSaved, Step
 from bridge.engine.pipe import Ended
-from bridge.engine.supervisor import EngineSupervisor
+from bridge.engine.supervisor import EngineDown, EngineSupervisor, EngineUp
 from tests.scripted_process import INFO, PLAN, START, STATE, WINDOW, Process, begun, clock_of, revive, supervised
 
 
@@ -25,11 +24,11 @@ def test_worlds_are_opened_one_at_a_time_in_order(supervisor: EngineSupervisor) 
     process = Process.newest
     engine_sessions = [supervisor.open(START) for _ in range(3)]
     assert process.opened() == engine_sessions[:1]
-    process.say(Began(engine_session=engine_sessions[0], state=STATE))
-    assert supervisor.poll() == [WorldOpened(engine_session=engine_sessions[0])]
+    process.say(SessionOpened(engine_session=engine_sessions[0], state=STATE))
+    assert supervisor.poll() == [SessionOpened(engine_session=engine_sessions[0], state=STATE)]
     assert process.opened() == engine_sessions[:2]
-    process.say(Refused(engine_session=engine_sessions[1], text="no"))
-    assert supervisor.poll() == [WorldRefused(engine_session=engine_sessions[1], text="no")]
+    process.say(SessionRefused(engine_session=engine_sessions[1], text="no"))
+    assert supervisor.poll() == [SessionRefused(engine_session=engine_sessions[1], text="no")]
     assert process.opened() == engine_sessions
 
 
@@ -38,18 +37,18 @@ def test_a_world_that_has_not_begun_is_saved_when_it_has(supervisor: EngineSuper
     first, second, third = (supervisor.open(START) for _ in range(3))
     for engine_session in (second, third):
         supervisor.save(engine_session, Path("here"))
-    process.say(Began(engine_session=first, state=STATE))
+    process.say(SessionOpened(engine_session=first, state=STATE))
     supervisor.poll()
     assert not [command for command in process.sent if isinstance(command, Save)]
-    process.say(Began(engine_session=second, state=STATE))
-    assert supervisor.poll() == [WorldOpened(engine_session=second)]
+    process.say(SessionOpened(engine_session=second, state=STATE))
+    assert supervisor.poll() == [SessionOpened(engine_session=second, state=STATE)]
     assert [command for command in process.sent if isinstance(command, Save)] == [
         Save(engine_session=second, path=Path("here"))
     ]
-    process.say(Refused(engine_session=third, text="no"))
+    process.say(SessionRefused(engine_session=third, text="no"))
     assert supervisor.poll() == [
-        WorldSaved(engine_session=third, path=Path("here"), size_bytes=0, text="no"),
-        WorldRefused(engine_session=third, text="no"),
+        StateSaved(engine_session=third, path=Path("here"), size_bytes=0, text="no"),
+        SessionRefused(engine_session=third, text="no"),
     ]
 
 
@@ -59,14 +58,14 @@ def test_a_client_that_begins_anew_without_end_opens_two_worlds(supervisor: Engi
         supervisor.forget(supervisor.open(START))
     last = supervisor.open(START)
     assert len(process.opened()) == 1
-    process.say(Began(engine_session=process.opened()[0], state=STATE))
+    process.say(SessionOpened(engine_session=process.opened()[0], state=STATE))
     assert supervisor.poll() == []
     assert process.opened()[1:] == [last]
 
 
 def test_a_fresh_process_adopts_what_had_begun_and_opens_the_rest(supervisor: EngineSupervisor) -> None:
     begun, waiting, gone = (supervisor.open(START) for _ in range(3))
-    Process.newest.say(Began(engine_session=begun, state=STATE))
+    Process.newest.say(SessionOpened(engine_session=begun, state=STATE))
     supervisor.poll()
     supervisor.forget(gone)
     assert Forget(engine_session=gone) in Process.newest.sent
@@ -87,7 +86,7 @@ def test_a_world_whose_opening_kills_the_process_is_refused_and_the_next_is_open
     revive(supervisor)
     assert Process.newest.opened() == [bad]
     Process.newest.say(Ended("crash"))
-    assert [type(event) for event in supervisor.poll()] == [EngineDown, WorldRefused]
+    assert [type(event) for event in supervisor.poll()] == [EngineDown, SessionRefused]
     revive(supervisor)
     assert Process.newest.opened() == [good]
 
@@ -101,8 +100,8 @@ def test_a_save_of_a_world_that_is_given_up_before_it_began_is_answered(supervis
     Process.newest.say(Ended("crash"))
     down, saved, refused = supervisor.poll()
     assert isinstance(down, EngineDown)
-    assert isinstance(refused, WorldRefused)
-    assert saved == WorldSaved(engine_session=bad, path=Path("here"), size_bytes=0, text=refused.text)
+    assert isinstance(refused, SessionRefused)
+    assert saved == StateSaved(engine_session=bad, path=Path("here"), size_bytes=0, text=refused.text)
 
 
 def test_a_save_of_a_world_that_is_forgotten_before_it_began_is_answered(supervisor: EngineSupervisor) -> None:
@@ -110,7 +109,7 @@ def test_a_save_of_a_world_that_is_forgotten_before_it_began_is_answered(supervi
     supervisor.save(engine_session, Path("here"))
     supervisor.forget(engine_session)
     (saved,) = supervisor.poll()
-    assert isinstance(saved, WorldSaved)
+    assert isinstance(saved, StateSaved)
     assert (saved.engine_session, saved.path, saved.text != "") == (engine_session, Path("here"), True)
     assert supervisor.poll() == []
 
@@ -118,7 +117,7 @@ def test_a_save_of_a_world_that_is_forgotten_before_it_began_is_answered(supervi
 def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(supervisor: EngineSupervisor) -> None:
     clock = clock_of(supervisor)
     engine_session = supervisor.open(START)
-    Process.newest.say(Began(engine_session=engine_session, state=STATE))
+    Process.newest.say(SessionOpened(engine_session=engine_session, state=STATE))
     supervisor.poll()
     for _ in range(3):  # more often than there are slots
         assert supervisor.step(engine_session, WINDOW, PLAN)
@@ -132,7 +131,7 @@ def test_a_process_that_hangs_over_a_step_is_killed_and_its_slot_is_free_again(s
         revive(supervisor)
         if engine_session not in supervisor._sessions:  # two deaths over it are enough
             engine_session = supervisor.open(START)
-            Process.newest.say(Began(engine_session=engine_session, state=STATE))
+            Process.newest.say(SessionOpened(engine_session=engine_session, state=STATE))
             supervisor.poll()
 
 

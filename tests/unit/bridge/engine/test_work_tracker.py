@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.engine.events import ChunkGrowing, ChunkMade, EngineDown, WorldRefused
-from bridge.engine.ipc_messages import Began, Made, Step, StepBatch
+from bridge.engine.ipc_messages import ArrivingChunk, SessionOpened, SessionRefused, Step, StepBatch, StepResult
 from bridge.engine.pipe import Ended
-from bridge.engine.session_table import WantedStep
-from bridge.engine.supervisor import EngineSupervisor
+from bridge.engine.supervisor import EngineDown, EngineSupervisor
 from tests.scripted_process import (
     PLAN,
     START,
@@ -38,14 +36,16 @@ def test_the_engine_is_free_while_the_last_frames_of_a_chunk_come(supervisor: En
     slot = stepped(supervisor, engine_session)
     Process.newest.say(made(engine_session, slot))
     (event,) = supervisor.poll()
-    assert isinstance(event, ChunkMade)
+    assert isinstance(event, ArrivingChunk)
+    assert event.result is not None
     assert event.missing == 1
     assert supervisor.idle
     stepped(supervisor, engine_session)
     Process.newest.say(whole(engine_session, slot))
     (event,) = supervisor.poll()
-    assert isinstance(event, ChunkGrowing)
-    assert (event.slot, event.made) == (slot, 2)
+    assert isinstance(event, ArrivingChunk)
+    assert event.result is None
+    assert (event.slot, event.frames_ready) == (slot, 2)
 
 
 @pytest.mark.parametrize("ends", ["whole", "killed"])
@@ -74,27 +74,35 @@ def test_a_slot_that_is_still_written_into_is_not_used_again(supervisor: EngineS
 def opened_pair(supervisor: EngineSupervisor) -> tuple[int, int]:
     first, second = supervisor.open(START), supervisor.open(START)
     for engine_session in (first, second):
-        Process.newest.say(Began(engine_session=engine_session, state=STATE))
+        Process.newest.say(SessionOpened(engine_session=engine_session, state=STATE))
         supervisor.poll()
     return first, second
 
 
-def made_whole(engine_session: int, slot: int) -> Made:
-    return Made(
-        engine_session=engine_session, slot=slot, frames=2, with_depth=False, actions=("", ""), stage_ms={}, state=STATE
+def made_whole(engine_session: int, slot: int) -> ArrivingChunk:
+    return ArrivingChunk(
+        engine_session=engine_session,
+        slot=slot,
+        frame_count=2,
+        frames_ready=2,
+        with_depth=False,
+        actions=("", ""),
+        result=StepResult(state=STATE, stage_ms={}),
     )
 
 
 def test_steps_of_several_worlds_go_out_together_and_each_has_its_answer(supervisor: EngineSupervisor) -> None:
     engine_sessions = opened_pair(supervisor)
-    wanted = [WantedStep(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in engine_sessions]
+    wanted = [Step(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in engine_sessions]
     assert supervisor.step_batch(wanted) == 2
     command = Process.newest.sent[-1]
     assert isinstance(command, StepBatch)
     slots = [step.slot for step in command.steps]
     assert sorted(slots) == [0, 1]
     Process.newest.say(made_whole(engine_sessions[0], slots[0]))
-    assert [type(event) for event in supervisor.poll()] == [ChunkMade]
+    (event,) = supervisor.poll()
+    assert isinstance(event, ArrivingChunk)
+    assert event.result is not None
     assert not supervisor.idle  # the other one is still under way
     Process.newest.say(made_whole(engine_sessions[1], slots[1]))
     supervisor.poll()
@@ -108,16 +116,14 @@ def test_only_as_many_begin_as_there_are_slots(supervisor: EngineSupervisor) -> 
     assert isinstance(step, Step)
     Process.newest.say(made_whole(engine_sessions[0], step.slot))
     supervisor.poll()  # its slot is the caller's
-    wanted = [WantedStep(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in engine_sessions]
+    wanted = [Step(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in engine_sessions]
     assert supervisor.step_batch(wanted) == 1
     assert isinstance(Process.newest.sent[-1], Step)
 
 
 def test_whoever_was_at_work_when_a_process_ended_is_tried_alone(supervisor: EngineSupervisor) -> None:
     guilty, innocent = opened_pair(supervisor)
-    wanted = [
-        WantedStep(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in (innocent, guilty)
-    ]
+    wanted = [Step(engine_session=engine_session, window=WINDOW, plan=PLAN) for engine_session in (innocent, guilty)]
     assert supervisor.step_batch(wanted) == 2
     Process.newest.say(Ended(reason="crashed"))
     assert [type(event) for event in supervisor.poll()] == [EngineDown]
@@ -135,7 +141,7 @@ def test_whoever_was_at_work_when_a_process_ended_is_tried_alone(supervisor: Eng
     supervisor.release(step.slot)
     assert supervisor.step_batch(wanted[1:]) == 1
     Process.newest.say(Ended(reason="crashed"))
-    refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
+    refused = [event for event in supervisor.poll() if isinstance(event, SessionRefused)]
     assert [event.engine_session for event in refused] == [guilty]
 
 
@@ -153,7 +159,7 @@ def test_a_world_whose_frames_end_the_process_is_given_up_and_nobody_beside_it(s
     assert not supervisor.idle  # whoever began now would be taken for the cause
     assert not supervisor.step(innocent, WINDOW, PLAN)
     Process.newest.say(Ended(reason="crashed"))
-    refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
+    refused = [event for event in supervisor.poll() if isinstance(event, SessionRefused)]
     assert [event.engine_session for event in refused] == [guilty]
 
 
@@ -222,7 +228,7 @@ def test_nobody_steps_while_a_world_that_may_end_the_process_is_opened(superviso
     assert Process.newest.opened() == [bad]
     assert not supervisor.step(innocent, WINDOW, PLAN)
     Process.newest.say(Ended("crash"))
-    refused = [event for event in supervisor.poll() if isinstance(event, WorldRefused)]
+    refused = [event for event in supervisor.poll() if isinstance(event, SessionRefused)]
     assert [event.engine_session for event in refused] == [bad]
     revive(supervisor)
     assert supervisor.step(innocent, WINDOW, PLAN)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bridge.engine.events import ChunkMade
+from bridge.engine.ipc_messages import ArrivingChunk, StepResult
 from bridge.geometry import quaternion_from_rotation_vector
 from bridge.protocol.messages import PixelFormat, Source, Stats
 from tests.fake_session import MS, Game
@@ -99,9 +99,10 @@ def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:
     in_flight = game.ask()
     turned = quaternion_from_rotation_vector(np.radians([[0.0, 0.0, 0.0], [0.0, 30.0, 0.0], [0.0, 60.0, 0.0]]))
     object.__setattr__(in_flight.window, "rotations", turned)
-    made = ChunkMade(
-        engine_session=0, slot=1, frames=np.zeros((3, 24, 32, 3), np.uint8), depth=None, actions=("",) * 3, stage_ms={}
-    )
+    made = ArrivingChunk(
+        engine_session=0, slot=1, frame_count=3, frames_ready=3, frames=np.zeros((3, 24, 32, 3), np.uint8),
+        with_depth=False, actions=("",) * 3, result=StepResult(state={}, stage_ms={}),
+    )  # fmt: skip
     game.render_session.deliver(made, game.clock.now_us())
     header = game.tick(rotation=tuple(turned[2]))
     assert (header.source, header.index) == (Source.REPROJECTED, 2)
@@ -113,10 +114,10 @@ def test_every_tick_gets_its_own_view_however_much_faster_than_the_model_it_is(g
     game.tick()
     in_flight = game.ask()
     frames = np.random.default_rng(0).integers(0, 256, (3, 24, 32, 3), np.uint8)
-    made = ChunkMade(
-        engine_session=0, slot=1, frames=frames, depth=np.full((3, 6, 8), 4.0, np.float32),
-        actions=in_flight.window.actions,
-        stage_ms={},
+    made = ArrivingChunk(
+        engine_session=0, slot=1, frame_count=3, frames_ready=3, frames=frames, with_depth=True,
+        depth=np.full((3, 6, 8), 4.0, np.float32), actions=in_flight.window.actions,
+        result=StepResult(state={}, stage_ms={}),
     )  # fmt: skip
     game.render_session.deliver(made, game.clock.now_us())
     seen = []

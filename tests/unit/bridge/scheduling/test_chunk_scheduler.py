@@ -7,8 +7,8 @@ import pytest
 
 from bridge.clock import FakeClock
 from bridge.config import ServeConfig
-from bridge.engine.events import ChunkMade
 from bridge.engine.interface import EngineInfo, Rung
+from bridge.engine.ipc_messages import ArrivingChunk, StepResult
 from bridge.errors import ConfigError
 from bridge.protocol.messages import Control, Event
 from bridge.scheduling.chunk_scheduler import REPROJECT, ChunkScheduler, ChunkSchedulerConfig
@@ -134,10 +134,10 @@ def test_what_a_cut_throws_away_is_spent_when_its_chunk_begins() -> None:
     in_flight = render_session.ask(room.clock.now_us(), start)
     room.scheduler.begun(room.clock.now_us(), in_flight)
     room.clock.advance_us(20 * MS)
-    made = ChunkMade(
-        engine_session=0, slot=0, frames=np.zeros((frames, 4, 8, 3), np.uint8), depth=None,
-        actions=("",) * frames, stage_ms={},
-        cuts=tuple(range(1, frames)),
+    made = ArrivingChunk(
+        engine_session=0, slot=0, frame_count=frames, frames_ready=frames, frames=np.zeros((frames, 4, 8, 3), np.uint8),
+        with_depth=False, actions=("",) * frames,
+        result=StepResult(state={}, stage_ms={}, cuts=tuple(range(1, frames))),
     )  # fmt: skip
     room.scheduler.made(room.clock.now_us(), in_flight, render_session.deliver(made, room.clock.now_us()))
     room.clock.sleep_until_us(in_flight.start.display_us + 10 * MS)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bridge.engine.events import ChunkGrowing, ChunkMade
+from bridge.engine.ipc_messages import ArrivingChunk, StepResult
 from bridge.input.scene_state import SceneState
 from bridge.protocol.messages import Event, Part, PartMove, PixelFormat, SceneUpdate, Shape, Source, Stats
 from bridge.service.render_session import MOST_SCENES
@@ -24,20 +24,23 @@ def game() -> Game:
 
 def grow(game: Game, there: int) -> None:
     """`there` frames of the chunk that was asked for are there."""
-    growing = ChunkGrowing(engine_session=0, slot=3, made=there, frames=FRAMES, depth=None, actions=("",) * 3)
+    growing = ArrivingChunk(
+        engine_session=0, slot=3, frame_count=3, frames_ready=there, frames=FRAMES, with_depth=False, actions=("",) * 3
+    )
     game.render_session.grow(growing, game.clock.now_us())
 
 
-def made(*, missing: int = 0, slot: int = 3) -> ChunkMade:
+def made(*, missing: int = 0, slot: int = 3) -> ArrivingChunk:
     """A chunk of three frames; the last `missing` of them are still to come."""
-    return ChunkMade(
+    return ArrivingChunk(
         engine_session=0,
         slot=slot,
-        missing=missing,
+        frame_count=3,
+        frames_ready=3 - missing,
         frames=FRAMES,
-        depth=None,
+        with_depth=False,
         actions=("",) * 3,
-        stage_ms={"denoise": 5.0},
+        result=StepResult(state={}, stage_ms={"denoise": 5.0}),
     )
 
 
