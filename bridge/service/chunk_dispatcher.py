@@ -1,22 +1,29 @@
-"""The players' worlds at the engine: opened, saved, closed; their chunks begun in turn, and handed over as they come.
+"""Drives the engine for all sessions: opens their engine sessions, starts chunks, hands over the frames that arrive.
 
-Whose turn it is and when is chunk_scheduler.py's decision, keeping the process alive supervisor.py's care. What a
-client must hear of it is handed back as `SessionNotice`s: sessions and sockets are the server's.
+A chunk's way through the service, in the order in which it goes:
+
+1. `start_chunks` asks the scheduler which session's chunk is due, and when;
+2. each of these render sessions says what its chunk shows: a camera and an action a frame (`RenderSession.ask`);
+3. the engine begins the steps, as a batch where several sessions' chunks are made at once;
+4. `on_event` hands arriving frames to the render session, a few at a time, and tells the scheduler what the chunk cost.
+
+When a chunk is due is scheduling/'s decision. Keeping the engine's process alive is the engine supervisor's task.
+Sessions and sockets are unknown here: what a client must be told is returned as `SessionNotice`s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from bridge.engine.interface import Pictures
+from bridge.engine.interface import SessionStart
 from bridge.engine.ipc_messages import ArrivingChunk, ChunkFailed, SessionOpened, SessionRefused, StateSaved, Step
 from bridge.engine.state_file import name_of, path_of
-from bridge.engine.supervisor import EngineDown, EngineEvent, EngineSupervisor, EngineUp
-from bridge.input.scene_state import SceneState
+from bridge.engine.supervisor import EngineDown, EngineEvent, EngineUp
 from bridge.protocol.messages import MessageType, Reset, Saved, SceneUpdate, Stats
 from bridge.scheduling.chunk_scheduler import ChunkScheduler
 from bridge.scheduling.edf import ScheduledChunk
@@ -26,10 +33,44 @@ from bridge.session.events import ControlAccepted
 _RETRY_FAILED_CHUNK_US = 500_000
 
 
+class EnginePort(Protocol):
+    """What the service asks of an engine. `EngineSupervisor` satisfies it; simulations bring their own."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether a step would begin at once."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often the engine's process was replaced."""
+        ...
+
+    def open(self, start: SessionStart) -> int:
+        """Opens an engine session and returns its id. `SessionOpened` or `SessionRefused` follows."""
+        ...
+
+    def forget(self, engine_session: int) -> None: ...
+
+    def step_batch(self, steps: Sequence[Step]) -> int:
+        """Begins chunks of one plan. Returns: how many were begun, the first ones."""
+        ...
+
+    def prefetch_prompt(self, engine_session: int, prompt: str | None, action: str) -> None: ...
+
+    def save(self, engine_session: int, path: Path) -> None:
+        """`StateSaved` follows."""
+        ...
+
+    def release(self, slot: int) -> None:
+        """The frames in this slot of the chunk pool are no longer used."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionNotice:
-    """What a session must know: its state was `saved`; or, where there is a text, the engine failed; or (restored) the
-    saved state that it asked for was read and shows `scene`, or could not be."""
+    """News for a session: its state was `saved`; or the engine failed (`text`); or a RESET's saved state was read
+    (`restored`) and shows `scene`, or could not be read (`scene` is None)."""
 
     session_id: str
     saved: Saved | None = None
@@ -40,212 +81,212 @@ class SessionNotice:
 
 
 class ChunkDispatcher:
-    """players: by session id; shared with the server, which lets them in. states: the folder that SAVE writes into."""
+    """Not thread-safe.
+
+    Args:
+        render_sessions: by session id; shared with the caller, who adds to it.
+        states: the folder that SAVE writes into; None where the service offers no SAVE.
+    """
 
     def __init__(
         self,
-        supervisor: EngineSupervisor,
+        engine: EnginePort,
         scheduler: ChunkScheduler,
         render_sessions: dict[str, RenderSession],
         states: Path | None,
     ) -> None:
-        self._supervisor = supervisor
+        self._engine = engine
         self._scheduler = scheduler
         self._render_sessions = render_sessions
         self._states = states
-        self._start: ScheduledChunk | None = None
-        self._savers: dict[tuple[int, Path], list[str]] = {}  # whose SAVE is unanswered, by what it shall keep where
+        self._next: ScheduledChunk | None = None
+        self._saving: dict[tuple[int, Path], list[str]] = {}  # session ids whose SAVE is unanswered
+
+    # -- a chunk's way ---------------------------------------------------------------------------------------------
 
     @property
-    def starts_us(self) -> int | None:
-        """When `make_frames` shall begin the next chunk; None while nobody knows."""
-        return self._start.at_us if self._start is not None else None
+    def next_start_us(self) -> int | None:
+        """When `start_chunks` has the next chunk to start; None while that is unknown."""
+        return None if self._next is None else self._next.at_us
 
-    # -- what players want -----------------------------------------------------------------------------------------
+    def start_chunks(self, now_us: int, active: Iterable[str]) -> None:
+        """Starts the next chunk if its time has come; else remembers when that will be.
 
-    def push(self, render_session: RenderSession, accepted: ControlAccepted) -> None:
-        """Takes a control in; the first one opens a world."""
-        self._release(render_session.push(accepted))
-        if render_session.engine_session is None and not render_session.refused:
-            self._open_world(render_session)
-        elif render_session.engine_session is not None and (told := render_session.newly_told()) is not None:
-            self._supervisor.prefetch_prompt(render_session.engine_session, *told)
-
-    def change_scene(self, render_session: RenderSession, update: SceneUpdate) -> None:
-        render_session.change_scene(update)
-        if render_session.engine_session is None:
-            self._open_world(render_session)
-
-    def reset(self, render_session: RenderSession, reset: Reset) -> None:
-        render_session.blockout.apply_reset(reset)
-        self._close_world(render_session)
-        self._open_world(render_session, reset)
-
-    def save(self, session_id: str, name: str) -> bool:
-        """A `SessionNotice` follows. Returns: False when there is nothing to save yet; then none does."""
-        assert self._states is not None, "the session checks what is offered"
-        engine_session, path = self._render_sessions[session_id].engine_session, path_of(self._states, name)
-        if engine_session is None:
-            return False
-        self._savers.setdefault((engine_session, path), []).append(session_id)
-        self._supervisor.save(engine_session, path)
-        return True
-
-    def leave(self, session_id: str) -> None:
-        """The session is over."""
-        self._close_world(self._render_sessions[session_id])
-        self._scheduler.forget(session_id)
-        del self._render_sessions[session_id]
-
-    def fill_stats(self, session_id: str, ledger: Stats, now_us: int) -> Stats:
-        """The session's ledger with what is known of its chunks, and of the engine."""
-        return msgspec.structs.replace(
-            self._render_sessions[session_id].fill_stats(ledger, now_us),
-            engine_restarts=self._supervisor.restarts,
-            margin_us=self._scheduler.margin.us,
-            wasted_us=self._scheduler.wasted_us(session_id),
-        )
-
-    def _open_world(self, render_session: RenderSession, reset: Reset | None = None) -> None:
-        """reset: what the client asked to begin with, if it did."""
-        pictures, restore = None, None
-        if reset is not None and reset.pictures:
-            size = (reset.picture_width, reset.picture_height)
-            pictures = Pictures(data=reset.pictures, pixel_format=reset.picture_format, width=size[0], height=size[1])
-        if reset is not None and reset.restore:
-            assert self._states is not None, "the session checks what is offered"
-            restore = path_of(self._states, reset.restore)
-        render_session.refused = False
-        render_session.begun_by = None if pictures is None and restore is None else reset
-        render_session.engine_session = self._supervisor.open(
-            render_session.blockout.start(pictures=pictures, restore=restore)
-        )
-
-    def _close_world(self, render_session: RenderSession) -> None:
-        if render_session.engine_session is not None:
-            self._supervisor.forget(render_session.engine_session)
-        self._release(render_session.restart())
-
-    def _release(self, slots: Iterable[int]) -> None:
-        for slot in slots:
-            self._supervisor.release(slot)
-
-    # -- chunks ----------------------------------------------------------------------------------------------------
-
-    def make_frames(self, now_us: int, active: Iterable[str]) -> None:
-        """Starts the next chunk when its time has come; else remembers when that will be.
-
-        active: the sessions whose clients can be reached.
+        Args:
+            active: ids of the sessions whose clients can be reached.
         """
-        self._start = None
-        if not self._supervisor.idle:
+        self._next = None
+        if not self._engine.idle:
             return
         playing = {
             session_id: render_session
             for session_id in active
             if (render_session := self._render_sessions[session_id]).wants_frames(now_us)
         }
-        start = self._scheduler.next_start(now_us, playing)
-        if start is None or start.at_us > now_us:
-            self._start = start
+        scheduled = self._scheduler.next_start(now_us, playing)
+        if scheduled is None or scheduled.at_us > now_us:
+            self._next = scheduled
             return
         for each in self._render_sessions.values():
             self._release(each.store.evict(now_us))
-        begun = [(playing[one.session], one) for one in (start, *start.beside)]
-        in_flight = [render_session.ask(now_us, one, cause=self._scheduler.cause(one)) for render_session, one in begun]
-        wanted = [
-            Step(engine_session=_world_of(render_session), window=chunk.window, plan=chunk.plan, keep=chunk.keep)
-            for (render_session, _), chunk in zip(begun, in_flight, strict=True)
+        self._start(now_us, playing, (scheduled, *scheduled.beside))
+
+    def _start(self, now_us: int, playing: Mapping[str, RenderSession], scheduled: Sequence[ScheduledChunk]) -> None:
+        render_sessions = [playing[each.session] for each in scheduled]
+        chunks = [
+            render_session.ask(now_us, each, cause=self._scheduler.cause(each))
+            for render_session, each in zip(render_sessions, scheduled, strict=True)
         ]
-        count = self._supervisor.step_batch(wanted)
-        for chunk in in_flight[:count]:
+        steps = [
+            Step(engine_session=_opened(render_session), window=chunk.window, plan=chunk.plan, keep=chunk.keep)
+            for render_session, chunk in zip(render_sessions, chunks, strict=True)
+        ]
+        begun = self._engine.step_batch(steps)
+        for chunk in chunks[:begun]:
             self._scheduler.begun(now_us, chunk)
-        for render_session, _ in begun[count:]:
-            # No slot is free: clients hold none, so the next eviction frees one. Or it shall be tried alone, soon.
+        for render_session in render_sessions[begun:]:
+            # No slot of the pool is free (the next eviction frees one), or the session must be tried alone, soon.
             render_session.not_begun()
 
     def on_event(self, event: EngineEvent, now_us: int) -> list[SessionNotice]:
-        """What follows from what the supervisor said, but for its giving up."""
+        """Takes in what the engine did, except that it gave up."""
         match event:
+            case ArrivingChunk():
+                self._on_frames(event, now_us)
+            case ChunkFailed(engine_session=engine_session, text=text):
+                return self._on_chunk_failed(engine_session, text, now_us)
+            case SessionOpened(engine_session=engine_session, scene=scene):
+                return self._on_opened(engine_session, scene)
+            case SessionRefused(engine_session=engine_session, text=text):
+                return self._on_session_refused(engine_session, text)
+            case StateSaved():
+                return self._on_saved(event)
             case EngineUp():
                 self._scheduler.replaced(now_us)
             case EngineDown():
                 for render_session in self._render_sessions.values():
                     render_session.lose()
-            case ArrivingChunk(engine_session=engine_session, result=None):
-                if (growing := self._player_of(engine_session)) is not None:
-                    growing.grow(event, now_us)
-            case ArrivingChunk(engine_session=engine_session):
-                self._on_chunk(self._player_of(engine_session), event, now_us)
-            case SessionOpened(engine_session=engine_session):
-                return self._on_opened(engine_session, event.scene)
-            case StateSaved():
-                return self._on_saved(event)
-            case (
-                SessionRefused(engine_session=engine_session, text=text)
-                | ChunkFailed(engine_session=engine_session, text=text)
-            ):
-                return self._on_refused(engine_session, text, now_us, over=isinstance(event, SessionRefused))
         return []
+
+    def _on_frames(self, chunk: ArrivingChunk, now_us: int) -> None:
+        """More frames of a chunk are there, or the engine is done with it (its result has come)."""
+        render_session = self._render_session_of(chunk.engine_session)
+        in_flight = None if render_session is None else render_session.in_flight
+        if chunk.result is None:
+            if render_session is not None:
+                render_session.grow(chunk, now_us)
+        elif render_session is None or in_flight is None:
+            self._engine.release(chunk.slot)
+        else:
+            outcome = render_session.deliver(chunk, now_us)
+            self._scheduler.made(now_us, in_flight, outcome)
+            if not outcome.useful:
+                self._engine.release(chunk.slot)
+
+    def _on_chunk_failed(self, engine_session: int, text: str, now_us: int) -> list[SessionNotice]:
+        """The engine refused a chunk: tells that client alone; its session goes on."""
+        session_id = self._session_of(engine_session)
+        if session_id is None:
+            return []
+        render_session = self._render_sessions[session_id]
+        in_reply_to = "SCENE" if render_session.shows_new_scene else ""
+        render_session.fail(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
+        return [SessionNotice(session_id=session_id, text=text, in_reply_to=in_reply_to)]
+
+    # -- what clients want -----------------------------------------------------------------------------------------
+
+    def take_control(self, render_session: RenderSession, accepted: ControlAccepted) -> None:
+        """Takes a control in; the first one opens an engine session."""
+        self._release(render_session.push(accepted))
+        if render_session.engine_session is None and not render_session.refused:
+            self._open(render_session)
+        elif render_session.engine_session is not None and (told := render_session.newly_told()) is not None:
+            self._engine.prefetch_prompt(render_session.engine_session, *told)
+
+    def change_scene(self, render_session: RenderSession, update: SceneUpdate) -> None:
+        render_session.change_scene(update)
+        if render_session.engine_session is None:
+            self._open(render_session)
+
+    def reset(self, render_session: RenderSession, reset: Reset) -> None:
+        render_session.scene.apply_reset(reset)
+        self._close(render_session)
+        self._open(render_session, reset)
+
+    def save(self, session_id: str, name: str) -> bool:
+        """Saves the session's state under `name`; a `SessionNotice` follows. Returns: False if there is none yet."""
+        assert self._states is not None, "the session refuses SAVE without a folder"
+        engine_session = self._render_sessions[session_id].engine_session
+        if engine_session is None:
+            return False
+        path = path_of(self._states, name)
+        self._saving.setdefault((engine_session, path), []).append(session_id)
+        self._engine.save(engine_session, path)
+        return True
+
+    def leave(self, session_id: str) -> None:
+        """Forgets a session that is over."""
+        self._close(self._render_sessions[session_id])
+        self._scheduler.forget(session_id)
+        del self._render_sessions[session_id]
+
+    def fill_stats(self, session_id: str, ledger: Stats, now_us: int) -> Stats:
+        """Returns: the session's ledger with the figures of its chunks and of the engine."""
+        return msgspec.structs.replace(
+            self._render_sessions[session_id].fill_stats(ledger, now_us),
+            engine_restarts=self._engine.restarts,
+            margin_us=self._scheduler.margin.us,
+            wasted_us=self._scheduler.wasted_us(session_id),
+        )
+
+    # -- engine sessions -------------------------------------------------------------------------------------------
+
+    def _open(self, render_session: RenderSession, reset: Reset | None = None) -> None:
+        """Opens an engine session, with the pictures or the saved state that `reset` names."""
+        render_session.opening(self._engine.open(render_session.session_start(reset, self._states)), reset)
+
+    def _close(self, render_session: RenderSession) -> None:
+        if render_session.engine_session is not None:
+            self._engine.forget(render_session.engine_session)
+        self._release(render_session.restart())
 
     def _on_opened(self, engine_session: int, scene: SceneUpdate | None) -> list[SessionNotice]:
         session_id = self._session_of(engine_session)
         if session_id is None:
             return []
-        render_session = self._render_sessions[session_id]
-        render_session.opened = True
-        render_session.begun_by = None
-        if scene is None:
-            return []
-        render_session.blockout = SceneState.of(scene)
-        return [SessionNotice(session_id=session_id, restored=True, scene=scene)]
+        self._render_sessions[session_id].opened_with(scene)
+        return [] if scene is None else [SessionNotice(session_id=session_id, restored=True, scene=scene)]
 
-    def _on_chunk(self, render_session: RenderSession | None, made: ArrivingChunk, now_us: int) -> None:
-        in_flight = None if render_session is None else render_session.in_flight
-        if render_session is None or in_flight is None:
-            self._supervisor.release(made.slot)
-            return
-        delivered = render_session.deliver(made, now_us)
-        self._scheduler.made(now_us, in_flight, delivered)
-        if not delivered.useful:
-            self._supervisor.release(made.slot)
+    def _on_session_refused(self, engine_session: int, text: str) -> list[SessionNotice]:
+        """The engine cannot open the session, or gave it up: it waits for another SCENE or RESET.
 
-    def _on_saved(self, saved: StateSaved) -> list[SessionNotice]:
-        # Not whose world it is: a RESET may have begun another since, and SAVE has an answer all the same.
-        waiting = self._savers[saved.engine_session, saved.path]
-        session_id = waiting.pop(0)
-        if not waiting:
-            del self._savers[saved.engine_session, saved.path]
-        if saved.text:
-            return [SessionNotice(session_id=session_id, text=saved.text, in_reply_to=MessageType.SAVE.name)]
-        told = Saved(name=name_of(saved.path), size_bytes=saved.size_bytes)
-        return [SessionNotice(session_id=session_id, saved=told)]
-
-    def _on_refused(self, engine_session: int, text: str, now_us: int, *, over: bool) -> list[SessionNotice]:
-        """Tells that client alone. Its world waits for another SCENE or RESET when it is `over`, else it goes on."""
+        If it was to begin with pictures or a saved state, it is opened without them instead.
+        """
         session_id = self._session_of(engine_session)
         if session_id is None:
             return []
         render_session = self._render_sessions[session_id]
-        in_flight = render_session.in_flight
-        scene = bool(in_flight.window.scene_updates) if in_flight is not None else render_session.blockout.has_parts
-        reset = render_session.begun_by if over else None
+        reset = render_session.opening_reset
         if reset is not None:
-            return self._on_refused_reset(session_id, reset, text)
-        if over:
+            render_session.scene.forget_reset(reset)
             self._release(render_session.restart())
-            render_session.refused = True
-        else:
-            render_session.fail(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
-        return [SessionNotice(session_id=session_id, text=text, in_reply_to="SCENE" if scene else "")]
+            self._open(render_session)
+            return [SessionNotice(session_id=session_id, text=text, in_reply_to="RESET", restored=bool(reset.restore))]
+        in_reply_to = "SCENE" if render_session.shows_new_scene else ""
+        self._release(render_session.restart(refused=True))
+        return [SessionNotice(session_id=session_id, text=text, in_reply_to=in_reply_to)]
 
-    def _on_refused_reset(self, session_id: str, reset: Reset, text: str) -> list[SessionNotice]:
-        """The pictures or the state that a world was to begin with are no good: it begins as it would without."""
-        render_session = self._render_sessions[session_id]
-        render_session.blockout.forget_reset(reset)
-        self._release(render_session.restart())
-        self._open_world(render_session)
-        return [SessionNotice(session_id=session_id, text=text, in_reply_to="RESET", restored=bool(reset.restore))]
+    def _on_saved(self, saved: StateSaved) -> list[SessionNotice]:
+        # By path, not by the session's present engine session: a RESET may have opened another since.
+        waiting = self._saving[saved.engine_session, saved.path]
+        session_id = waiting.pop(0)
+        if not waiting:
+            del self._saving[saved.engine_session, saved.path]
+        if saved.text:
+            return [SessionNotice(session_id=session_id, text=saved.text, in_reply_to=MessageType.SAVE.name)]
+        return [
+            SessionNotice(session_id=session_id, saved=Saved(name=name_of(saved.path), size_bytes=saved.size_bytes))
+        ]
 
     def _session_of(self, engine_session: int) -> str | None:
         return next(
@@ -257,11 +298,15 @@ class ChunkDispatcher:
             None,
         )
 
-    def _player_of(self, engine_session: int) -> RenderSession | None:
+    def _render_session_of(self, engine_session: int) -> RenderSession | None:
         session_id = self._session_of(engine_session)
         return None if session_id is None else self._render_sessions[session_id]
 
+    def _release(self, slots: Iterable[int]) -> None:
+        for slot in slots:
+            self._engine.release(slot)
 
-def _world_of(render_session: RenderSession) -> int:
-    assert render_session.engine_session is not None, "who wants frames has a world"
+
+def _opened(render_session: RenderSession) -> int:
+    assert render_session.engine_session is not None, "a session that wants frames is open"
     return render_session.engine_session

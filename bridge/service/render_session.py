@@ -7,13 +7,15 @@ owns one of these a session, on its thread.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
 from bridge.clock import Clock
 from bridge.config import ServeConfig
-from bridge.engine.interface import EngineInfo
+from bridge.engine.interface import EngineInfo, Pictures, SessionStart
 from bridge.engine.ipc_messages import ArrivingChunk
+from bridge.engine.state_file import path_of
 from bridge.input.control_timeline import ClientClock, ControlTimeline, TimedControl
 from bridge.input.input_changes import InputChanges
 from bridge.input.motion_prediction import MotionLimits
@@ -37,11 +39,13 @@ IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no n
 
 
 class RenderSession:
-    """One session's state on the server.
+    """One session's state between its controls and its frames. Single-threaded.
 
-    world: the engine's name for it, None while there is none. opened: the engine can go on with it. refused: the
-    engine would not have it, and nothing is tried until the client changes something. begun_by: the RESET whose
-    pictures or saved state the world is to begin with, until it has; None for none.
+    Attributes:
+        engine_session: the engine's id for it; None while there is none.
+        opened: the engine can make chunks of it.
+        refused: the engine would not open it; nothing is tried until the client changes something.
+        opening_reset: the RESET whose pictures or saved state it is being opened with; None for none.
     """
 
     def __init__(
@@ -58,8 +62,8 @@ class RenderSession:
         self.engine_session: int | None = None
         self.opened = False
         self.refused = False
-        self.begun_by: Reset | None = None
-        self.blockout = SceneState(seed=config.seed, prompt=config.prompt)
+        self.opening_reset: Reset | None = None
+        self.scene = SceneState(seed=config.seed, prompt=config.prompt)
         self.timeline = ControlTimeline(limits=limits)
         self.deadlines = DeadlineStats()
         self.in_flight: InFlightChunk | None = None
@@ -116,20 +120,58 @@ class RenderSession:
 
     def change_scene(self, update: SceneUpdate) -> None:
         """Takes a scene update in. It goes out with the next chunk, or with the world when there is none yet."""
-        self._moving_parts.note(update, self.blockout)
-        self.blockout.apply(update)
+        self._moving_parts.note(update, self.scene)
+        self.scene.apply(update)
         if self.engine_session is None:
             return
         self.timeline.push_scene(update)
         if self.timeline.scenes_waiting > MOST_SCENES:
             # What a client can make us keep is bounded: one whole blockout stands for all that led to it.
             self.timeline.drop_scenes()
-            self.timeline.push_scene(self.blockout.whole())
+            self.timeline.push_scene(self.scene.whole())
+
+    def session_start(self, reset: Reset | None, states: Path | None) -> SessionStart:
+        """What an engine session is opened with.
+
+        Args:
+            reset: the RESET that asks for it; its pictures or saved state are used. None: neither.
+            states: the folder of saved states.
+        """
+        pictures, restore = None, None
+        if reset is not None and reset.pictures:
+            pictures = Pictures(
+                data=reset.pictures,
+                pixel_format=reset.picture_format,
+                width=reset.picture_width,
+                height=reset.picture_height,
+            )
+        if reset is not None and reset.restore:
+            assert states is not None, "the session refuses `restore` without a folder"
+            restore = path_of(states, reset.restore)
+        return self.scene.start(pictures=pictures, restore=restore)
+
+    def opening(self, engine_session: int, reset: Reset | None) -> None:
+        """The engine was asked to open `engine_session`, for `reset` or for none."""
+        self.engine_session, self.refused = engine_session, False
+        needs_reset = reset is not None and (reset.pictures or reset.restore)
+        self.opening_reset = reset if needs_reset else None
+
+    def opened_with(self, scene: SceneUpdate | None) -> None:
+        """The engine session is open. scene: what a restored one shows; None for one that was not restored."""
+        self.opened = True
+        self.opening_reset = None
+        if scene is not None:
+            self.scene = SceneState.of(scene)
+
+    @property
+    def shows_new_scene(self) -> bool:
+        """Whether the engine was last asked to show something that a SCENE brought."""
+        return bool(self.in_flight.window.scene_updates) if self.in_flight is not None else self.scene.has_parts
 
     def newly_told(self) -> tuple[str, str] | None:
         """Prompt and action in force, once after either changed: an engine can get ready for them."""
         newest = self.timeline.newest
-        told = (self.blockout.prompt, "" if newest is None else newest.action)
+        told = (self.scene.prompt, "" if newest is None else newest.action)
         if told == self._told or not self.opened:
             return None
         self._told = told
@@ -272,15 +314,20 @@ class RenderSession:
         if in_flight is not None:
             self.timeline.give_back_cut(in_flight.window)
             for update in in_flight.window.scene_updates:
-                self.blockout.forget_parts(update)
+                self.scene.forget_parts(update)
 
-    def restart(self) -> list[int]:
-        """The world begins anew. Returns: ring slots to be released."""
+    def restart(self, *, refused: bool = False) -> list[int]:
+        """There is no engine session any more. Returns: pool slots to be released."""
+        self.refused = refused
         self.engine_session, self.opened, self.in_flight, self.not_before_us = None, False, None, 0
         self._progress = ChunkProgress()
         self.timeline.drop_scenes()
         self._responder.forget()
         return self.store.clear()
+
+    def release_frames(self) -> None:
+        """Lets go of all frames and their slots."""
+        self.store.clear()
 
     def _drop_growing(self) -> None:
         self.store.drop_growing()

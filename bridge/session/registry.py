@@ -31,6 +31,11 @@ class Outgoing:
     output: Output
 
 
+def new_secret() -> str:
+    """A session id or a resume token: 128 random bits in hexadecimal."""
+    return secrets.token_hex(16)
+
+
 class SessionRegistry:
     """All sessions of one server. Not thread-safe; owned by the I/O loop."""
 
@@ -39,7 +44,7 @@ class SessionRegistry:
         *,
         offer: ServerCapabilities,
         config: ServeConfig,
-        new_secret: Callable[[], str] = lambda: secrets.token_hex(16),
+        new_secret: Callable[[], str] = new_secret,
         refusal: Callable[[int, int], str | None] = lambda now_us, active: None,
     ) -> None:
         """refusal: why nobody can be served beside `active` sessions now, None when somebody can."""

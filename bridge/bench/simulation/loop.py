@@ -1,7 +1,8 @@
-"""Plays a trace against the code that serves: session, player, conductor and ledger, on one fake clock.
+"""Plays traces against the service's core on a fake clock.
 
-Only what touches the world is replaced: the network by the trace's delays, the engine process by its costs, the pixels
-by nothing. One server thread: whatever arrives while it is busy waits, and is taken in before any is answered.
+The code that serves runs unchanged (`bridge.service.core`). Replaced are the network, by the trace's delays; the
+engine's process, by its costs; and the pixels, by nothing. As in the server's one thread, whatever arrives while it is
+busy waits, and is taken in before any control is answered. Heartbeats are left out.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +21,18 @@ from bridge.bench.simulation.outcome import Answered, Outcome
 from bridge.bench.simulation.traces import EngineModel, Sent, Trace
 from bridge.clock import FakeClock
 from bridge.config import ServeConfig
-from bridge.engine.interface import EngineInfo, Plan, Rung
-from bridge.engine.ipc_messages import ArrivingChunk, StepResult
+from bridge.engine.interface import EngineInfo, Plan, Rung, SessionStart
+from bridge.engine.ipc_messages import ArrivingChunk, SessionOpened, Step, StepResult
+from bridge.engine.supervisor import EngineEvent
 from bridge.geometry import Pose
 from bridge.presentation.reprojection import MovedPart
-from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, PixelFormat, Source
-from bridge.scheduling.chunk_scheduler import ChunkScheduler, ChunkSchedulerConfig
-from bridge.scheduling.in_flight_chunk import InFlightChunk
+from bridge.protocol.codec import encode
+from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, Source
+from bridge.scheduling.chunk_scheduler import ChunkSchedulerConfig
+from bridge.service.core import ServiceCore
 from bridge.service.render_session import RenderSession
-from bridge.session.capabilities import ServerCapabilities
-from bridge.session.events import ControlAccepted, Send
+from bridge.session.events import Send
+from bridge.session.registry import Outgoing
 from bridge.session.session import Session
 
 CLIENT_CLOCK_US = 5_000_000_000  # what the client's clock is ahead of the server's
@@ -68,20 +72,25 @@ class NoPixels:
 
 @dataclass(slots=True)
 class _Seat:
-    """One simulated client and its side of the server."""
+    """One simulated client."""
 
     trace: Trace
-    session: Session
-    render_session: RenderSession
     outcome: Outcome
+    peer: bytes
     pending: int = 0  # the control to send next
-    unanswered: list[tuple[ControlAccepted, Sent]] = field(default_factory=list)
     newest_read: int = -1
     last_camera_us: int = 0
 
 
 class Simulation:
-    """Several sessions on one engine. `quality` pins a rung."""
+    """Several clients of one service.
+
+    Args:
+        engine: what chunks cost.
+        scheduler: None takes the default for the engine's frame rate.
+        rungs: the quality levels that the engine can fall back on, best first.
+        cuts: whether a chunk can be cut and made anew from inside.
+    """
 
     def __init__(
         self,
@@ -92,103 +101,93 @@ class Simulation:
         rungs: tuple[Rung, ...] = RUNGS,
         cuts: bool = True,
     ) -> None:
-        self._engine = engine or EngineModel()
-        self._rungs = {rung.name: rung for rung in rungs}
-        self._cuts = cuts
+        self._model = engine or EngineModel()
         self._clock = FakeClock(1_000_000)
+        self._began_us = self._clock.now_us()
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._config = ServeConfig(fps=self._engine.fps, max_credit=_CREDIT)
-        self._info = EngineInfo(
-            model="simulated", runner="none", frame_width=_WIDTH, frame_height=_HEIGHT,
-            frames_per_chunk=self._engine.frames_per_chunk, depth_width=_WIDTH, depth_height=_HEIGHT,
-            camera_method="channels", default_map="none", rungs=rungs,
-            max_batch=self._engine.max_batch,
-        )  # fmt: skip
-        self.scheduler = ChunkScheduler(
-            scheduler or ChunkSchedulerConfig(fps=self._engine.fps), self._info, self._clock.now_us()
-        )
-        self._began_us = self._clock.now_us()
-        self._is_busy = False
         self._wake_us: int | None = None
-        self._seats = {f"s{number}": self._seat(f"s{number}", trace) for number, trace in enumerate(traces)}
+        config = ServeConfig(fps=self._model.fps, max_credit=_CREDIT, max_sessions=max(1, len(traces)))
+        info = EngineInfo(
+            model="simulated", runner="none", frame_width=_WIDTH, frame_height=_HEIGHT,
+            frames_per_chunk=self._model.frames_per_chunk, depth_width=_WIDTH, depth_height=_HEIGHT,
+            camera_method="channels", default_map="none", rungs=rungs, max_batch=self._model.max_batch,
+        )  # fmt: skip
+        self._engine = _SimulatedEngine(
+            self, {rung.name: rung.cost_share for rung in rungs}, overlaps=self._model.overlaps, cuts=cuts
+        )
+        secrets = itertools.count()
+        self.core = ServiceCore(
+            config,
+            info,
+            self._engine,
+            self._clock,
+            scheduler_config=scheduler or ChunkSchedulerConfig(fps=self._model.fps),
+            new_render_session=lambda hello: RenderSession(
+                config=config, info=info, clock=self._clock, warper=NoPixels()
+            ),
+            new_secret=lambda: f"{next(secrets):032d}",
+        )
+        self._seats = {b"%d" % number: self._connect(b"%d" % number, trace) for number, trace in enumerate(traces)}
 
     def run(self) -> list[Outcome]:
         """Plays everything to the end."""
-        for name, seat in self._seats.items():
-            self._at(self._began_us + seat.trace.controls[0].sent_us, self._sender(name, seat))
+        for seat in self._seats.values():
+            self._at(self._began_us + seat.trace.controls[0].sent_us, functools.partial(self._send_control, seat))
         while self._events:
             self._clock.sleep_until_us(self._events[0][0])
             while self._events and self._events[0][0] <= self._clock.now_us():
                 heapq.heappop(self._events)[2]()
-            for seat in self._seats.values():
-                self._answer_waiting(seat)
-            self._make_frames()
-        for name, seat in self._seats.items():
-            now_us = self._clock.now_us()
-            seat.outcome.wasted_us = self.scheduler.wasted_us(name)
-            seat.outcome.ledger = seat.render_session.fill_stats(seat.session.ledger, now_us)
-            seat.outcome.accounts = seat.session.accounts
+            self._deliver(self.core.answer_controls())
+            for event in self._engine.take_opened():
+                self._deliver(self.core.on_engine_event(event))
+            self._start_chunks()
+        for session in self.core.registry:
+            outcome = self._seats[self.core.registry.peer_of(session)].outcome
+            outcome.wasted_us = self.core.scheduler.wasted_us(session.session_id)
+            render_session = self.core.render_sessions[session.session_id]
+            outcome.ledger = render_session.fill_stats(session.ledger, self._clock.now_us())
+            outcome.accounts = session.accounts
         return [seat.outcome for seat in self._seats.values()]
 
-    # -- helpers ---------------------------------------------------------------------------------------------------
+    # -- clients and the network -----------------------------------------------------------------------------------
 
-    def _at(self, at_us: int, act: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (at_us, next(self._order), act))
-
-    def _seat(self, name: str, trace: Trace) -> _Seat:
-        offer = ServerCapabilities(
-            server="simulation", model="simulated", runner="none", camera_method="none", default_map="none",
-            frame_width=_WIDTH, frame_height=_HEIGHT, fps=self._engine.fps,
-            frames_per_chunk=self._engine.frames_per_chunk,
-        )  # fmt: skip
-        now_us = self._clock.now_us()
-        session = Session(offer=offer, config=self._config, session_id=name, resume_token=name, now_us=now_us)
+    def _connect(self, peer: bytes, trace: Trace) -> _Seat:
         hello = Hello(
-            version_major=VERSION_MAJOR, version_minor=VERSION_MINOR, client=name, credit=_CREDIT,
+            version_major=VERSION_MAJOR, version_minor=VERSION_MINOR, client=peer.decode(), credit=_CREDIT,
             budget_us=trace.tick_us, tick_hz=1e6 / trace.tick_us,
         )  # fmt: skip
-        session.receive(hello, now_us)
-        render_session = RenderSession(config=self._config, info=self._info, clock=self._clock, warper=NoPixels())
-        render_session.engine_session, render_session.opened = 0, True
-        return _Seat(trace=trace, session=session, render_session=render_session, outcome=Outcome())
+        for _ in self.core.receive(peer, encode(hello)):
+            pass  # WELCOME
+        return _Seat(trace=trace, outcome=Outcome(), peer=peer)
 
-    def _sender(self, name: str, seat: _Seat) -> Callable[[], None]:
+    def _send_control(self, seat: _Seat) -> None:
         """The client's tick: sends a control, and comes back for the next."""
+        seq, sent = seat.pending, seat.trace.controls[seat.pending]
+        at_us = self._began_us + sent.sent_us  # the server's work may have put the clock ahead of the client's tick
+        control = _control(seq, sent, at_us, frame_received_seq=seat.newest_read)
+        self._at(at_us + sent.up_us, functools.partial(self._receive, seat, control))
+        seat.pending += 1
+        if seat.pending < len(seat.trace.controls):
+            next_us = self._began_us + seat.trace.controls[seat.pending].sent_us
+            self._at(next_us, functools.partial(self._send_control, seat))
 
-        def send() -> None:
-            sent = seat.trace.controls[seat.pending]
-            at_us = self._began_us + sent.sent_us  # the server's work may have put the clock ahead of the client's tick
-            control = _control(seat.pending, sent, at_us, frame_received_seq=seat.newest_read)
-            self._at(at_us + sent.up_us, lambda: self._receive(seat, control, sent))
-            seat.pending += 1
-            if seat.pending < len(seat.trace.controls):
-                self._at(self._began_us + seat.trace.controls[seat.pending].sent_us, send)
-
-        return send
-
-    def _receive(self, seat: _Seat, control: Control, sent: Sent) -> None:
+    def _receive(self, seat: _Seat, control: Control) -> None:
         """The server takes a control in."""
         # What a socket held up arrives behind the answers made meanwhile: the clock may be ahead of the event.
-        now_us = self._clock.now_us()
-        for output in seat.session.receive(control, now_us):
-            if isinstance(output, ControlAccepted):
-                seat.render_session.push(output)
-                seat.unanswered.append((output, sent))
-        accounts = seat.session.accounts
-        seat.outcome.totals_held &= sum(accounts.values()) == seat.session.ledger.controls == control.seq + 1
+        self._deliver(self.core.receive(seat.peer, encode(control)))
+        session = self._session_of(seat)
+        seat.outcome.totals_held &= sum(session.accounts.values()) == session.ledger.controls == control.seq + 1
 
-    def _answer_waiting(self, seat: _Seat) -> None:
-        controls, seat.unanswered = seat.unanswered, []
-        for accepted, sent in controls:
-            if not seat.session.awaits(accepted.control.seq):
-                continue
-            header, pixels = seat.render_session.answer(accepted, PixelFormat.RGB8)
-            self._clock.advance_us(_ANSWER_US[header.source])
-            for output in seat.session.answer(header, pixels):
-                if isinstance(output, Send) and isinstance(output.message, FrameHeader):
-                    answered = self._answered(seat, output.message, self._clock.now_us() + sent.down_us)
-                    self._at(answered.arrived_us, functools.partial(self._read, seat, answered))
+    def _deliver(self, outgoing: Iterable[Outgoing]) -> None:
+        """Sends what the core yields: each answer takes the server's time, then the network's."""
+        for each in outgoing:
+            if isinstance(each.output, Send) and isinstance(each.output.message, FrameHeader):
+                seat, header = self._seats[each.peer], each.output.message
+                self._clock.advance_us(_ANSWER_US[header.source])
+                arrives_us = self._clock.now_us() + seat.trace.controls[header.seq].down_us
+                answered = self._answered(seat, header, arrives_us)
+                self._at(arrives_us, functools.partial(self._read, seat, answered))
 
     def _answered(self, seat: _Seat, header: FrameHeader, arrived_us: int) -> Answered:
         sent_us = header.t_us - CLIENT_CLOCK_US
@@ -209,64 +208,124 @@ class Simulation:
         seat.newest_read = max(seat.newest_read, answered.seq)
         seat.outcome.answers.append(answered)
 
-    def _make_frames(self) -> None:
+    # -- the engine ------------------------------------------------------------------------------------------------
+
+    def _start_chunks(self) -> None:
         now_us = self._clock.now_us()
-        if self._is_busy:
+        if not self._engine.idle:
             return
-        playing = {
-            name: seat.render_session for name, seat in self._seats.items() if seat.render_session.wants_frames(now_us)
-        }
-        start = self.scheduler.next_start(now_us, playing)
+        self.core.start_chunks()
         for seat in self._seats.values():
             rungs = seat.outcome.rungs
-            if not rungs or rungs[-1][1] != self.scheduler.ladder.rung:
-                rungs.append((now_us - self._began_us, self.scheduler.ladder.rung))
-        if start is None:
-            return
-        if start.at_us > now_us:
-            if self._wake_us is None or self._wake_us <= now_us or start.at_us < self._wake_us:
-                self._wake_us = start.at_us
-                self._at(start.at_us, lambda: None)
-            return
-        starts = (start, *start.beside)
-        slowness = max(self._seats[one.session].trace.slowness(now_us - self._began_us) for one in starts)
-        cost_us = round(
-            self._engine.cost_us(start.plan.frames, len(starts)) * self._rungs[start.plan.rung].cost_share * slowness
+            if not rungs or rungs[-1][1] != self.core.scheduler.ladder.rung:
+                rungs.append((now_us - self._began_us, self.core.scheduler.ladder.rung))
+        start_us = self.core.next_start_us
+        if start_us is not None and (self._wake_us is None or self._wake_us <= now_us or start_us < self._wake_us):
+            self._wake_us = start_us
+            self._at(start_us, lambda: None)
+
+    def begin_steps(self, steps: Sequence[Step], cost_share: float) -> tuple[int, list[tuple[int, float]]]:
+        """Accounts for steps that begin now.
+
+        Args:
+            cost_share: of their quality level, in terms of the best one's cost.
+
+        Returns:
+            What they cost in microseconds, and the pieces in which their frames come (`EngineModel.pieces`).
+        """
+        elapsed_us = self._clock.now_us() - self._began_us
+        seats = [self._seat_of(step.engine_session) for step in steps]
+        slowness = max(seat.trace.slowness(elapsed_us) for seat in seats)
+        frames = steps[0].plan.frames
+        cost_us = round(self._model.cost_us(frames, len(steps)) * cost_share * slowness)
+        for seat in seats:
+            seat.outcome.lengths.append(frames)
+            seat.outcome.together.append(len(steps))
+            seat.outcome.busy_us += cost_us // len(steps)
+        return cost_us, self._model.pieces(frames)
+
+    def schedule_event(self, delay_us: int, event: EngineEvent, then: Callable[[], None]) -> None:
+        """Brings an engine event to the core after `delay_us`, behind a call of `then`."""
+
+        def bring() -> None:
+            then()
+            self._deliver(self.core.on_engine_event(event))
+
+        self._at(self._clock.now_us() + delay_us, bring)
+
+    # -- helpers ---------------------------------------------------------------------------------------------------
+
+    def _at(self, at_us: int, act: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (at_us, next(self._order), act))
+
+    def _session_of(self, seat: _Seat) -> Session:
+        return next(one for one in self.core.registry if self.core.registry.peer_of(one) == seat.peer)
+
+    def _seat_of(self, engine_session: int) -> _Seat:
+        return next(
+            self._seats[self.core.registry.peer_of(session)]
+            for session in self.core.registry
+            if self.core.render_sessions[session.session_id].engine_session == engine_session
         )
-        for one in starts:
-            seat = self._seats[one.session]
-            seat.render_session.store.evict(now_us)
-            in_flight = seat.render_session.ask(now_us, one, cause=self.scheduler.cause(one))
-            self.scheduler.begun(now_us, in_flight)
-            seat.outcome.lengths.append(in_flight.plan.frames)
-            seat.outcome.together.append(len(starts))
-            seat.outcome.busy_us += cost_us // len(starts)
-            pieces = self._engine.pieces(in_flight.plan.frames)
-            whole = 0 if self._engine.overlaps else len(pieces) - 1  # the piece with which the engine is free
-            for index, (made, cost_share) in enumerate(pieces):
-                come = self._made if index == whole else self._grow
-                self._at(now_us + round(cost_us * cost_share), functools.partial(come, seat, in_flight, made))
-        self._is_busy = True
 
-    def _grow(self, seat: _Seat, in_flight: InFlightChunk, made: int) -> None:
-        frames = np.zeros((in_flight.plan.frames, _HEIGHT, _WIDTH, 3), np.uint8)
-        growing = ArrivingChunk(
-            engine_session=0, slot=in_flight.number, frame_count=len(frames), frames_ready=made, frames=frames,
-            with_depth=False, actions=in_flight.window.actions,
-        )  # fmt: skip
-        seat.render_session.grow(growing, self._clock.now_us())
 
-    def _made(self, seat: _Seat, in_flight: InFlightChunk, come: int) -> None:
-        self._is_busy = False
-        now_us = self._clock.now_us()
-        frames = in_flight.plan.frames
-        made = ArrivingChunk(
-            engine_session=0, slot=in_flight.number, frame_count=frames, frames_ready=come,
-            frames=np.zeros((frames, _HEIGHT, _WIDTH, 3), np.uint8), with_depth=False, actions=in_flight.window.actions,
-            result=StepResult(state={}, stage_ms={}, cuts=cuts_of(in_flight.plan) if self._cuts else ()),
-        )  # fmt: skip
-        delivered = seat.render_session.deliver(made, now_us)
-        self.scheduler.made(now_us, in_flight, delivered)
+class _SimulatedEngine:
+    """Stands for the engine's process: chunks without pixels, at the cost that the simulation tells."""
+
+    restarts = 0
+
+    def __init__(self, simulation: Simulation, cost_shares: Mapping[str, float], *, overlaps: bool, cuts: bool) -> None:
+        self.idle = True
+        self._simulation = simulation
+        self._cost_shares = cost_shares
+        self._overlaps = overlaps
+        self._cuts = cuts
+        self._sessions = itertools.count()
+        self._slots = itertools.count()
+        self._opened: list[EngineEvent] = []
+
+    def take_opened(self) -> list[EngineEvent]:
+        """The sessions that were opened since the last call: opening takes no time."""
+        opened, self._opened = self._opened, []
+        return opened
+
+    def open(self, start: SessionStart) -> int:
+        engine_session = next(self._sessions)
+        self._opened.append(SessionOpened(engine_session=engine_session, state={}))
+        return engine_session
+
+    def step_batch(self, steps: Sequence[Step]) -> int:
+        plan = steps[0].plan
+        cost_us, pieces = self._simulation.begin_steps(steps, self._cost_shares[plan.rung])
+        self.idle = False
+        free_with = 0 if self._overlaps else len(pieces) - 1  # the piece with which the engine is free
+        result = StepResult(state={}, stage_ms={}, cuts=cuts_of(plan) if self._cuts else ())
+        for step in steps:
+            slot = next(self._slots)
+            for index, (ready, cost_share) in enumerate(pieces):
+                chunk = ArrivingChunk(
+                    engine_session=step.engine_session, slot=slot, frame_count=plan.frames, frames_ready=ready,
+                    with_depth=False, actions=step.window.actions, result=result if index == free_with else None,
+                    frames=np.zeros((plan.frames, _HEIGHT, _WIDTH, 3), np.uint8),
+                )  # fmt: skip
+                then = self._become_idle if index == free_with else lambda: None
+                self._simulation.schedule_event(round(cost_us * cost_share), chunk, then)
+        return len(steps)
+
+    def _become_idle(self) -> None:
+        self.idle = True
+
+    def forget(self, engine_session: int) -> None:
+        """No session ends before the simulation does."""
+
+    def prefetch_prompt(self, engine_session: int, prompt: str | None, action: str) -> None:
+        """Texts cost nothing."""
+
+    def save(self, engine_session: int, path: Path) -> None:
+        raise NotImplementedError("simulated clients save nothing")
+
+    def release(self, slot: int) -> None:
+        """There are as many slots as it takes."""
 
 
 def cuts_of(plan: Plan) -> tuple[int, ...]:

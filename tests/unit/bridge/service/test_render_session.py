@@ -192,7 +192,7 @@ def test_scenes_that_no_chunk_takes_are_bounded_and_sum_up_to_the_same(game: Gam
     replayed = SceneState(seed=0, prompt="")
     for update in updates:
         replayed.apply(update)
-    assert replayed.start() == game.render_session.blockout.start()
+    assert replayed.start() == game.render_session.scene.start()
     assert [part.id for part in replayed.whole().add] == [198, 199]
     assert replayed.whole().prompt == "night"
 
