@@ -1,41 +1,41 @@
 """`helios-bridge bench inprocess`: what a control costs in this process, part by part, without a socket or a model.
 
-The parts are those that serve: bytes are decoded, session, timeline and player take the control, the conductor is asked
-what the engine shall do, pacing decides, the header is written. Bending pixels is measured beside them, at the demo's
-size and a large model's.
+The service's core is measured as it serves: "receive" decodes the bytes and takes the control in, "answer" picks a
+frame and writes its header, "encode" makes the message, "schedule" decides about the next chunk and starts it when it
+is due. Bending pixels is measured beside them, at the demo's size and a large model's.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bridge.backends.synthetic import render_room
 from bridge.bench.simulation.loop import NoPixels
+from bridge.bench.transport_servers import NoEngine
 from bridge.cli.doctor import cpu_name
 from bridge.clock import MonotonicClock
 from bridge.config import ServeConfig
-from bridge.engine.interface import EngineInfo
-from bridge.engine.ipc_messages import ArrivingChunk, StepResult
+from bridge.engine.interface import EngineInfo, SessionStart
+from bridge.engine.ipc_messages import ArrivingChunk, SessionOpened, Step, StepResult
+from bridge.engine.supervisor import EngineEvent
 from bridge.geometry import Pose, quaternion_from_rotation_vector
 from bridge.presentation.reprojection import Warper
-from bridge.protocol.codec import Buffer, decode, encode
-from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, Hello, PixelFormat
-from bridge.scheduling.chunk_scheduler import ChunkScheduler, ChunkSchedulerConfig
-from bridge.scheduling.edf import ScheduledChunk
+from bridge.protocol.codec import Buffer, encode
+from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, Hello
+from bridge.service.core import ServiceCore
 from bridge.service.render_session import RenderSession
-from bridge.session.capabilities import ServerCapabilities
-from bridge.session.events import ControlAccepted, Send
-from bridge.session.registry import SessionRegistry
+from bridge.session.events import Send
+from bridge.session.registry import Outgoing
 
 _WARM_UP, _CONTROLS = 200, 3000
 _FPS, _TICK_US = 24.0, 16_667
-_CHUNK_US = 80_000
 _PEER = b"bench"
-PARTS = ("decode", "session", "timeline", "schedule", "answer", "encode")
+PARTS = ("receive", "answer", "encode", "schedule")
 
 
 def bench_inprocess(report: Path | None) -> int:
@@ -84,67 +84,84 @@ def measure_warp(width: int, height: int, frames: int = 400) -> list[float]:
 
 
 class _Service:
-    """The server's parts around one session whose frames are always there."""
+    """The service's core around one session whose frames are always there."""
 
     def __init__(self) -> None:
-        self._clock = MonotonicClock()
+        clock = self._clock = MonotonicClock()
         config = ServeConfig(fps=_FPS, max_sessions=1, max_credit=8)
         info = EngineInfo(
             model="bench", runner="none", frame_width=16, frame_height=8, frames_per_chunk=(4, 8, 12),
             depth_width=4, depth_height=2, camera_method="none", default_map="none",
         )  # fmt: skip
-        offer = ServerCapabilities(
-            server="bench", model="bench", runner="none", camera_method="none", default_map="none",
-            frame_width=info.frame_width, frame_height=info.frame_height, fps=_FPS,
-            frames_per_chunk=info.frames_per_chunk,
+        self._engine = _InstantEngine(info)
+        self._core = ServiceCore(
+            config, info, self._engine, clock,
+            new_render_session=lambda hello: RenderSession(config=config, info=info, clock=clock, warper=NoPixels()),
         )  # fmt: skip
-        self._registry = SessionRegistry(offer=offer, config=config)
-        self._render_session = RenderSession(config=config, info=info, clock=self._clock, warper=NoPixels())
-        self._render_session.opened = True
-        self._scheduler = ChunkScheduler(ChunkSchedulerConfig(fps=_FPS), info, self._clock.now_us())
         hello = Hello(version_major=VERSION_MAJOR, version_minor=VERSION_MINOR, client="bench", credit=8)
-        self._registry.receive(_PEER, hello, self._clock.now_us())
-        (self._session,) = self._registry
-        self._info = info
+        self._exhaust(self._core.receive(_PEER, encode(hello)))
 
     def answer(self, tick: int) -> list[float]:
         """Milliseconds of each of `PARTS` for one control."""
-        clock, render_session = self._clock, self._render_session
+        clock, core = self._clock, self._core
         parts = _control_bytes(tick)
-        render_sessions = {self._session.session_id: render_session}
         times_us = [clock.now_us()]
-        message = decode(parts).message
+        self._exhaust(core.receive(_PEER, parts))
         times_us.append(clock.now_us())
-        addressed = self._registry.receive(_PEER, message, clock.now_us())
-        (accepted,) = (each.output for each in addressed if isinstance(each.output, ControlAccepted))
+        (sent,) = core.answer_controls()
         times_us.append(clock.now_us())
-        render_session.push(accepted)
+        assert isinstance(sent.output, Send)
+        encode(sent.output.message, sent.output.pixels)
         times_us.append(clock.now_us())
-        start = self._scheduler.next_start(clock.now_us(), render_sessions)
+        core.start_chunks()
         times_us.append(clock.now_us())
-        header, pixels = render_session.answer(accepted, PixelFormat.RGB8)
-        (sent,) = self._session.answer(header, pixels)
-        times_us.append(clock.now_us())
-        assert isinstance(sent, Send)
-        encode(sent.message, sent.pixels)
-        times_us.append(clock.now_us())
-        if start is not None and start.at_us <= clock.now_us():
-            self._make(start)
+        for event in self._engine.take_events():
+            self._exhaust(core.on_engine_event(event))
         return [(after - before) / 1e3 for before, after in itertools.pairwise(times_us)]
 
-    def _make(self, start: ScheduledChunk) -> None:
-        """The chunk that the engine would make, at no cost."""
-        now_us = self._clock.now_us()
-        self._render_session.store.evict(now_us)
-        asked = self._render_session.ask(now_us, start)
-        pixels = np.zeros((asked.plan.frames, self._info.frame_height, self._info.frame_width, 3), np.uint8)
-        made = ArrivingChunk(
-            engine_session=0, slot=0, frame_count=asked.plan.frames, frames_ready=asked.plan.frames, frames=pixels,
-            with_depth=False, actions=asked.window.actions,
-            result=StepResult(state={}, stage_ms={"denoise": 1.0, "decode": 1.0}),
-        )  # fmt: skip
-        self._scheduler.begun(now_us, asked)
-        self._scheduler.made(now_us + _CHUNK_US, asked, self._render_session.deliver(made, now_us))
+    @staticmethod
+    def _exhaust(outgoing: Iterable[Outgoing]) -> None:
+        for _ in outgoing:
+            pass
+
+
+class _InstantEngine(NoEngine):
+    """Makes each chunk at once, of black frames."""
+
+    def __init__(self, info: EngineInfo) -> None:
+        super().__init__()
+        self._info = info
+        self._events: list[EngineEvent] = []
+
+    @property
+    def idle(self) -> bool:
+        return not self._events
+
+    def take_events(self) -> list[EngineEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def open(self, start: SessionStart) -> int:
+        engine_session = super().open(start)
+        self._events.append(SessionOpened(engine_session=engine_session, state={}))
+        return engine_session
+
+    def step_batch(self, steps: Sequence[Step]) -> int:
+        (step,) = steps
+        frames = np.zeros((step.plan.frames, self._info.frame_height, self._info.frame_width, 3), np.uint8)
+        self._events.append(
+            ArrivingChunk(
+                engine_session=step.engine_session,
+                slot=0,
+                frame_count=len(frames),
+                frames_ready=len(frames),
+                frames=frames,
+                with_depth=False,
+                actions=step.window.actions,
+                result=StepResult(state={}, stage_ms={"denoise": 1.0, "decode": 1.0}),
+            )
+        )
+        return 1
 
 
 def _control_bytes(tick: int) -> list[Buffer]:

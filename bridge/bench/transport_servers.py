@@ -3,14 +3,16 @@
 python -m bridge.bench.transport_servers zmq|service|websockets|websockets-threads|grpc ADDRESS [KEYS]
 
 `zmq` does for a control what the peers do: decode it, write a header, hand over a still picture, by our sockets and
-rings. `service` is the same with everything else that the real one does: sessions, credit, the ledger, axes.
+rings. `service` is our service core (sessions, credit, axes, timelines) without an engine.
 """
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,16 +21,24 @@ from bridge.bench import transport_peers as bench_peers
 from bridge.bench.transport_frame import HEIGHT, OFFER, WIDTH, header_for, picture, welcome_for
 from bridge.clock import MonotonicClock
 from bridge.config import ServeConfig
-from bridge.errors import RemoteProtocolError
+from bridge.engine.interface import EngineInfo, SessionStart
+from bridge.engine.ipc_messages import Step
 from bridge.presentation.frame_buffer import encode_pixels
 from bridge.protocol.codec import Buffer, decode, encode
-from bridge.protocol.messages import Control, Hello, PixelFormat
+from bridge.protocol.messages import Control, FrameHeader, Hello, PixelFormat
+from bridge.service.core import ServiceCore
+from bridge.service.render_session import RenderSession
 from bridge.service.ring_registry import RingRegistry
-from bridge.session.events import Closed, ControlAccepted, Send
-from bridge.session.registry import Outgoing, SessionRegistry
+from bridge.session.events import ControlAccepted, Send
+from bridge.session.registry import Outgoing
 from bridge.transport.curve_keys import load_server_keys
 from bridge.transport.frame_ring import FrameRingWriter, create_ring
 from bridge.transport.sockets import Poller, RouterSocket
+
+INFO = EngineInfo(
+    model=OFFER.model, runner=OFFER.runner, frame_width=WIDTH, frame_height=HEIGHT,
+    frames_per_chunk=OFFER.frames_per_chunk, depth_width=1, depth_height=1, camera_method="none", default_map="none",
+)  # fmt: skip
 
 
 class BareServer:
@@ -74,16 +84,61 @@ class BareServer:
         self._router.send(peer, encode(header, pixels))
 
 
+class NoEngine:
+    """Stands for an engine that is never free: sessions open, and no chunk is made."""
+
+    restarts = 0
+
+    def __init__(self) -> None:
+        self._sessions = itertools.count()
+
+    @property
+    def idle(self) -> bool:
+        return False
+
+    def open(self, start: SessionStart) -> int:
+        return next(self._sessions)
+
+    def step_batch(self, steps: Sequence[Step]) -> int:
+        return 0
+
+    def forget(self, engine_session: int) -> None:
+        """Nothing is kept."""
+
+    def prefetch_prompt(self, engine_session: int, prompt: str | None, action: str) -> None:
+        """No text is read."""
+
+    def save(self, engine_session: int, path: Path) -> None:
+        raise NotImplementedError("no SAVE is offered")
+
+    def release(self, slot: int) -> None:
+        """There are no slots."""
+
+
+class _StillSession(RenderSession):
+    """Answers every control with the same picture."""
+
+    picture = picture()
+
+    def answer(
+        self, accepted: ControlAccepted, pixel_format: PixelFormat, jpeg_quality: int = 85
+    ) -> tuple[FrameHeader, Buffer]:
+        return header_for(accepted.control, pixel_format), encode_pixels(self.picture, pixel_format, jpeg_quality)
+
+
 class StillService:
-    """The real service without an engine: every answer is the same picture."""
+    """The service's core behind a socket, without an engine: every answer is the same picture."""
 
     def __init__(self, address: str, keys: Path | None) -> None:
         self._router = RouterSocket(address, load_server_keys(keys) if keys is not None else None)
         self.address = self._router.address
-        self._registry = SessionRegistry(offer=OFFER, config=ServeConfig(max_sessions=16))
         self._rings = RingRegistry()
-        self._clock = MonotonicClock()
-        self._picture = picture()
+        config, clock = ServeConfig(max_sessions=16), MonotonicClock()
+        self._core = ServiceCore(
+            config, INFO, NoEngine(), clock,
+            capabilities=OFFER,
+            new_render_session=lambda hello: _StillSession(config=config, info=INFO, clock=clock),
+        )  # fmt: skip
 
     def run(self, stopping: threading.Event) -> None:
         poller = Poller()
@@ -92,30 +147,18 @@ class StillService:
             while not stopping.is_set():
                 poller.wait(100_000)
                 while (received := self._router.receive()) is not None:
-                    peer, parts = received
-                    self._on_parts(peer, parts)
+                    self._send(self._core.receive(*received))
+                    self._send(self._core.answer_controls())
         finally:
             self._rings.close()
 
-    def _on_parts(self, peer: bytes, parts: list[bytes]) -> None:
-        now_us = self._clock.now_us()
-        try:
-            self._act(self._registry.receive(peer, decode(parts).message, now_us))
-        except RemoteProtocolError as exc:
-            self._act(self._registry.refuse(peer, exc, now_us))
-
-    def _act(self, addressed: list[Outgoing]) -> None:
-        for each in addressed:
-            session, output = each.session, each.output
-            if isinstance(output, Send):
-                send = self._rings.prepare(session, output)
+    def _send(self, outgoing: Iterable[Outgoing]) -> None:
+        for each in outgoing:
+            if isinstance(each.output, Send):
+                send = self._rings.prepare(each.session, each.output)
                 self._router.send(each.peer, encode(send.message, send.pixels))
-            elif isinstance(output, Closed) and session is not None:
-                self._rings.forget(session.session_id)
-            elif isinstance(output, ControlAccepted) and session is not None:
-                pixels = encode_pixels(self._picture, session.pixel_format, session.jpeg_quality)
-                header = header_for(output.control, session.pixel_format)
-                self._act(self._registry.settle(session, session.answer(header, pixels)))
+            elif each.session is not None:
+                self._rings.forget(each.session.session_id)
 
 
 def main(arguments: list[str]) -> None:

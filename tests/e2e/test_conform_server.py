@@ -79,7 +79,7 @@ FAULTS: dict[str, tuple[str, str, Patch]] = {
         "a FRAME for CONTROL",
         resetting(delivery.FlowControl, "acknowledge", lambda *_: 0),
     ),
-    "takes any quaternion": ("refusals", "a quaternion of length 2", resetting(codec, "check_meaning", lambda m: m)),
+    "takes any quaternion": ("refusals", "a quaternion of length 2", resetting(codec, "validate", lambda m: m)),
     "never loses patience": ("strikes", "too_many_errors", resetting(session, "MAX_STRIKES", 10**6)),
     "lets anybody resume": ("resume", "a wrong resume_token", anybody_resumes),
     "forgets whose axes": (

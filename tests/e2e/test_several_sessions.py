@@ -61,9 +61,7 @@ def test_a_player_that_pauses_gets_no_chunks_and_goes_on_at_once(start_service: 
 
 def test_chunks_of_several_players_are_made_at_once_and_reach_each_its_own(start_service: Any) -> None:
     """The engine takes 240 ms for three at once: 25 chunks in 6 s. In turn it would be 10, in pairs and singles 14."""
-    service = start_service(
-        engine={"frames_per_chunk": (5,), "cost_ms": 200.0, "most_together": 3, "beside_share": 0.1}
-    )
+    service = start_service(engine={"frames_per_chunk": (5,), "cost_ms": 200.0, "max_batch": 3, "beside_share": 0.1})
     clients = [service.client() for _ in PLACES]
     try:
         began = time.monotonic()

@@ -105,9 +105,9 @@ def test_a_scene_arrives_in_our_axes(server: TinyServer) -> None:
         client.set_scene([part], prompt="a garden", seed=5)
         client.update_scene(remove=[3], seed=6)
         client.step(Camera(position=(0.0, 0.0, 0.0)))
-        assert [scene.update.replace for scene in server.scenes] == [True, False]
-        assert server.scenes[1].update.seed == 6
-        first = server.scenes[0].update
+        assert [scene.replace for scene in server.scenes] == [True, False]
+        assert server.scenes[1].seed == 6
+        first = server.scenes[0]
         assert (first.add[0].position, first.prompt, first.seed) == ((1.0, 2.0, -3.0), "a garden", 5)
 
 
@@ -144,13 +144,13 @@ def test_closing_frees_the_room_at_once() -> None:
         for _ in range(5):
             with Client(server.address, connect_timeout_s=5) as client:
                 client.step(Camera(position=(0.0, 0.0, 0.0)))
-            while len(server.registry):
+            while len(server.core.registry):
                 MonotonicClock().sleep_until_us(MonotonicClock().now_us() + 500)
 
 
 def test_a_server_that_says_bye_closes_the_client(server: TinyServer) -> None:
     with Client(server.address) as client:
-        server.later(lambda: server.registry.close("stopping"))
+        server.later(lambda: server.core.registry.close("stopping"))
         with pytest.raises(SessionClosed, match="stopping"):
             client.receive()
         with pytest.raises(SessionClosed):
@@ -160,9 +160,9 @@ def test_a_server_that_says_bye_closes_the_client(server: TinyServer) -> None:
 def test_a_resume_that_finds_no_room_closes_the_client(server: TinyServer) -> None:
     with Client(server.address) as client:
         client.step(Camera(position=(0.0, 0.0, 0.0)))
-        (session,) = server.registry
+        (session,) = server.core.registry
         busy = Send(message=Busy(text="full"))
-        server.later(lambda: [Outgoing(peer=server.registry.peer_of(session), session=None, output=busy)])
+        server.later(lambda: [Outgoing(peer=server.core.registry.peer_of(session), session=None, output=busy)])
         with pytest.raises(SessionBusy, match="full"):
             client.receive()
         with pytest.raises(SessionClosed):
@@ -171,7 +171,7 @@ def test_a_resume_that_finds_no_room_closes_the_client(server: TinyServer) -> No
 
 def test_a_game_that_paused_too_long_goes_on_in_the_same_session() -> None:
     with serving(heartbeat_us=20_000, missed_heartbeats=1) as server, Client(server.address) as client:
-        (session,) = server.registry
+        (session,) = server.core.registry
         client.step(Camera(position=(0.0, 0.0, 0.0)))
         while session.state.value != "lost":
             MonotonicClock().sleep_until_us(MonotonicClock().now_us() + 1000)
@@ -187,12 +187,12 @@ def test_a_game_that_paused_too_long_goes_on_in_the_same_session() -> None:
         assert frame is not None
         assert frame.seq == seq
         assert client.welcome.session_id == session.session_id
-        assert list(server.registry) == [session]
+        assert list(server.core.registry) == [session]
 
 
 def test_what_is_said_after_a_silence_arrives() -> None:
     with serving(heartbeat_us=20_000, missed_heartbeats=1) as server, Client(server.address) as client:
-        (session,) = server.registry
+        (session,) = server.core.registry
 
         def fall_silent() -> None:
             while session.state.value != "lost":
@@ -203,12 +203,12 @@ def test_what_is_said_after_a_silence_arrives() -> None:
         fall_silent()
         client.set_scene([Part(id=7, shape=Shape.BOX, position=(0.0, 0.0, 0.0))])
         client.stats(timeout_s=5.0)
-        assert [scene.update.add[0].id for scene in server.scenes] == [7]
+        assert [scene.add[0].id for scene in server.scenes] == [7]
 
 
 def test_what_is_told_again_arrives_or_the_game_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(heartbeat_us=20_000, missed_heartbeats=1) as server, Client(server.address) as client:
-        (session,) = server.registry
+        (session,) = server.core.registry
         while session.state.value != "lost":
             MonotonicClock().sleep_until_us(MonotonicClock().now_us() + 1000)
         client.set_scene([Part(id=7, shape=Shape.BOX, position=(0.0, 0.0, 0.0))])
@@ -237,7 +237,7 @@ def test_a_broken_connection_is_made_anew_and_the_session_goes_on() -> None:
     with Client(first.address) as client:
         client.step(Camera(position=(0.0, 0.0, 0.0)))
         first.stop()
-        second = TinyServer(ServeConfig(), first.address, first.registry)  # a listener reborn, the sessions as before
+        second = TinyServer(ServeConfig(), first.address, core=first.core)  # a listener reborn, the sessions as before
         try:
             seq, frame = 0, None
             while seq < 1000 and (frame is None or frame.seq <= 1):
@@ -247,7 +247,7 @@ def test_a_broken_connection_is_made_anew_and_the_session_goes_on() -> None:
             assert frame is not None
             assert frame.seq > 1
             assert client.counts.unanswered > 0
-            assert len(first.registry) == 1
+            assert len(first.core.registry) == 1
         finally:
             second.stop()
 

@@ -11,21 +11,18 @@ from bridge.config import ServeConfig
 from bridge.errors import ReceiveTimeout
 from bridge.protocol.messages import Saved
 from bridge.session.events import Send
-from bridge.session.registry import Outgoing, SessionRegistry
+from bridge.session.registry import Outgoing
 from tests.tiny_server import OFFER, TinyServer
 
 
 def test_a_save_is_not_answered_by_another_ones_saved() -> None:
-    config = ServeConfig()
-    server = TinyServer(
-        config, registry=SessionRegistry(offer=dataclasses.replace(OFFER, capabilities=("save",)), config=config)
-    )
+    server = TinyServer(ServeConfig(), capabilities=dataclasses.replace(OFFER, capabilities=("save",)))
 
     def tell_all(name: str, size_bytes: int) -> list[Outgoing]:
         saved = Send(message=Saved(name=name, size_bytes=size_bytes))
         return [
-            Outgoing(peer=server.registry.peer_of(session), session=session, output=saved)
-            for session in server.registry
+            Outgoing(peer=server.core.registry.peer_of(session), session=session, output=saved)
+            for session in server.core.registry
         ]
 
     try:
