@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bridge
-from bridge.cli.doctor import cpu_name
 from bridge.geometry import Pose, multiply, quaternion_from_rotation_vector, rotated
+from bridge.machine import cpu_name
 from bridge.presentation.reprojection import NO_PART, MovedPart, Warper
 from demos.tour import LOOP_S, tour
 from demos.world import ReferenceRenderer, World

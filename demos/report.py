@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bridge
-from bridge.cli.doctor import cpu_name
 from bridge.errors import ConfigError
+from bridge.machine import cpu_name
 from bridge.rolling_stats import percentile
 from demos.recording import make_folder_for
 from demos.session import Figures

@@ -17,13 +17,13 @@ import numpy as np
 from bridge.backends.synthetic import render_room
 from bridge.bench.simulation.loop import NoPixels
 from bridge.bench.transport_servers import NoEngine
-from bridge.cli.doctor import cpu_name
 from bridge.clock import MonotonicClock
 from bridge.config import ServeConfig
 from bridge.engine.interface import EngineInfo, SessionStart
 from bridge.engine.ipc_messages import ArrivingChunk, SessionOpened, Step, StepResult
 from bridge.engine.supervisor import EngineEvent
 from bridge.geometry import Pose, quaternion_from_rotation_vector
+from bridge.machine import cpu_name
 from bridge.presentation.reprojection import Warper
 from bridge.protocol.codec import Buffer, encode
 from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, Hello

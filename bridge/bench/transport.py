@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from bridge.bench.transport_frame import HEIGHT, WIDTH
 from bridge.bench.transport_peers import CLIENTS, Ask, is_installed
-from bridge.cli.doctor import cpu_name
 from bridge.client.client import Client
 from bridge.client.pixels import decode_pixels
 from bridge.client.types import Camera
 from bridge.clock import MonotonicClock
 from bridge.errors import EngineUnavailable
+from bridge.machine import cpu_name
 from bridge.protocol.codec import Decoded, decode, encode
 from bridge.protocol.messages import VERSION_MAJOR, VERSION_MINOR, Control, FrameHeader, Hello, Welcome
 from bridge.transport.curve_keys import ClientKeys, load_client_keys, new_keys

@@ -7,12 +7,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from bridge.cli.local_service import FREE_PORT, LocalService
 from bridge.client.client import Client
@@ -20,6 +17,7 @@ from bridge.client.types import Camera
 from bridge.clock import MonotonicClock
 from bridge.config import ModelForm, ServeConfig
 from bridge.errors import BridgeError
+from bridge.machine import cpu_name, gpu_name
 from bridge.version import NAME, installed_version
 from model.cli_args import install
 
@@ -82,29 +80,6 @@ def machine_rows() -> Iterator[Row]:
         yield f"can use {name}", "yes" if found else f"no; {remedy}"
     yield "free port", str(_free_port())
     yield "display", os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or _display_without_name()
-
-
-def cpu_name() -> str:
-    """The processor's own name where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def gpu_name() -> str:
-    """The NVIDIA GPU and its driver, or that there is none."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return "none (no nvidia-smi); the shipped model needs none"
-    query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-    except (subprocess.SubprocessError, OSError) as exc:
-        return f"nvidia-smi failed: {exc}"
-    return answer.stdout.strip().replace("\n", "; ")
 
 
 def _one_frame(model: str, runner: str, precision: str, form: ModelForm) -> tuple[str, int]:

@@ -17,9 +17,9 @@ from bridge.presentation.frame_pacing import PacingConfig, decide
 from bridge.presentation.moving_parts import MovingParts
 from bridge.presentation.presenter import Presenter
 from bridge.presentation.reprojection import FrameWarper, Warper
+from bridge.presentation.session_metrics import SessionMetrics
 from bridge.protocol.codec import Buffer
 from bridge.protocol.messages import FrameHeader, PixelFormat
-from bridge.rolling_stats import SessionMetrics
 from bridge.session.events import ControlAccepted
 
 

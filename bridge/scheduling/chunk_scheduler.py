@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from bridge.engine.interface import EngineInfo
 from bridge.errors import ConfigError
+from bridge.presentation.frame_buffer import StoredChunk
 from bridge.scheduling.cost_model import CostEstimator
 from bridge.scheduling.edf import EdfConfig, EdfScheduler, Playhead, ScheduledChunk, ThroughputEstimate
 from bridge.scheduling.in_flight_chunk import ChunkResult, InFlightChunk
 from bridge.scheduling.quality_ladder import QualityLadder, QualityLadderConfig
 from bridge.scheduling.replanning import ReplanConfig, ReplanTokenBucket
 from bridge.scheduling.start_margin import StartMargin, StartMarginConfig, UnderrunCause
-from bridge.service.render_session import RenderSession
 
 REPROJECT = "reproject"
 """The rung below the engine's: nothing is made but a chunk now and then, to find out whether more would go."""
@@ -39,6 +40,34 @@ class ChunkSchedulerConfig:
     ladder: QualityLadderConfig = field(default_factory=QualityLadderConfig)
     margin: StartMarginConfig = field(default_factory=StartMarginConfig)
     replan: ReplanConfig = field(default_factory=ReplanConfig)
+
+
+class SchedulableSession(Protocol):
+    """What the scheduler must know of a session that wants frames. `RenderSession` satisfies it."""
+
+    @property
+    def buffered_until_us(self) -> int | None:
+        """When the last frame's time is over; None while there is no frame."""
+        ...
+
+    @property
+    def newest_chunk(self) -> StoredChunk | None:
+        """The chunk made last."""
+        ...
+
+    @property
+    def is_off(self) -> bool:
+        """Whether what is shown is wrong: the player left the predicted path, or something happened since."""
+        ...
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is shown has to be bent to what the player does, or something happened since."""
+        ...
+
+    def cut_us(self, now_us: int, ready_us: int) -> int | None:
+        """Where to cut what is still to be shown, if new frames at `ready_us` make that worth it; None if not."""
+        ...
 
 
 class ChunkScheduler:
@@ -68,24 +97,24 @@ class ChunkScheduler:
         self._last_session = ""
         self._made_us = now_us - _PROBE_US
 
-    def next_start(self, now_us: int, render_sessions: Mapping[str, RenderSession]) -> ScheduledChunk | None:
+    def next_start(self, now_us: int, candidates: Mapping[str, SchedulableSession]) -> ScheduledChunk | None:
         """What an idle engine does next, and when. players: those that want frames, by session. `at_us` in the past or
         present means: now."""
-        if not render_sessions:
+        if not candidates:
             return None
-        sessions = len(render_sessions)
+        sessions = len(candidates)
         self._climb(now_us, sessions)
         rung = min(self.ladder.rung, len(self._rungs) - 1)
         estimates = self._paces(now_us, sessions, rung)
-        turning = any(render_session.is_off for render_session in render_sessions.values())
+        turning = any(candidate.is_off for candidate in candidates.values())
         estimate = self._edf.choose(estimates, current_frames=self._frames_in_use, turning=turning)
         playheads = [
             Playhead(
                 session=session,
-                buffered_until_us=render_session.store.buffered_until_us,
+                buffered_until_us=candidate.buffered_until_us,
                 used_share=self._share(session, now_us),
             )
-            for session, render_session in render_sessions.items()
+            for session, candidate in candidates.items()
         ]
         start = self._edf.next_start(now_us, playheads, estimate, margin_us=self.margin.us)
         assert start is not None, "there are heads"
@@ -94,7 +123,7 @@ class ChunkScheduler:
             delay_us = max(0, probe_us - start.at_us)
             return replace(start, at_us=start.at_us + delay_us, display_us=start.display_us + delay_us, beside=())
         if start.at_us > now_us:
-            return self._replanned(now_us, render_sessions, playheads, estimate) or start
+            return self._replanned(now_us, candidates, playheads, estimate) or start
         return start
 
     def begun(self, now_us: int, in_flight: InFlightChunk) -> None:
@@ -180,19 +209,19 @@ class ChunkScheduler:
     def _replanned(
         self,
         now_us: int,
-        render_sessions: Mapping[str, RenderSession],
+        candidates: Mapping[str, SchedulableSession],
         playheads: list[Playhead],
         estimate: ThroughputEstimate,
     ) -> ScheduledChunk | None:
         """A chunk that replaces the unplayed end of another, if one is worth it, affordable, and in nobody's way."""
         ready_us = now_us + estimate.cost.lead_p50_us
         done_us = now_us + estimate.cost.p95_us + self.margin.us
-        for session, render_session in render_sessions.items():
-            if not render_session.is_stale or not self._replan_tokens.allows(now_us, urgent=render_session.is_off):
+        for session, candidate in candidates.items():
+            if not candidate.is_stale or not self._replan_tokens.allows(now_us, urgent=candidate.is_off):
                 continue
-            if (cut_us := render_session.cut_us(now_us, ready_us)) is None:
+            if (cut_us := candidate.cut_us(now_us, ready_us)) is None:
                 continue
-            chunk = render_session.store.newest
+            chunk = candidate.newest_chunk
             assert chunk is not None, "what is cut was made"
             others = [head for head in playheads if head.session != session]
             after = self._edf.next_start(now_us, others, estimate, margin_us=self.margin.us)

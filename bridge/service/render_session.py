@@ -20,14 +20,14 @@ from bridge.input.control_timeline import ClientClock, ControlTimeline, TimedCon
 from bridge.input.input_changes import InputChanges
 from bridge.input.motion_prediction import MotionLimits
 from bridge.input.scene_state import SceneState
-from bridge.presentation.frame_buffer import FrameBuffer
+from bridge.presentation.frame_buffer import FrameBuffer, StoredChunk
 from bridge.presentation.frame_pacing import PacingConfig
 from bridge.presentation.moving_parts import MovingParts
 from bridge.presentation.reprojection import FrameWarper
 from bridge.presentation.responder import Responder
+from bridge.presentation.session_metrics import SessionMetrics
 from bridge.protocol.codec import Buffer
 from bridge.protocol.messages import Event, FrameHeader, PixelFormat, Reset, SceneUpdate, Stats
-from bridge.rolling_stats import SessionMetrics
 from bridge.scheduling.edf import ScheduledChunk
 from bridge.scheduling.in_flight_chunk import ChunkProgress, ChunkResult, InFlightChunk
 from bridge.scheduling.replanning import ReplanConfig, cut_point, has_left
@@ -258,6 +258,16 @@ class RenderSession:
             early=in_flight.keep is not None,
         )
         return ChunkResult(useful=True, lead_us=lead_us, underrun=underrun)
+
+    @property
+    def buffered_until_us(self) -> int | None:
+        """When the last frame's time is over; None while there is no frame."""
+        return self.store.buffered_until_us
+
+    @property
+    def newest_chunk(self) -> StoredChunk | None:
+        """The chunk made last."""
+        return self.store.newest
 
     def cut_us(self, now_us: int, ready_us: int) -> int | None:
         """Where to cut what is still to be shown, if new frames at `ready_us` make that worth it; None if not."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.presentation.session_metrics import SessionMetrics
 from bridge.protocol.messages import Stats
-from bridge.rolling_stats import RateMeter, RollingWindow, SessionMetrics, percentile
+from bridge.rolling_stats import RateMeter, RollingWindow, percentile
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.5, 2.0), (0.51, 3.0), (0.95, 4.0), (1.0, 4.0)])
