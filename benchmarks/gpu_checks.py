@@ -15,8 +15,8 @@ from benchmarks.gpu_model import random_prompt, random_transformer
 from benchmarks.gpu_sizes import Size
 from model.fast.block_errors import block_errors
 from model.fast.denoiser import FastDenoiser
+from model.fast.fused_ops import quantised
 from model.fast.projection import Fp8Projection, native_fp8, working_dtype
-from model.fast.rows import quantised
 from model.networks.denoiser import example_inputs
 from model.precision import Precision
 from model.spec import ModelSpec

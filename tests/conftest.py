@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 _OVER_TENSORRT = (
-    "model.runners.tensorrt", "model.runners.tensorrt_log", "model.runners.tensorrt_plan", "trt_build.bench",
+    "model.runners.tensorrt", "model.runners.tensorrt", "model.runners.tensorrt", "trt_build.bench",
     "trt_build.build", "trt_build.inspect", "trt_build.serving",
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ from typing import SupportsInt, TextIO
 
 import tensorrt as trt
 
-from model.runners.tensorrt_log import TensorRtLog
+from model.runners.tensorrt import TensorRtLog
 from trt_build.cache import EngineCache, Entry, PlanTraits
 from trt_build.errors import BuildCancelled, BuildError
 from trt_build.key import BuildEnvironment, EngineKey

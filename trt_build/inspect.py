@@ -15,8 +15,7 @@ from typing import Any
 import tensorrt as trt
 
 from model.runners.device import Device, size_text
-from model.runners.tensorrt_log import TensorRtLog
-from model.runners.tensorrt_plan import PlanFile, load_plan
+from model.runners.tensorrt import PlanFile, TensorRtLog, load_plan
 from trt_build.errors import BuildError
 
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")

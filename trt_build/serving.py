@@ -10,8 +10,7 @@ from pathlib import Path
 
 from model.errors import RunnerError
 from model.runners.device import Device
-from model.runners.tensorrt import TrtRunner
-from model.runners.tensorrt_plan import PlanFile
+from model.runners.tensorrt import PlanFile, TrtRunner
 from trt_build.cache import EngineCache, Entry, Miss, default_root
 from trt_build.environment import this_environment
 from trt_build.key import BuildEnvironment

@@ -61,10 +61,10 @@ def load_source(
 
 
 def _helios(folder: Path, decoder: str, frame_size: tuple[int, int] | None, *, view: bool) -> Source:
-    from model.helios import parts
+    from model.helios import components
+    from model.helios.components import Dtype
     from model.helios.graphs import DecoderKind, export_graphs, tiny_decoder
     from model.helios.layout import PARTS, GenerationConfig, read_folder, spec_of
-    from model.helios.parts import Dtype
     from model.helios.streamed import load_streamed
     from model.helios.text import PromptTokenizer
 
@@ -72,7 +72,7 @@ def _helios(folder: Path, decoder: str, frame_size: tuple[int, int] | None, *, v
     session = GenerationConfig(frame_width=frame_size[0], frame_height=frame_size[1]) if frame_size else None
     spec = spec_of(layout, session)
     tiny = tiny_decoder(folder) if DecoderKind(decoder) is DecoderKind.TINY else None
-    found = parts.rehearse(layout, dtypes=dict.fromkeys(PARTS, Dtype.FP32))
+    found = components.rehearse(layout, dtypes=dict.fromkeys(PARTS, Dtype.FP32))
     loaded = {name: load_streamed(part) for name, part in found.items()}
 
     def requests() -> list[ChunkRequest]:

@@ -37,7 +37,7 @@ def examine(model: str, form: ModelForm, precision: str, *, fetched_later: bool)
     try:
         graphs = importlib.import_module("model.helios.graphs")
         memory_plan = importlib.import_module("model.helios.memory_plan")
-        dtypes = importlib.import_module("model.helios.parts").Dtype
+        dtypes = importlib.import_module("model.helios.components").Dtype
         chosen = Precision(Precision.BF16 if precision == "auto" else precision)
         vae = form.vae_precision
         if vae == "auto":

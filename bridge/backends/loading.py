@@ -120,7 +120,7 @@ def _helios(folder: Path, options: ModelOptions) -> tuple[LoadedModel, tuple[int
     session = session_of(options.frame_size, options.chunk_latents, options.steps, amplify=options.amplify_first_chunk)
     load = _backend("torch", _HELIOS["torch"])
     kinds = importlib.import_module("model.helios.graphs").DecoderKind
-    dtypes = importlib.import_module("model.helios.parts").Dtype
+    dtypes = importlib.import_module("model.helios.components").Dtype
     loaded: LoadedModel = load(
         folder,
         session,

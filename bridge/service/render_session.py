@@ -16,8 +16,7 @@ from bridge.config import ServeConfig
 from bridge.engine.interface import EngineInfo, Pictures, SessionStart
 from bridge.engine.ipc_messages import ArrivingChunk
 from bridge.engine.state_file import path_of
-from bridge.input.control_timeline import ClientClock, ControlTimeline, TimedControl
-from bridge.input.input_changes import InputChanges
+from bridge.input.control_timeline import ClientClock, ControlTimeline, InputChanges, TimedControl
 from bridge.input.motion_prediction import MotionLimits
 from bridge.input.scene_state import SceneState
 from bridge.presentation.frame_buffer import FrameBuffer, StoredChunk

@@ -45,8 +45,7 @@ from bridge.session.events import (
 )
 from bridge.session.flow_control import Account, FlowControl
 from bridge.session.jpeg_rate_control import JpegRateControl
-from bridge.session.scene_admission import SceneAdmission
-from bridge.session.scene_quota import check_reach
+from bridge.session.scene_admission import SceneAdmission, check_reach
 from bridge.session.states import SessionState, state_after
 
 MAX_STRIKES: Final = 64  # refused messages in a row that end a session

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from model.fast.attention import AttentionKernel, attend
+from model.fast.fused_ops import Norm, Rotary, RowOps, Rows
 from model.fast.projection import projection
-from model.fast.rows import Norm, Rotary, RowOps, Rows
 from model.precision import Precision
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from model.errors import CheckpointError
 from model.fast.attention import AttentionKernel
 from model.fast.block import FastBlock, Modulation
+from model.fast.fused_ops import Norm, Rotary, RowOps, Rows, row_ops
 from model.fast.projection import Projection, working_dtype
-from model.fast.rows import Norm, Rotary, RowOps, Rows, row_ops
 from model.networks.rope import history_rotation, padded, rotation, tokens_of, unpatchified
 from model.precision import Precision
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.errors import RunnerError
-from model.fast.rows import Rows, quantised
+from model.fast.fused_ops import Rows, quantised
 from model.precision import Precision
 
 _FP8_CAPABILITY = (8, 9)  # Ada and newer have E4M3 matrix units

@@ -18,9 +18,9 @@ from torch import nn
 
 from model.demo.network import Conditioner
 from model.errors import CheckpointError
-from model.helios import parts
+from model.helios import components
+from model.helios.components import Dtype, Report
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, GenerationConfig, read_folder, spec_of
-from model.helios.parts import Dtype, Report
 from model.helios.prompt_encoder import PromptEncoder
 from model.helios.streaming import DecoderMemory, FramesStep, StreamingDecoder
 from model.helios.tiny import TinyDecoderStep
@@ -68,13 +68,13 @@ def load_graphs(
     folder = read_folder(path)
     spec = spec_of(folder, session)
     tiny = tiny_decoder(path) if decoder is DecoderKind.TINY else None
-    found = parts.rehearse(folder, dtypes={VAE: vae_dtype, TEXT_ENCODER: dtype, TRANSFORMER: dtype})
+    found = components.rehearse(folder, dtypes={VAE: vae_dtype, TEXT_ENCODER: dtype, TRANSFORMER: dtype})
     change = None if adapter is None else read_adapter(adapter)
     conditioner = None
     if change is not None:
         change.check(found[TRANSFORMER].module)  # type: ignore[arg-type]  # the transformer's part
         conditioner = conditioner_of(change)
-    loaded = {name: parts.load(part, device=device, report=report) for name, part in found.items()}
+    loaded = {name: components.load(part, device=device, report=report) for name, part in found.items()}
     if tiny is not None:
         tiny.to(device, vae_dtype.torch)
     if change is not None:

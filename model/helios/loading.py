@@ -8,9 +8,9 @@ import torch
 from tqdm import tqdm
 
 from model.fast.graph import fast_denoiser_graph, fast_runner
+from model.helios.components import Dtype
 from model.helios.graphs import DecoderKind, load_graphs
 from model.helios.layout import TOKENIZER, GenerationConfig
-from model.helios.parts import Dtype
 from model.helios.text import PromptTokenizer
 from model.helios.tiny_beside import tiny_beside
 from model.networks.denoiser import batched, denoiser_graph

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from model.errors import CheckpointError
-from model.helios import parts
+from model.helios import components
+from model.helios.components import Component, Dtype
 from model.helios.files import missing_nbytes, missing_weights
 from model.helios.graphs import (
     DecoderKind,
@@ -34,7 +35,6 @@ from model.helios.layout import (
     read_folder,
     spec_of,
 )
-from model.helios.parts import Component, Dtype
 from model.helios.text import PromptTokenizer
 from model.networks.checkpoints import PATCHES, read_weights
 from model.networks.lora import read_adapter
@@ -107,7 +107,7 @@ def plan(
     dtype = Dtype.FP32 if precision is Precision.FP32 else Dtype.BF16
     dtypes = {TRANSFORMER: dtype, TEXT_ENCODER: dtype, VAE: vae_dtype}
     absent = [part for part in PARTS if fetched_later and missing_weights(path, part)]
-    found, problems = parts.survey(folder, dtypes=dtypes, to_come=absent)
+    found, problems = components.survey(folder, dtypes=dtypes, to_come=absent)
     problems += _missing_beside(folder, decoder)
     transformer = found[TRANSFORMER]
     weights = {name: part.nbytes for name, part in found.items()}

@@ -11,9 +11,9 @@ from typing import Any
 import safetensors
 from torch import Tensor
 
-from model.helios import parts
+from model.helios import components
+from model.helios.components import Component
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER
-from model.helios.parts import Component
 from model.helios.weights import StoredTensor
 from model.networks.weight_offload import Fetch, hold_places, stream_large
 
@@ -22,14 +22,14 @@ _STREAMED = {TRANSFORMER: "blocks", TEXT_ENCODER: "encoder"}
 
 
 def load_streamed(part: Component) -> Any:
-    """As `parts.load`, on the CPU. A part without large layers is loaded whole. The part itself is used up.
+    """As `components.load`, on the CPU. A part without large layers is loaded whole. The part itself is used up.
 
     Raises: CheckpointError: a file cannot be read.
     """
     place = _STREAMED.get(part.name)
     if place is not None:
         stored, prefix = part.stored, f"{place}."
-        tied = parts.TIED.get(part.name, {})
+        tied = components.TIED.get(part.name, {})
 
         def read(name: str) -> Fetch:
             full = f"{prefix}{name}"
@@ -39,7 +39,7 @@ def load_streamed(part: Component) -> Any:
         if part.name == TEXT_ENCODER:
             module: Any = part.module
             module.shared = module.encoder.embed_tokens
-    loaded = parts.load(part, device="cpu")
+    loaded = components.load(part, device="cpu")
     hold_places(loaded)
     return loaded
 

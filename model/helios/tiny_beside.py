@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from model.helios.components import Dtype
 from model.helios.graphs import streaming_decoders, tiny_decoder, tiny_decoder_file
-from model.helios.parts import Dtype
 from model.runners.torch import TorchGraph
 from model.spec import Graph, ModelSpec
 

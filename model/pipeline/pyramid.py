@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.pipeline.history import FrameIndices, frame_indices, split_history
-from model.pipeline.noise import DrawNormal
-from model.pipeline.noise_prefetch import ChunkNoise, NoisePlace
+from model.pipeline.noise import ChunkNoise, DrawNormal, NoisePlace
 from model.pipeline.pending_chunk import Stopwatch
 from model.pipeline.schedule import Schedule, denoised, renoised
 from model.pipeline.state import ChunkRequest, PipelineState

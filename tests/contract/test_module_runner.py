@@ -104,8 +104,7 @@ def fake_tensorrt_runner(folder: Path) -> ModuleRunner:
 
 
 def _built_and_opened(folder: Path, device: Any) -> ModuleRunner:
-    from model.runners.tensorrt import TrtRunner
-    from model.runners.tensorrt_plan import PlanFile
+    from model.runners.tensorrt import PlanFile, TrtRunner
     from trt_build.build import BuildOptions, build_plan
     from trt_build.manifest import Profile, ShapeRange
 

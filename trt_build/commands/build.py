@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     from trt_build.build import BuildOptions, build_model
 
     # What makes a build fail is told at its end; until then the terminal belongs to the progress bars.
-    logging.getLogger("model.runners.tensorrt_log").setLevel(logging.CRITICAL)
+    logging.getLogger("model.runners.tensorrt").setLevel(logging.CRITICAL)
     build_model(
         _folder(options), EngineCache(options.cache), environment,
         BuildOptions(

@@ -32,9 +32,9 @@ def test_every_graph_of_a_helios_folder_is_exact_in_float32(helios_export: Path)
 def test_an_export_with_room_for_a_view_makes_torchs_latents_with_a_view_and_without(
     helios_folder: Path, helios_view_export: Path
 ) -> None:
+    from model.helios.components import Dtype
     from model.helios.graphs import load_graphs
     from model.helios.layout import TOKENIZER, GenerationConfig
-    from model.helios.parts import Dtype
     from model.helios.text import PromptTokenizer
     from model.networks.view_denoiser import view_denoiser_graph
     from model.pipeline.history import HistoryView

@@ -215,7 +215,7 @@ def test_quantising_in_torch_is_what_onnx_runtime_does(tmp_path: Path) -> None:
 
 
 def test_a_streamed_model_exports_the_very_same_graph(tmp_path: Path, eight: Any, scales: dict[str, float]) -> None:
-    from model.helios.parts import Component
+    from model.helios.components import Component
     from model.helios.streamed import load_streamed
     from model.helios.weights import stored_tensors
     from trt_build.precision import in_precision

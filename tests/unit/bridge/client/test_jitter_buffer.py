@@ -111,3 +111,17 @@ def test_old_samples_are_forgotten() -> None:
     sync.add(sent_us=2_000_000, received_us=2_009_000, server_sent_us=2_004_500, server_us=0)
     assert sync.best is not None
     assert sync.best.round_trip_us == 9_000
+
+
+def test_the_buffer_shrinks_by_a_fifth_a_second_and_not_at_once() -> None:
+    config = JitterBufferConfig(fixed_us=None)
+    buffer, rng, seen = JitterBuffer(config), np.random.default_rng(4), []
+    ways_us = np.concatenate([5_000 + rng.uniform(0, 40_000, 300), np.full(900, 5_000.0)])
+    for seq, way_us in enumerate(ways_us):
+        sent_us = seq * TICK_US
+        buffer.arrived(round(sent_us + way_us), seq=seq, sent_us=sent_us)
+        seen.append(buffer.buffer_us)
+    calm = np.array(seen[300 + round(config.keep_us / TICK_US) :: 60], float)  # each second, the jitter forgotten
+    falling = calm[calm > 0]
+    assert len(falling) > 5
+    assert falling[1:] / falling[:-1] == pytest.approx(1 - config.shrink_share, abs=0.06)

@@ -66,3 +66,12 @@ def test_a_game_that_is_never_answered_keeps_no_more_than_the_newest() -> None:
     for _ in range(5):
         resends.refused("SCENE")
     assert resends.take_refused() == told[2:4]
+
+
+def test_a_message_was_heard_once_the_control_after_it_is_answered() -> None:
+    resends = ResendQueue(8)
+    resends.sent(Save(name="a"), 3)
+    resends.answered(2)
+    assert len(resends) == 1
+    resends.answered(3)
+    assert len(resends) == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import ItemsView, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,3 +94,20 @@ def test_names_that_are_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["", ".hidden", "..", "a/b", "a\\b", "a b", "ä", "x" * 65, "a\n", "a\0"])
 def test_names_that_are_paths_or_worse(name: str) -> None:
     assert not is_name(name)
+
+
+def test_a_write_that_fails_leaves_the_older_file_whole(tmp_path: Path) -> None:
+    class DiskIsFull(dict[str, Any]):
+        def items(self) -> ItemsView[str, Any]:
+            def fail() -> Iterator[tuple[str, Any]]:
+                yield "history", np.zeros(3)
+                raise OSError("no space left on device")
+
+            return fail()  # type: ignore[return-value]
+
+    path = path_of(tmp_path, "a")
+    write_state(path, {"history": np.ones(2)}, INFO)
+    with pytest.raises(EngineError, match="no space left"):
+        write_state(path, DiskIsFull(), INFO)
+    np.testing.assert_array_equal(read_state(path, INFO)["history"], np.ones(2))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from bridge.engine.ipc_messages import Adopt, Forget, Ready, Save, SessionOpened, SessionRefused, StateSaved, Step
+from bridge.engine.ipc_messages import (
+    Adopt,
+    ChunkFailed,
+    Forget,
+    Ready,
+    Save,
+    SessionOpened,
+    SessionRefused,
+    StateSaved,
+    Step,
+)
 from bridge.engine.pipe import Ended
 from bridge.engine.supervisor import EngineDown, EngineSupervisor, EngineUp
 from tests.scripted_process import INFO, PLAN, START, STATE, WINDOW, Process, begun, clock_of, revive, supervised
@@ -153,3 +163,15 @@ def test_an_engine_whose_chunks_take_long_is_given_the_time_that_its_warm_up_ask
     clock.advance_us(60_000_000)
     supervisor.poll()
     assert Process.newest.killed
+
+
+def test_a_step_that_fails_gives_its_slot_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with supervised(monkeypatch) as supervisor:
+        session = begun(supervisor)
+        for attempt in range(20):  # more often than there are slots
+            assert supervisor.step(session, WINDOW, PLAN), f"no slot is free after {attempt} failed steps"
+            step = Process.newest.sent[-1]
+            assert isinstance(step, Step)
+            failed = ChunkFailed(engine_session=session, slot=step.slot, text="no")
+            Process.newest.say(failed)
+            assert supervisor.poll() == [failed]

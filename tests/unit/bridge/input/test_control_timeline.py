@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bridge.geometry import Pose, angle_between_deg, quaternion_from_rotation_vector
-from bridge.input.control_timeline import ClientClock, ControlTimeline, TimedControl
+from bridge.input.control_timeline import ClientClock, ControlTimeline, InputChanges, TimedControl
 from bridge.input.motion_prediction import MotionLimits, PredictionConfig
 from bridge.protocol.fields import MAX_TEXT_BYTES
-from bridge.protocol.messages import SceneUpdate
+from bridge.protocol.messages import Control, Event, SceneUpdate
 
 TICK_US = 16_667
 CONFIG = PredictionConfig()
@@ -225,3 +225,69 @@ def test_client_clock_bounds_nonsense() -> None:
         assert arrival - 250_000 <= mapped <= arrival
         assert mapped >= last
         last = mapped
+
+
+def message(action: str = "", *events: Event) -> Control:
+    return Control(
+        seq=0, t_us=0, position=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0, action=action,
+        events=events,
+    )  # fmt: skip
+
+
+def test_an_event_and_another_action_are_news_until_a_chunk_is_asked_for() -> None:
+    changes = InputChanges()
+    changes.note(message(), paused=False)
+    assert not changes.waits
+    for told in (message("rain"), message("rain", Event(kind="door", value="open"))):
+        changes.note(told, paused=False)
+        assert changes.waits
+        assert not changes.take("rain")
+        changes.note(message("rain"), paused=False)
+        assert not changes.waits
+
+
+def test_a_chunk_comes_after_a_pause_once() -> None:
+    changes = InputChanges()
+    changes.note(message(), paused=True)
+    changes.note(message(), paused=False)
+    assert [changes.take(""), changes.take("")] == [True, False]
+
+
+def test_a_chunk_that_was_not_begun_leaves_all_as_it_was() -> None:
+    changes = InputChanges()
+    changes.note(message("rain"), paused=True)
+    changes.take("rain")
+    changes.give_back()
+    assert changes.waits
+    assert changes.take("rain")
+    changes.note(message(""), paused=False)
+    changes.take("")
+    changes.give_back()
+    changes.note(message("rain"), paused=False)
+    assert changes.take("rain") is False
+    changes.take("")
+    changes.give_back()
+    changes.note(message("rain"), paused=False)
+    assert not changes.waits  # "rain" is what the newest chunk was told
+
+
+@pytest.mark.parametrize(
+    ("metres", "after_us", "jumped"),
+    [(4.9, TICK_US, False), (5.1, TICK_US, True), (5.1, 26_000, False), (6.0, 29_000, True)],
+)
+def test_a_step_both_long_and_fast_is_a_jump(metres: float, after_us: int, jumped: bool) -> None:
+    timeline = ControlTimeline()
+    for time_us, x in ((0, 0.0), (after_us, metres)):
+        pose = Pose(position=np.array([x, 1.6, 0.0]), rotation=np.array([0.0, 0.0, 0.0, 1.0]), vertical_fov_deg=60.0)
+        cut = timeline.push(TimedControl(time_us=time_us, arrival_us=time_us, pose=pose, action=""))
+    assert cut is jumped
+
+
+def test_the_client_clock_forgets_the_fastest_message_after_its_window() -> None:
+    clock = ClientClock(window_us=2_000_000)
+    clock.server_time_us(arrival_us=1_000_000, client_us=0)
+    for client_us in range(TICK_US, 1_900_000, TICK_US):  # from here on every message takes 50 ms longer
+        arrival_us = 1_050_000 + client_us
+        assert clock.server_time_us(arrival_us=arrival_us, client_us=client_us) == arrival_us - 50_000
+    arrival_us = 1_050_000 + 2_100_000
+    assert clock.server_time_us(arrival_us=arrival_us, client_us=2_100_000) == arrival_us

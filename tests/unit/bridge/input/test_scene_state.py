@@ -72,3 +72,16 @@ def test_a_reset_that_was_refused_leaves_seed_and_prompt_but_what_a_scene_said_s
     blockout.apply(SceneUpdate(prompt="c"))
     blockout.forget_reset(refused)
     assert (blockout.start().seed, blockout.start().prompt) == (1, "c")
+
+
+BOX = Part(id=1, shape=Shape.BOX, position=(0.0, 0.0, 0.0))
+
+
+def test_a_moved_part_has_its_new_position_and_rotation() -> None:
+    scene = SceneState(seed=0, prompt="")
+    turned = (0.0, 0.6, 0.0, 0.8)
+    scene.apply(
+        SceneUpdate(replace=True, add=(BOX,), move=(PartMove(id=1, position=(1.0, 2.0, 3.0), rotation=turned),))
+    )
+    (part,) = scene.whole().add
+    assert (part.position, part.rotation) == ((1.0, 2.0, 3.0), turned)

@@ -17,7 +17,16 @@ from bridge.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from bridge.protocol import codec
 from bridge.protocol.codec import MAX_BODY_BYTES, MAX_SCENE_BYTES, decode, encode, encode_checked
 from bridge.protocol.fields import MAX_PARTS, MAX_TEXT_BYTES
-from bridge.protocol.messages import Bye, Control, MessageType, Part, Ping, PixelFormat, SceneUpdate, Shape
+from bridge.protocol.messages import (
+    Bye,
+    Control,
+    MessageType,
+    Part,
+    Ping,
+    PixelFormat,
+    SceneUpdate,
+    Shape,
+)
 from tests.packed_messages import CONTROL, MESH, control, parts_of, refusal, scene
 from tests.valid_messages import frame_header
 
@@ -259,3 +268,12 @@ def test_an_extension_type_is_malformed_and_not_too_large(extension: bytes) -> N
     with pytest.raises(RemoteProtocolError, match="extension type") as refused:
         decode([b"HLB1", bytes([MessageType.BYE]), b"\x81\xa6reason" + extension])
     assert refused.value.code is ErrorCode.MALFORMED
+
+
+def test_lists_nested_deeper_than_the_limit_are_refused() -> None:
+    control = {"seq": 0, "t_us": 0, "position": [0, 0, 0], "rotation": [0, 0, 0, 1], "vertical_fov_deg": 60}
+    deepest = msgpack.packb({**control, "later": [[[[[[[]]]]]]]})
+    decode([b"HLB1", b"\x03", deepest])
+    with pytest.raises(RemoteProtocolError) as refused:
+        decode([b"HLB1", b"\x03", msgpack.packb({**control, "later": [[[[[[[[]]]]]]]]})])
+    assert refused.value.code is ErrorCode.TOO_DEEP

@@ -71,3 +71,12 @@ def test_a_pinned_rung_stays() -> None:
     assert set(climb(QualityLadder(RUNGS, pinned=1), [0.01] * 100)) == {1}
     with pytest.raises(ValueError, match="got rung 5, expected 0 to 4"):
         QualityLadder(RUNGS, pinned=5)
+
+
+@pytest.mark.parametrize(("share", "tried"), [(0.97, False), (1.03, True)])
+def test_a_dearer_rung_is_tried_only_with_headroom(share: float, tried: bool) -> None:
+    config, ladder = QualityLadderConfig(), QualityLadder(4)
+    slow = [5.0] * 100  # rung 2 is the first with enough
+    later = [share * config.headroom * config.least_hz / SPEEDS[1]] * 200
+    rungs = [ladder.update(tick * 100_000, tuple(hz * SPEEDS)) for tick, hz in enumerate(slow + later)]
+    assert (rungs[99], min(rungs[100:])) == (2, 1 if tried else 2)

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -225,3 +227,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.parametrize(("deadline_met", "account"), [(True, Account.GENERATED), (False, Account.LATE)])
+def test_an_answer_counts_by_its_source_only_by_its_deadline(deadline_met: bool, account: Account) -> None:
+    flow = FlowControl()
+    flow.accept(0, 1_000)
+    header = frame_header(0, deadline_met=deadline_met)
+    assert flow.answer(header)
+    assert flow.accounts[account] == 1
+    flow.take_back(header)
+    assert (flow.accounts[account], flow.accounts[Account.NOT_HANDED_OVER]) == (0, 1)

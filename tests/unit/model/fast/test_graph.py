@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:__array_wrap
 def both(helios_folder: Path) -> tuple[Any, Any, Any]:
     """The spec, the plain runner and the fast one, in float32."""
     from model.fast.graph import fast_denoiser_graph, fast_runner
+    from model.helios.components import Dtype
     from model.helios.graphs import load_graphs
     from model.helios.layout import GenerationConfig
-    from model.helios.parts import Dtype
     from model.runners.torch import TorchRunner
 
     small = GenerationConfig(frame_height=64, frame_width=64)

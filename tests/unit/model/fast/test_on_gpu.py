@@ -20,7 +20,7 @@ def relative(got: Any, wanted: Any) -> float:
 @pytest.mark.parametrize("quantise", [False, True])
 @pytest.mark.parametrize("width", [192, 5120])
 def test_kernels_are_the_reference_form(width: int, quantise: bool) -> None:
-    from model.fast.rows import Norm, ReferenceRowOps, Rotary, Rows, TritonRowOps
+    from model.fast.fused_ops import Norm, ReferenceRowOps, Rotary, Rows, TritonRowOps
 
     torch.manual_seed(0)
     rows, head = 33, 64
@@ -42,8 +42,8 @@ def test_kernels_are_the_reference_form(width: int, quantise: bool) -> None:
 
 
 def test_an_fp8_product_is_the_simulated_one() -> None:
+    from model.fast.fused_ops import quantised
     from model.fast.projection import Fp8Projection, native_fp8
-    from model.fast.rows import quantised
 
     if not native_fp8(torch.device("cuda")):
         pytest.skip("this GPU has no E4M3 matrix units")

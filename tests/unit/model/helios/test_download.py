@@ -32,8 +32,8 @@ def fetch(hub: tuple[str, dict[str, Any]], cache: Path, *, offline: bool = False
 
 
 def test_a_checkpoint_is_announced_fetched_and_found_again(hub: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    from model.helios.components import rehearse
     from model.helios.layout import read_folder
-    from model.helios.parts import rehearse
 
     folder, said = fetch(hub, tmp_path)
     assert rehearse(read_folder(folder), dtypes={}).keys() == {"transformer", "text_encoder", "vae"}

@@ -51,9 +51,9 @@ def test_fp8_halves_the_blocks_and_nothing_else(full_size: Path) -> None:
 
 
 def test_the_decoders_memory_is_that_of_its_buffers(helios_folder: Path) -> None:
+    from model.helios.components import Dtype
     from model.helios.graphs import load_graphs
     from model.helios.layout import GenerationConfig
-    from model.helios.parts import Dtype
 
     session = GenerationConfig(frame_height=64, frame_width=128, chunk_latents=2)
     _, graphs = load_graphs(helios_folder, session, dtype=Dtype.FP32, vae_dtype=Dtype.FP32)
@@ -62,8 +62,8 @@ def test_the_decoders_memory_is_that_of_its_buffers(helios_folder: Path) -> None
 
 
 def test_what_is_loaded_weighs_what_was_planned(helios_folder: Path) -> None:
+    from model.helios.components import load, rehearse
     from model.helios.layout import GenerationConfig, read_folder
-    from model.helios.parts import load, rehearse
 
     plan = planned(helios_folder, session=GenerationConfig(frame_height=64, frame_width=128))
     assert plan.problems == ""
@@ -116,9 +116,9 @@ def nbytes_in(file: Path) -> int:
 @pytest.mark.parametrize("asked", ["tiny", "wan"])
 def test_the_tiny_decoder_is_counted_where_it_is_loaded(with_tiny: Path, helios_folder: Path, asked: str) -> None:
     """With `wan` it stands beside Wan's, as a rung of the quality ladder."""
+    from model.helios.components import Dtype
     from model.helios.graphs import DecoderKind, load_graphs
     from model.helios.layout import GenerationConfig
-    from model.helios.parts import Dtype
     from model.helios.tiny_beside import tiny_beside
 
     small, kind = GenerationConfig(frame_height=64, frame_width=128), DecoderKind(asked)
@@ -187,9 +187,9 @@ def test_what_camera_channels_add_is_counted(helios_folder: Path, tmp_path: Path
     from safetensors.torch import save_file
 
     from model.demo.network import CONDITIONING_CHANNELS, Conditioner
+    from model.helios.components import Dtype
     from model.helios.graphs import load_graphs
     from model.helios.layout import GenerationConfig
-    from model.helios.parts import Dtype
 
     path, small = tmp_path / "camera.safetensors", GenerationConfig(frame_height=64, frame_width=128)
     save_file({f"conditioner.{name}": tensor for name, tensor in Conditioner().state_dict().items()}, path)

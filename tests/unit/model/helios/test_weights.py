@@ -19,8 +19,8 @@ PART = "transformer"
 
 
 def rehearse(folder: Path) -> Any:
+    from model.helios.components import rehearse
     from model.helios.layout import read_folder
-    from model.helios.parts import rehearse
 
     return rehearse(read_folder(folder), dtypes={})
 
@@ -48,7 +48,7 @@ def test_every_part_loads_as_its_own_library_loads_it(helios_folder: Path) -> No
     from diffusers import AutoencoderKLWan, HeliosTransformer3DModel
     from transformers import UMT5EncoderModel
 
-    from model.helios.parts import load
+    from model.helios.components import load
 
     assert len(list((helios_folder / PART).glob("*.safetensors"))) > 2  # it is sharded
     parts = rehearse(helios_folder)
@@ -68,7 +68,7 @@ def test_every_part_loads_as_its_own_library_loads_it(helios_folder: Path) -> No
 
 
 def test_tied_embeddings_are_held_once(helios_folder: Path) -> None:
-    from model.helios.parts import load
+    from model.helios.components import load
 
     encoder = load(rehearse(helios_folder)["text_encoder"], device="cpu")
     assert encoder.shared.weight is encoder.encoder.embed_tokens.weight

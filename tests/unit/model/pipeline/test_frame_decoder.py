@@ -110,3 +110,12 @@ def test_a_decoder_that_takes_a_chunk_whole_is_guided_in_all_of_it() -> None:
     decoder = Decoder(replace(SPEC, decode=Decode.PER_CHUNK), runner)
     list(decoder.begin(np.zeros((1, 16, 3, 8, 8), np.float32), guide, {}))
     np.testing.assert_array_equal(runner.given["frame_rays"], rays)
+
+
+@pytest.mark.parametrize("latents", [1, 2, 5])
+def test_each_latent_frame_continues_the_memory_of_the_one_before(latents: int) -> None:
+    decoder = Decoder(SPEC, Counter())
+    made = decoder.begin(np.zeros((1, 16, latents, 8, 8), np.float32), (), decoder.fresh_memory())
+    assert [frames[0, 0, 0, 0] for frames in made] == list(range(1, latents + 1))
+    assert [made.memory_after(n)["memory_0"][0] for n in range(1, latents + 1)] == list(range(1, latents + 1))
+    assert made.memory()["memory_0"][0] == latents

@@ -27,8 +27,7 @@ def decoding(tensorrt_world: Any, tmp_path: Path) -> tuple[Any, FakeDevice]:
 
     Each run adds its latents to the memory, whole numbers of which are its frames; `decoder_first` starts anew.
     """
-    from model.runners.tensorrt import TrtRunner
-    from model.runners.tensorrt_plan import PlanFile
+    from model.runners.tensorrt import PlanFile, TrtRunner
     from trt_build.build import BuildOptions, build_model
 
     device, plans = FakeDevice(), {}

@@ -111,3 +111,11 @@ def test_a_mesh_has_the_outline_of_the_box_that_it_is() -> None:
     assert len(of_box.pixels) > 100
     shared = np.intersect1d(of_box.pixels, of_mesh.pixels)
     assert len(shared) > 0.97 * max(len(of_box.pixels), len(of_mesh.pixels))
+
+
+@pytest.mark.parametrize(("values", "mean"), [((0, 1, 0, 1), 1), ((0, 1, 0, 0), 0), ((255, 254, 255, 255), 255)])
+def test_a_pixel_is_the_rounded_mean_of_its_four_cells(values: tuple[int, ...], mean: int) -> None:
+    cells = np.array(values, np.uint8).reshape(2, 2)
+    frame = np.repeat(cells.repeat(2, 0).repeat(2, 1)[..., None], 3, axis=2)
+    resolve(frame, Edges(np.array([5]), np.array([[0, 1, 2, 3]])))
+    assert frame[1, 1].tolist() == [mean] * 3

@@ -159,3 +159,27 @@ def test_torch_casts_what_numpy_casts():
     for name in ("position", "normal", "uv", "colour"):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name).numpy(), atol=2e-3)
     np.testing.assert_array_equal(ours.material, theirs.material.numpy())
+
+
+def camera(position: tuple[float, float, float], pitch: float = 0.0, size: int = 41) -> Camera:
+    return Camera(position=np.array(position), rotation=quaternion_from_yaw_pitch(0.0, pitch), vertical_fov_deg=60.0,
+                  height=size, width=size)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [Shape.BOX, Shape.CYLINDER, Shape.PLANE, Shape.SPHERE])
+@pytest.mark.parametrize(("distance_m", "seen"), [(0.04, False), (0.06, True)])
+def test_nothing_nearer_than_the_near_plane_is_met(shape: Shape, distance_m: float, seen: bool) -> None:
+    top = 0.0 if shape is Shape.PLANE else 0.5
+    part = Part(id=1, shape=shape, position=(0.0, -top - distance_m, 0.0), size=(1.0, 1.0, 1.0))
+    hits = cast(np, Blockout().add([part]).pack(), camera((0.0, 0.0, 0.0), -math.pi / 2), step_px=1)
+    assert bool(hits.hit[20, 20]) is seen
+
+
+def test_a_cylinder_seen_from_above_is_its_cap() -> None:
+    part = Part(id=1, shape=Shape.CYLINDER, position=(0.0, 0.0, 0.0), size=(2.0, 2.0, 2.0))
+    hits = cast(np, Blockout().add([part]).pack(), camera((0.0, 4.0, 0.0), -math.pi / 2, size=200), step_px=1)
+    across = 3.0 * hits.directions[..., (0, 2)]  # where each ray meets the plane of the cap
+    distance_m = np.linalg.norm(across, axis=-1)
+    np.testing.assert_array_equal(
+        hits.hit[np.abs(distance_m - 1) > 1e-3], (distance_m < 1)[np.abs(distance_m - 1) > 1e-3]
+    )

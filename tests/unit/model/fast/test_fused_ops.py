@@ -21,7 +21,7 @@ def draw(*shape: int, seed: int = 0) -> Any:
 
 @pytest.fixture(scope="module")
 def kernels() -> Iterator[ModuleType]:
-    """`model.fast.row_kernels` for Triton's interpreter, loaded beside the real one: kernels run on CPU tensors.
+    """`model.fast.fused_kernels` for Triton's interpreter, loaded beside the real one: kernels run on CPU tensors.
 
     Triton decides when it is imported whether its own library (sum, max, ...) is interpreted, and others may have
     imported it before; so its library is replaced here, and put back.
@@ -31,7 +31,7 @@ def kernels() -> Iterator[ModuleType]:
     from triton.runtime.interpreter import InterpretedFunction
     from triton.runtime.jit import JITFunction
 
-    found = importlib.util.find_spec("model.fast.row_kernels")
+    found = importlib.util.find_spec("model.fast.fused_kernels")
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
@@ -51,10 +51,10 @@ def kernels() -> Iterator[ModuleType]:
 def both(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     """Both forms. "Quantised" values stay float32, scaled but not rounded: the interpreter's own rounding to E4M3 loses
     carries, and on a GPU that is one instruction of the processor (test_row_kernels.py)."""
-    from model.fast import rows
+    from model.fast import fused_ops
 
-    monkeypatch.setattr(rows, "E4M3", torch.float32)
-    return rows.ReferenceRowOps(), rows.TritonRowOps(kernels)
+    monkeypatch.setattr(fused_ops, "E4M3", torch.float32)
+    return fused_ops.ReferenceRowOps(), fused_ops.TritonRowOps(kernels)
 
 
 def assert_rows_agree(got: Any, wanted: Any) -> None:
@@ -68,7 +68,7 @@ def assert_rows_agree(got: Any, wanted: Any) -> None:
 @pytest.mark.parametrize("quantise", [False, True])
 @pytest.mark.parametrize("gated", [False, True])
 def test_add_and_norm(both: tuple[Any, Any], gated: bool, quantise: bool) -> None:
-    from model.fast.rows import Norm, Rows
+    from model.fast.fused_ops import Norm, Rows
 
     delta, gate = draw(ROWS, WIDTH, seed=1), draw(WIDTH, seed=2) if gated else None
     norm = Norm(draw(WIDTH, seed=3), draw(WIDTH, seed=4), 1e-6)
@@ -86,7 +86,7 @@ def test_add_and_norm(both: tuple[Any, Any], gated: bool, quantise: bool) -> Non
 
 @pytest.mark.parametrize("quantise", [False, True])
 def test_norm_alone_leaves_the_rows_as_they_are(both: tuple[Any, Any], quantise: bool) -> None:
-    from model.fast.rows import Norm, Rows
+    from model.fast.fused_ops import Norm, Rows
 
     norm = Norm(draw(WIDTH, seed=3), draw(WIDTH, seed=4), 1e-6)
     outs = []
@@ -99,7 +99,7 @@ def test_norm_alone_leaves_the_rows_as_they_are(both: tuple[Any, Any], quantise:
 
 
 def test_norm_into_some_rows_touches_no_other(both: tuple[Any, Any]) -> None:
-    from model.fast.rows import Norm, Rows
+    from model.fast.fused_ops import Norm, Rows
 
     norm = Norm(draw(WIDTH, seed=3), draw(WIDTH, seed=4), 1e-6)
     for ops in both:
@@ -121,7 +121,7 @@ def test_add(both: tuple[Any, Any]) -> None:
 @pytest.mark.parametrize("history", [0, 2])
 @pytest.mark.parametrize("parts", [1, 2])
 def test_turn(both: tuple[Any, Any], parts: int, history: int) -> None:
-    from model.fast.rows import Rotary
+    from model.fast.fused_ops import Rotary
 
     cos, sin = draw(2, ROWS, WIDTH // HEADS // 2, seed=5)
     turn = Rotary(cos, sin, history, draw(WIDTH, seed=6) if history else None)
@@ -137,7 +137,7 @@ def test_turn(both: tuple[Any, Any], parts: int, history: int) -> None:
 
 def test_turning_keeps_the_length_of_every_row(both: tuple[Any, Any]) -> None:
     """RMSNorm with weights of one gives rows of length sqrt(width); a rotation does not change it."""
-    from model.fast.rows import Rotary
+    from model.fast.fused_ops import Rotary
 
     angle = draw(ROWS, WIDTH // HEADS // 2, seed=5)
     for ops in both:
@@ -159,7 +159,7 @@ def test_rows_for_a_product(both: tuple[Any, Any], gelu: bool, quantise: bool) -
 
 
 def test_quantised_rows_keep_their_largest_number_and_never_become_nan() -> None:
-    from model.fast.rows import quantised
+    from model.fast.fused_ops import quantised
 
     x = draw(64, 32) * 10 ** draw(64, 1, seed=1)
     x[3] = 0

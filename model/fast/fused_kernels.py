@@ -1,6 +1,6 @@
-"""The row kernels of `model.fast.rows` in Triton: one program a row, statistics in float32, one rounding at the end.
+"""The kernels of `model.fast.fused_ops` in Triton: one program a row, statistics in float32, one rounding at the end.
 
-Only the kernels live here; `model.fast.rows` decides when they run and gives their reference form. Each is bound by
+Only the kernels live here; fused_ops.py decides when they run and gives their reference form. Each is bound by
 memory: a row is read once and written once. Needs Triton (CUDA builds of torch bring it).
 """
 

@@ -18,26 +18,26 @@ def test_the_kernels_compile_for_hopper(tmp_path: Any, monkeypatch: pytest.Monke
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from model.fast import row_kernels
-    from model.fast.rows import launch_options
+    from model.fast import fused_kernels
+    from model.fast.fused_ops import launch_options
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     row, vector, out = "*bf16", "*fp32", "*fp8e4nv" if fp8 else "*bf16"
     cases: list[tuple[Any, dict[str, str], dict[str, Any], int]] = [
         (
-            row_kernels.add_norm_kernel,
+            fused_kernels.add_norm_kernel,
             {"x": row, "delta": row, "gate": vector, "scale": vector, "shift": vector, "out": out, "out_scales": vector,
              "width": "i32", "eps": "fp32"},
             {"ADD": True, "GATE": True, "NORM": True, "QUANTISE": fp8}, 5120,
         ),
         (
-            row_kernels.turn_kernel,
+            fused_kernels.turn_kernel,
             {"x": row, "weight": vector, "cos": vector, "sin": vector, "key_scale": vector, "row_stride": "i32",
              "width": "i32", "eps": "fp32", "history": "i32"},
             {"HALF_HEAD": 64, "ROTATE": True, "AMPLIFY": True}, 5120,
         ),
         (
-            row_kernels.activate_kernel, {"x": row, "out": out, "out_scales": vector, "width": "i32"},
+            fused_kernels.activate_kernel, {"x": row, "out": out, "out_scales": vector, "width": "i32"},
             {"GELU": True, "QUANTISE": fp8}, 13824,
         ),
     ]  # fmt: skip

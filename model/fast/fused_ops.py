@@ -137,8 +137,8 @@ class TritonRowOps:
     """One Triton kernel an operation."""
 
     def __init__(self, kernels: Any = None) -> None:
-        """kernels: the module of kernels, `model.fast.row_kernels` by default."""
-        self._kernels = kernels or importlib.import_module("model.fast.row_kernels")
+        """kernels: the module of kernels, `model.fast.fused_kernels` by default."""
+        self._kernels = kernels or importlib.import_module("model.fast.fused_kernels")
 
     def add_(self, x: Tensor, delta: Tensor, gate: Tensor) -> None:
         self._add_norm(x, delta, gate, None, None)
