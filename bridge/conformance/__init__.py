@@ -1,5 +1,10 @@
-"""The conformance kit: plays a client against any server, or a server against any client, by script.
+"""The conformance kit: plays a server against a client under test, and a client against a server.
 
-It speaks through the same sockets and codec as the bridge, needs no engine and no model, and keeps nothing. What it
-checks is what unity_plugin_protocol.md demands; `helios-bridge conform` is how it is called.
+In: the program or address under test. Out: one line a script, passed or failed, with what the protocol says.
+
+Read first: `command` (both commands), then for clients `client_stage` (the pretended server), `client_rules` (what is
+checked on every message) and the scripts in `client_plays`, `client_endings`; for servers `server_stage` and the
+scripts in `server_answers`, `server_refusals`, `server_sessions`, `hostile`.
+
+Must not know: engines, the service. Shares only the protocol and the transport with what it tests.
 """

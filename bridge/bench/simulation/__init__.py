@@ -1,5 +1,8 @@
-"""A whole session on a fake clock: the server's own decisions over traces of players, networks and engines.
+"""Whole sessions on a fake clock: the service's core under recorded and made-up traces.
 
-Nothing here is used while serving. `loop.py` drives the code that serves, `peers.py` what others do, over `traces.py`;
-`figures.py` and `plot.py` say how it went.
+In: a `Trace` (when controls are sent, how long the network takes) and an `EngineModel` (what chunks cost). Out: an
+`Outcome`: every answer, when it arrived and what it showed.
+
+Read first: `loop` (the simulation), then `traces`, `figures` (what is computed from an outcome), `peers` (two simpler
+services to compare with) and `plot`.
 """

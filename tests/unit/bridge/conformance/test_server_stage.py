@@ -1,4 +1,4 @@
-"""What the conformance kit lets a server do: tests/unit/bridge/conformance/test_server_stage.py."""
+"""The server side of the conformance kit: how many FRAMEs it allows unread, and in which order."""
 
 from __future__ import annotations
 
