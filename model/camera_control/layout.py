@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.demo.world.textures import PALETTE
 from model.pipeline.noise import halved
 from model.scene.blockout import PackedParts
 from model.scene.camera import Camera
+from model.scene.palette import PALETTE
 from model.scene.raycast import RayHits, cast
 
 _MATERIAL_COLOURS = ((PALETTE[:, :3] + PALETTE[:, 3:6]) / 2).astype(np.float32)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model.demo.network import (
-    CONDITIONING_CHANNELS,
     LATENT_CHANNELS,
     TEXT_DIM,
     TEXT_TOKENS,
@@ -29,6 +28,7 @@ from model.demo.world.conditions import STATE_SIZE, Conditions
 from model.fast.graph import fast_runner
 from model.networks.autoencoder import DEMO, TinyAutoencoder
 from model.networks.checkpoints import load_weights, read_weights, save_weights
+from model.networks.conditioner import CONDITIONING_CHANNELS
 from model.networks.denoiser import batched, denoiser_graph
 from model.precision import Precision
 from model.runners.base import ModuleRunner

@@ -16,7 +16,6 @@ import torch
 from diffusers import HeliosTransformer3DModel
 from torch import nn
 
-from model.demo.network import Conditioner
 from model.errors import CheckpointError
 from model.helios import components
 from model.helios.components import Dtype, Report
@@ -27,6 +26,7 @@ from model.helios.tiny import TinyDecoderStep
 from model.helios.wan import WanDecoderStep, WanEncoder, WanEncoderStep, encoder_memory_shapes, memory_shapes
 from model.networks.autoencoder import TAEW2_1, TinyAutoencoder
 from model.networks.checkpoints import load_weights, widened
+from model.networks.conditioner import Conditioner
 from model.networks.denoiser import denoiser_graph
 from model.networks.lora import LoraAdapter, read_adapter
 from model.networks.view_denoiser import view_denoiser_graph

@@ -3,7 +3,7 @@
 A file is safetensors in diffusers' names: `<module>.lora_A.weight`, `<module>.lora_B.weight`, perhaps `<module>.alpha`
 (arXiv 2106.09685: W + alpha / rank * B A; alpha is the rank where it is not given), and whole tensors named as the
 transformer's own `patch_*` ones. One that brings camera channels has the network that makes them too, as
-`conditioner.*` (`model.demo.network.Conditioner`). Merging costs nothing at run time. Needs the torch extra.
+`conditioner.*` (`model.networks.conditioner.Conditioner`). Merging costs nothing at run time. Needs the torch extra.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ In: parts (primitives or meshes with materials) and cameras. Out: depth, normals
 (`GBuffer`), and the conditioning channels made of them.
 
 Read first: `blockout` and `camera`, then `raycast` (primitives, analytically, in numpy or torch) and `meshes` (Embree),
-`ray_features` (channels), `edge_antialiasing`, `maps` (the maps that ship).
+`ray_features` (channels), `edge_antialiasing`, `palette`, `maps` (the maps that ship).
 
 Must not know: networks, runners, the chunk loop.
 """

@@ -37,8 +37,8 @@ def adapter(helios_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     import torch
     from safetensors.torch import save_file
 
-    from model.demo.network import CONDITIONING_CHANNELS, Conditioner
     from model.networks.checkpoints import PATCHES, load_transformer
+    from model.networks.conditioner import CONDITIONING_CHANNELS, Conditioner
 
     folder = tmp_path_factory.mktemp("adapters")
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.demo.world.looks import Look, look_of
-from model.demo.world.textures import PALETTE, SPRAY, albedo, clouds, spray
+from model.demo.world.textures import SPRAY, albedo, clouds, spray
 from model.scene.blockout import MATERIALS, PackedParts
 from model.scene.camera import Array, Camera, project
+from model.scene.palette import PALETTE
 from model.scene.ray_features import lamp_glow
 from model.scene.raycast import RayHits, Traced, dot, surfaces, trace
 

@@ -186,10 +186,10 @@ def test_what_is_no_adapter_is_a_problem(helios_folder: Path, tmp_path: Path) ->
 def test_what_camera_channels_add_is_counted(helios_folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from model.demo.network import CONDITIONING_CHANNELS, Conditioner
     from model.helios.components import Dtype
     from model.helios.graphs import load_graphs
     from model.helios.layout import GenerationConfig
+    from model.networks.conditioner import CONDITIONING_CHANNELS, Conditioner
 
     path, small = tmp_path / "camera.safetensors", GenerationConfig(frame_height=64, frame_width=128)
     save_file({f"conditioner.{name}": tensor for name, tensor in Conditioner().state_dict().items()}, path)
