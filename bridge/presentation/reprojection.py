@@ -1,10 +1,27 @@
-"""Bends a finished frame to a newer camera.
+"""The late warp: bends a finished frame to a newer camera.
 
-A backward warp: for each pixel of the new view, where was it in the old one? The map (warp_map.py) is computed on a
-coarse grid and upsampled, because it is smooth wherever the depth is; the pixels are fetched at full size by OpenCV.
-Without depth only the rotation (and a change of the field of view) is corrected, which is exact for it. Parts that
-moved since the frame was made are put where they are now; what the frame did not see comes from the picture before.
-No time, no socket.
+**Why.** A frame was made for a camera that was predicted some 200 ms ago. By the time it answers a control, the player
+has turned. VR headsets correct this by warping the finished picture to the newest pose; here depth is exact, because
+it is cast from the blockout, not estimated from the picture.
+
+**How.** The warp runs backward: for each pixel of the new view, where was it in the old one? A rotation alone needs no
+depth. For a step to the side the answer depends on the depth at the place looked for, so it is found in a few
+fixed-point rounds: guess, look up the depth there, correct. Each round about halves the error. The map is computed on
+a coarse grid (warp_map.py) and upsampled, since it is smooth wherever depth is; OpenCV then fetches the pixels at full
+size. Without depth only rotation and field of view are corrected, and the header's pose says so.
+
+**Holes.** Some of the new view was hidden in the old one, or outside it. Those places are filled from the picture that
+was shown before, bent to the new camera in its turn; what neither saw repeats the nearest border. After a jump of the
+camera the picture before shows another place and is forgotten.
+
+**Moving parts.** A part that moved since the frame was made is looked for where it was: the camera is moved backward
+by the part's motion, and where the part is nearest in that view its pixels are taken from there. Each such part costs
+about a third of the whole warp, so at most a few are moved in one picture.
+
+**When not.** frame_pacing.py decides: a frame that fits goes out as it is; if next to nothing of the new view was ever
+seen, the last picture stands still.
+
+No time, no socket. Formulas are standard projective geometry; poses are camera-to-world.
 """
 
 from __future__ import annotations

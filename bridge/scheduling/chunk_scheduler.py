@@ -1,7 +1,31 @@
-"""Who gets the engine next, when, and for what: joins cost, margin, ladder, fair shares and re-planning.
+"""Decides which session's chunk the engine makes next, when it starts, how long it is, and at what quality.
 
-The decisions are `edf.py`'s, `quality_ladder.py`'s and `replanning.py`'s; here is what they have in common and what
-happened so far. Times come from the caller: the server and the simulation drive the same object.
+**Why late.** A chunk shows a predicted camera. The later it starts, the more of the player's controls it knows and the
+less it has to predict; if it starts too late, the frames before it run out and the player sees a gap. So a chunk
+starts as late as is safe: at its deadline (when the session's buffered frames run out) minus the time until its first
+frames can be shown without running dry, at the 95th percentile of what such chunks took (cost_model.py), minus a
+margin. The margin follows the machine's jitter: a gap widens it, a chunk in time narrows it a little
+(start_margin.py).
+
+**How long.** A long chunk costs less a frame; a short one has younger frames. Of the lengths that give enough frames a
+second the one with the youngest frames is taken, and it must be clearly better to replace the length in use (edf.py).
+
+**Who.** With several sessions the earliest deadline goes first, and latest starts are found backwards from the last
+deadline, so that a session whose deadline is far makes room in time for one that is near. A session that used more
+than its share of the engine's recent time only gets time that nobody else needs. An engine that can make several
+sessions' chunks at once does so for those that would have to wait for it anyway.
+
+**At what quality.** While even the best length gives too few frames a second the ladder steps down a rung; it steps up
+again with headroom and after a wait (quality_ladder.py). The rung below the last is `reproject`: nothing is made but a
+chunk now and then, to find out whether more would go.
+
+**Re-planning.** When nothing is due yet and a session's frames on show are stale or wrong (the player left the
+predicted path, or something happened), a chunk may replace the unplayed end of the newest one. That throws engine time
+away. A token bucket bounds it: waste flows in at `waste_share` of real time; a frame that is merely old may use half
+of the bucket, one that is wrong all of it (replanning.py). A replacement never delays a chunk that is due.
+
+Times come from the caller; the server and the simulation drive the same object. The parts are pure; what happened so
+far (costs, shares, the last session) is kept here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,27 @@
-"""The account of one client's controls: credit, what is under way unread, and the ledger.
+"""Credit: how many frames may be under way to a client, and in which account each of its controls ends.
 
-Pure bookkeeping by sequence numbers; session.py owns one of these a client. The rule: at most `credit` frames are under
-way unread. A control that finds no credit waits, and the next one takes its place: it is answered fresh once there is
-credit, so a slow client gets fewer frames, never older ones. Of controls that arrive together as many wait, the newest,
-as there is credit for.
+**The problem.** A game sends a control each tick and expects a frame for it. If its network or its loop slows down,
+frames that are sent regardless pile up in buffers, and every later frame is as old as the pile is long. TCP does not
+help: it delivers everything, late.
+
+**Credit.** HELLO names a number of frames, `credit`, that the client lets be under way to it unread. The server sends
+a frame only while fewer than that are unread. Each CONTROL names in `frame_received_seq` the newest frame that the
+client has read; that frame and all before it are read, and their credit is free again. No message is spent on it.
+
+**Without credit** a control waits, and the next control takes its place: once there is credit, the newest is answered,
+with a frame for the camera it names. So a slow client gets fewer frames, never older ones. When several controls
+arrive together, as many of them wait as there is credit for, the newest ones.
+
+**Accounts.** Every control ends in exactly one `Account`, and at every moment the counts add up to the controls
+received (`Stats` names the sums; tests hold them after each call). An answer counts by its source if it met the
+deadline, else as late. A control whose place was taken counts as *overtaken* if a newer one was answered by its own
+deadline: the player saw something newer in time. Otherwise it is *superseded*, a real loss. Only the next answer tells
+which, so replaced controls are remembered until then.
+
+**Taking back.** The transport may refuse a frame: the client's queue is full, or the client is gone. `take_back`
+undoes the answer: the control counts as not handed over, and its credit is free again.
+
+Pure bookkeeping by sequence numbers: no clock, no socket. session.py owns one `FlowControl` a client.
 """
 
 from __future__ import annotations

@@ -1,9 +1,25 @@
-"""The states of a session on the server, and which message of a client is allowed in which: one literal table.
+"""The states of a session on the server, and which message is allowed in which: one table.
 
     AWAITING_HELLO --HELLO--> ACTIVE --silence, unreachable--> LOST --HELLO with the token--> ACTIVE
     any --BYE, fatal error, resume window over--> CLOSED
 
-What follows from a message is session.py's.
+**Theory of operation.** A connection is not a session. ZeroMQ gives each connection a routing id, and a client that
+reconnects gets a new one. A session is what WELCOME opened: its id, its counts, its level, its engine session. It
+outlives its connection for the resume window (`ServeConfig.resume_window_us`).
+
+A session becomes LOST when nothing was heard for `missed_heartbeats` heartbeats, when a send finds nobody, or when its
+owner appears on another connection. While it is LOST no chunk is started and no message is sent for it; what waited
+for credit is dropped, and its level and engine session are kept.
+
+**Resumption.** A client that lost its connection says HELLO with the `session_id` and `resume_token` of its WELCOME.
+The registry compares the token in constant time, first declares the session lost on its old connection if that was not
+noticed yet, and lets the session go through the table's LOST row. WELCOME then says `resumed` and `last_seq`, the
+newest control that arrived; `seq` goes on from there, and the client repeats the SCENEs and RESETs that came after it.
+Axes, units and pixel format are those of the new HELLO. A wrong token opens a new session and disturbs nobody. When
+the window is over, or another client needs the room, the session is CLOSED and everything of it is released.
+
+This module only says what is allowed. What follows from a message is in session.py, who is connected where in
+registry.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,24 @@
-"""A chunk at the decoder: latent frame by latent frame, so that its first pictures leave before its last are made.
+"""Decodes a chunk's latents to frames, one latent frame at a time.
 
-Each latent frame continues the memory of the one before, which is passed from run to run as `memory_*`, or stays with
-the runner where the model has a graph `decoder_first`. A runner that overlaps is given the next latent frame as soon as
-it can begin; any other when somebody asks for it. Numpy only.
+**Causal decoding.** The video autoencoder compresses time: one latent frame stands for several frames (the first of a
+video for one). Its decoder's temporal convolutions look back, never ahead, so latent frame n can be decoded before n +
+1 is known, given the activations that its convolutions need of the frames before: the decoder's memory. Decoding in
+pieces with the memory passed along gives the same frames as decoding all at once, and the first frames of a chunk
+leave before its last are made.
+
+**Where the memory is.** A graph takes it as inputs `memory_*` and gives it back as outputs `next_memory_*`. After a
+chunk it belongs to the session's state, so that the next chunk continues without a seam. A model with a graph for the
+first latent frame (`decoder_first`) keeps its memory on the runner within a chunk instead; then two chunks must not be
+at the decoder in turns, and the older one is given to the runner as a whole before the next begins.
+
+**Cuts.** A chunk may be cut after n latent frames and made anew from there. `memory_after(n)` is the memory at that
+point: the outputs of each run are kept until the chunk is forgotten.
+
+**Overlap.** A runner that overlaps (CUDA streams) gets the next latent frame as soon as it can begin, and decodes
+while the next chunk is denoised. Any other runner decodes when the frames are asked for. What guides the decoder (rays
+and edges, cast on another thread) is waited for only when it is needed.
+
+Numpy only.
 """
 
 from __future__ import annotations
