@@ -1,6 +1,6 @@
-"""Rolling numbers for STATS and for scheduling: rates and percentiles over the last moments.
+"""Percentiles and rates over a moving window of time, for STATS and for scheduling.
 
-Pure values over times that the caller brings; no clock, no printing. Single-threaded.
+Pure values over times that the caller brings. Single-threaded.
 """
 
 from __future__ import annotations

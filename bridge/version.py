@@ -1,4 +1,4 @@
-"""What this package calls itself, to people and on the wire."""
+"""The package's name and version, as shown to people and sent on the wire."""
 
 from __future__ import annotations
 

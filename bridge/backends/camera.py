@@ -1,6 +1,6 @@
-"""What a camera method tells the network of a chunk, and what a session remembers for it: its newest picture.
+"""Conditions a chunk on its cameras by the method in force, and keeps the newest picture for the next chunk.
 
-Which methods there are and what each does is in `model.camera_control`; here they meet the bridge's states and worlds.
+`model.camera_control` defines the methods. This module fits them to the engine's states and scenes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A Helios checkpoint as `doctor` sees it: what loading it will need, rehearsed without allocating. Reached by name."""
+"""Examines a Helios checkpoint for `doctor`: what loading it needs, without allocating memory. Imported by name."""
 
 from __future__ import annotations
 

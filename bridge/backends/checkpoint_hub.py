@@ -1,4 +1,4 @@
-"""`--model` by a checkpoint's id: found on this machine, or fetched. Reached by name; it needs the torch extra."""
+"""Finds a checkpoint by its hub id on this machine, or downloads it. Imported by name; needs the torch extra."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A step between its chunk's latents and its frames: what the engine hands out while the decoder is at work.
+"""A step whose latents are made and whose frames are still being decoded.
 
-Here a rollout's begun chunk becomes the session's: its frames in runs, and with every state what the engine keeps
-beside the rollout's. Making the latents is helios.py's matter.
+Wraps the pipeline's pending chunk for the engine: hands out its frames in runs, and adds to every state what the
+engine keeps beside the pipeline's. helios.py makes the latents.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The engine of every Helios-shaped model: the chunk loop of `model.pipeline.video_pipeline` over the session's
-blockout and texts.
+"""The engine for models of Helios's kind: runs `model.pipeline.video_pipeline` on the session's blockout and texts.
 
-Here wire values become the model's and the model's errors ours: each has a file of its own (camera.py, prompts.py,
-scene.py), as have a chunk at the decoder (decoding_step.py), what can be left out (quality_levels.py) and where a
-model's files and runtime come from (loading.py). The loop itself, and all that knows the network, is in model/.
+Converts wire values to the model's values and the model's errors to ours. camera.py, prompts.py and scene.py prepare
+conditioning, decoding_step.py is a chunk at the decoder, quality_levels.py lists what can be left out, loading.py
+finds files and runtime. The loop and everything that knows the network are in `model`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A room that tells directions: six walls, each with its own colour and its name, seen from the middle.
+"""A room for checking axes: six walls, each with its own colour and its name, seen from the middle.
 
-The test picture of `helios-bridge serve --model axes`. A camera with wrong axes shows the wrong wall, or letters that
-lean or lie; the room itself cannot be mirrored into looking right, because letters are not symmetric.
+The test picture of `helios-bridge serve --model axes`. A camera with wrong axes shows the wrong wall, or letters
+that lean or are mirrored; letters are not symmetric, so a mirrored room cannot look right.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From what the command line says to a model that is ready: which files, which runtime, which form.
+"""Loads a model from its options: finds the files, chooses the runner, builds the pipeline.
 
-Backends are imported by name when they are asked for; nothing here needs torch.
+Runners are imported by name when they are needed; nothing here imports torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The pictures that a session begins with, as a client sent them -> frames of the model's size.
+"""Decodes the pictures that a session starts from to frames of the model's size.
 
-Run in the engine process: a picture that takes long to read, or breaks its reader, is nobody else's problem.
+Runs in the engine's process, so that a slow or broken picture disturbs no other session.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""TensorRT plans as the command line sees them: ready, stale or missing, and built on demand. Needs no torch.
+"""TensorRT plans for the command line: reports which are ready, stale or missing, and builds them on demand.
 
-Reached by name, since nothing outside engines/ may know trt_build.
+Needs no torch. Imported by name, because only this package may import trt_build.
 """
 
 from __future__ import annotations

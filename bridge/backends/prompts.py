@@ -1,6 +1,6 @@
-"""What a chunk's network is told in words, and what a session remembers for it: the prompt in force.
+"""Joins prompt and action to the texts that a chunk's network reads, and keeps the prompt in force in the state.
 
-A text encoder with a state reads a new prompt once, before what is done; one without is told both each time.
+A text encoder with a state reads a new prompt once, before the action; one without reads both for every chunk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The quality ladder of a Helios-shaped model: what it can leave out, and what that saves."""
+"""The rungs of a Helios-shaped model: what a chunk can leave out, and what that saves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session's geometry between the wire and the model: the wire's parts, and the same ready to be cast."""
+"""Converts a session's parts from the wire to a blockout that rays can be cast at, and caches the result."""
 
 from __future__ import annotations
 

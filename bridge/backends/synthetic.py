@@ -1,7 +1,7 @@
-"""An engine without a model: a test pattern in a big room, for tests, demos of the wire, and clients under development.
+"""An engine without a model: a test pattern in a large room, for tests and for clients under development.
 
-Every point of the room has its own colour, so that a wrong camera, a wrong warp or a stale frame shows. What a chunk
-costs is settable, and action texts can make the engine misbehave. It is numpy alone, and honours the camera exactly.
+Every point of the room has its own colour, so a wrong camera, a wrong warp or a stale frame is visible. The cost of
+a chunk is settable, and action texts can make the engine fail. Numpy only; cameras are honoured exactly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`helios-bridge bench budget`: the server's decisions against traces on a fake clock, beside two naive peers.
+"""`helios-bridge bench budget`: the service's decisions on simulated traces, beside two naive services.
 
-Nothing here is a measurement of this machine: the traces say what everything costs, and the same seed gives the same
-figures everywhere.
+Nothing is measured on this machine: the traces say what everything costs, and a seed gives the same figures
+everywhere.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""`helios-bridge bench transport`: what the way from a control to its frame costs, beside websockets and gRPC.
+"""`helios-bridge bench transport`: the round trip from a control to its frame, beside websockets and gRPC.
 
-A client in this process asks servers in others for one frame of 640 x 384 at a time. Every row does the same: encode
-the same control, decode it there, write a header, hand over the same pixels, decode those. Two rows more have the whole
-of `bridge.Client` and the service's sessions, credit and ledger around it. Rows take turns, so that what else the
-machine does meets all of them alike. Figures are for this machine, now.
+A client in this process asks servers in other processes for one frame of 640 x 384 at a time. Every row does the
+same work: encode a control, decode it there, write a header, hand over the same pixels, decode them. Two more rows
+include `bridge.Client` and the service's sessions, credit and ledger. Rows take turns, so that other load meets all
+of them alike. The figures are this machine's, now.
 """
 
 from __future__ import annotations

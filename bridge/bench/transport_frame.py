@@ -1,6 +1,6 @@
-"""What `bench transport` sends: one control, one frame of 640 x 384, and the parts of a message as one piece of bytes.
+"""The control and the frame that `bench transport` sends, and a message's parts joined to one piece of bytes.
 
-Shared by our side and the peers, so that every row carries the same bytes through the same codec.
+Shared by our servers and the peers, so that every row carries the same bytes through the same codec.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Peers to be measured beside: websockets and gRPC, doing for a control what our transport does.
+"""Peers of `bench transport`: websockets and gRPC, answering controls as our transport does.
 
-Both are development dependencies, imported by name; where one is missing its rows are left out by name.
+Both are development dependencies and imported by name; a missing one's rows are left out and named.
 """
 
 from __future__ import annotations

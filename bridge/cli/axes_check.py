@@ -1,8 +1,8 @@
-"""`helios-bridge doctor --axes`: plays known turns in every engine's own numbers, and says what must be seen.
+"""`helios-bridge doctor --axes`: plays known turns in every engine's axes and prints what must be visible.
 
-The numbers are written out from each engine's documentation, not computed by axes.py, so that a wrong conversion shows.
-The picture is `labelled_room`'s: what stands in the middle, at the top and at the right edge tells a pose and its
-mirror image apart. `helios-bridge serve --model axes` shows the same room to an engine under development.
+The numbers come from each engine's documentation, not from axes.py, so that a wrong conversion shows. What is in the
+middle, at the top and at the right edge of `labelled_room`'s picture tells a pose from its mirror image.
+`helios-bridge serve --model axes` shows the same room to an engine under development.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`helios-bridge blockout from-gltf`: a level's file as the SCENE messages that hand it over."""
+"""`helios-bridge blockout from-gltf`: converts a glTF level to the SCENE messages that hand it over."""
 
 from __future__ import annotations
 

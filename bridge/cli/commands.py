@@ -1,7 +1,7 @@
-"""What each command of `helios-bridge` does with its options; most hand over to a module of their own.
+"""Runs each command of `helios-bridge` with its parsed options.
 
-The game and TensorRT's plans are reached by name, because nothing in bridge/ imports demos/, and few machines have
-TensorRT. What only one command needs is imported in it.
+The game and TensorRT's plans are imported by name: nothing in bridge imports demos, and few machines have TensorRT.
+What only one command needs is imported inside it.
 """
 
 from __future__ import annotations

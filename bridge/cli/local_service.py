@@ -1,4 +1,4 @@
-"""A service of one's own: `helios-bridge serve` in a child process on a free port, for `play`, `bench` and `doctor`."""
+"""Starts `helios-bridge serve` as a child process on a free port, for `play`, `bench` and `doctor`."""
 
 from __future__ import annotations
 

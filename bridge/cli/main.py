@@ -1,6 +1,6 @@
 """The command line: `helios-bridge serve | play | bench | conform | blockout | keys | doctor`.
 
-Here words become options, and errors one clear line. What a command does with them is commands.py's.
+Parses arguments and prints errors as one line. commands.py runs the commands.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line's words for a model: which one, on what, in which form."""
+"""The command-line arguments that choose a model, its runner and its form."""
 
 from __future__ import annotations
 

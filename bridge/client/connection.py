@@ -1,6 +1,6 @@
-"""The socket under a client: HELLO until WELCOME, everything that waits read at once, patience with what is broken.
+"""The client's socket: sends HELLO until WELCOME arrives, reads all waiting messages at once, tolerates broken ones.
 
-What a message means is protocol_core.py's, what a game calls client.py's.
+protocol_core.py interprets messages; client.py is what a game calls.
 """
 
 from __future__ import annotations

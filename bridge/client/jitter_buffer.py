@@ -1,7 +1,7 @@
-"""When a client shows a frame, and how its clock stands to the server's: pure decisions over times it brings along.
+"""Decides when a client shows a frame, and estimates the offset between its clock and the server's.
 
-A frame is shown a fixed way after its control: the shortest way of late plus a buffer. The buffer is as large as jitter
-makes it, and 0 where jitter is too small to see: then a frame is shown when it comes.
+A frame is shown a fixed delay after its control: the shortest recent round trip plus a buffer. The buffer grows with
+jitter and is 0 where jitter is too small to see; a frame is then shown on arrival. Pure decisions over given times.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A client's pixels: a FRAME's as an array, and a game's image or clip as the RESET that hands it over.
+"""Decodes a FRAME's pixels, and encodes a game's image or clip for RESET.
 
-Pixels travel as they are or as JPEG; only the latter needs OpenCV.
+Pixels travel raw or as JPEG; only JPEG needs OpenCV.
 """
 
 from __future__ import annotations

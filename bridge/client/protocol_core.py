@@ -1,6 +1,6 @@
-"""A client's side of a session, without I/O: what to send, what an arriving message means, and the count of both.
+"""The client's half of the protocol, without I/O: what to send, what a message means, and counts of both.
 
-client.py adds the socket and the waiting. Everything here is in the client's own axes, and times are on its clock.
+client.py adds the socket and the waiting. All values are in the client's axes, all times on its clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a client told a session that was lost just then: SCENE, RESET, SAVE and STATS_REQUEST have no acknowledgement.
+"""Messages to repeat when a lost session is resumed: SCENE, RESET, SAVE and STATS_REQUEST have no acknowledgement.
 
-A game that loads for some seconds, silent, finds its session given up; the level that it hands over next is refused
-with `unexpected_message`, and would be gone although the session is resumed. No I/O.
+A game that loads for some seconds without a message finds its session expired. The level that it sends next is
+refused with `unexpected_message`, and would be lost although the session is resumed. No I/O.
 """
 
 from __future__ import annotations

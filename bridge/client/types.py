@@ -1,4 +1,4 @@
-"""What a game hands the client and gets back from it: plain values, in its own axes and on its own clock."""
+"""The values that a game passes to the client and gets back, in its own axes and on its own clock."""
 
 from __future__ import annotations
 

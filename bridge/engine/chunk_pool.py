@@ -1,7 +1,7 @@
-"""The shared memory that chunks lie in, from the engine process that writes them to the server that reads them.
+"""Shared memory for chunks: the engine's process writes frames, the server reads them.
 
-A slot is written by the engine process alone between `acquire` and the word that a frame in it is made, and what was
-named so is read by the server alone until `release`.
+Between `acquire` and the report that a frame is made, only the engine's process writes to a slot. Reported frames
+are only read, by the server, until `release`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The seam between the bridge and whatever makes frames.
+"""The `Engine` protocol, and the values that cross it. Names no model, no socket and no clock.
 
-Here live the `Engine` protocol and the values that cross it; they name no model, no socket and no clock.
-An engine is a pure step function over an explicit state of plain arrays: a crashed engine process is replaced,
-is handed the last state, and the same world goes on.
+An engine is a pure step function over an explicit state of plain arrays. If its process crashes, another one gets
+the last state and continues the session.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One engine process, and the two threads that move words between it and the server.
+"""One engine process, and the two threads that move messages between it and the server.
 
-Threads, because writing to a stopped process's pipe blocks, and reading a state of megabytes takes its time. What the
-words mean is `supervisor.py`'s business, when a process is replaced `process.py`'s.
+Threads, because writing to the pipe of a stopped process blocks, and reading a state of megabytes takes time.
+supervisor.py interprets the messages; process.py decides when a process is replaced.
 """
 
 from __future__ import annotations

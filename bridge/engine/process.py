@@ -1,6 +1,6 @@
-"""The engine process, whichever it is now: killed when it hangs, and started again, later each time that it ends.
+"""Keeps an engine process running: kills one that hangs, starts another, and waits longer after each that ends.
 
-One process and its pipe are pipe.py's; what is asked of it, and over whose world it ended, is supervisor.py's.
+pipe.py is one process and its pipe; supervisor.py knows what it was asked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which states of worlds are to be saved, and what became of it: every SAVE is answered once, while there is a service.
+"""Tracks which states are to be saved: every SAVE is answered once, whatever becomes of the process.
 
 Plain bookkeeping, owned by supervisor.py.
 """

@@ -1,7 +1,8 @@
-"""Every world's newest state, from which a fresh process goes on, and who is to blame when one ends.
+"""The newest state of every engine session, and which session is blamed when a process ends.
 
-Whoever a process was at work on may be why it ended: that world is suspect until a chunk of it is whole, and given up
-when it was so a few times in a row, so that the others live. Pure bookkeeping; owned by supervisor.py.
+A process continues from these states after a crash. A session that was being worked on when a process ended is
+suspect until a chunk of it is whole. If several processes in a row end over it, it is given up, so that the others
+live. Plain bookkeeping, owned by supervisor.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A session's state as one file: an engine's arrays under a header that says whose they are.
+"""Stores a session's state as one file: the engine's arrays under a header that names the engine.
 
-The format is numpy's .npz without pickles, so that any program can read it. Written by the engine process, which has
-the states; a file appears whole or not at all.
+The format is numpy's .npz without pickles, so any program can read it. The engine's process writes it, because it
+has the states. A file appears whole or not at all.
 """
 
 from __future__ import annotations

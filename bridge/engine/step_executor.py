@@ -1,5 +1,6 @@
-"""How the engine process obeys a `Step`: the engine makes a chunk, its frames go into the ring as they come, and each
-is told of. Several worlds' chunks at once, and chunks whose frames come beside the next one, included.
+"""Executes a `Step` in the engine's process: makes a chunk, writes its frames to the pool, reports them as they come.
+
+Handles batches of several sessions, and chunks whose frames arrive beside the next chunk.
 """
 
 from __future__ import annotations

@@ -1,8 +1,22 @@
-"""Asks the engine process for what the server wants, without ever making the server wait.
+"""The server's side of the engine's process: requests in, events out, never blocking.
 
-Here what is asked becomes words to the process, and what it says events. Which worlds there are, and who is to blame
-when a process ends, is session_table.py's; when it is killed and started again process.py's; what it is at work
-on, and where, work_tracker.py's.
+**Supervision.** The model runs in a process of its own, so that a CUDA fault or an out-of-memory kill ends no game.
+After every step the process sends the session's new state, plain arrays, over the pipe; the server keeps the newest
+one of each session (session_table.py). When the process ends or hangs (process.py), another one is started with
+growing pauses; it adopts these states, and sessions continue where their last chunk ended. A step under way is lost:
+its session asks again.
+
+**Frames being written.** Frames lie in shared memory that the server owns (chunk_pool.py) and that outlives a
+process. A slot is taken before a step begins and is the writer's until the chunk is whole, which may be after the
+step's result, when the decoder runs beside the next step. If the process ends in between, the frames that were
+reported stay valid, the missing ones never come, and the slot is freed when the server releases it
+(work_tracker.py).
+
+**Blame.** A session that was being worked on when a process ended is suspect. A suspect's next step runs alone,
+beside no other session's step and no other's last frames, so that nobody else is blamed for it. It is cleared by a
+whole chunk and given up after several deaths in a row.
+
+All methods belong to the server's thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the engine process is at work on, since when, and in which slots of the ring.
+"""Tracks what the engine's process is working on, since when, and in which slots of the pool.
 
-A chunk's slot is taken before its step begins, written into until the chunk is whole, which may be after the step has
-its answer, and freed when its views are no longer used. Pure bookkeeping but for the ring; owned by supervisor.py.
+A slot is taken before its step begins, written until the chunk is whole (which may be after the step's result), and
+freed when its views are no longer used. Plain bookkeeping; owned by supervisor.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The engine process: obeys its supervisor's commands (`ipc_messages.py`); what a step is stands in `step_executor.py`.
+"""The main loop of the engine's process: executes its supervisor's commands (ipc_messages.py).
 
-The process ends when its pipe does, so it outlives no server. Restarting it is `process.py`'s business.
+step_executor.py executes steps. The process ends when its pipe closes, so it never outlives the server. process.py
+restarts it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What the fields of messages may hold: limits, types with their bounds, and names that mean something.
+"""Limits, bounded types and enums of the messages' fields.
 
-Bounds are checked when bytes are decoded; constructing a message in Python checks nothing (codec.encode_checked does).
+Bounds are checked when bytes are decoded. Constructing a message in Python checks nothing; `codec.encode_checked`
+does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One msgpack map out of bytes that anybody may have sent: limits of size, depth, counts and texts. No types, no state.
+"""Unpacks one msgpack map from untrusted bytes, with limits of size, depth, counts and text length. No types, no state.
 
-codec.py calls it, and converts what comes out to a message.
+codec.py converts the result to a message.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What servers say: WELCOME, FRAME, STATS, SAVED, ERROR, BUSY."""
+"""The messages that servers send: WELCOME, FRAME, STATS, SAVED, ERROR, BUSY."""
 
 from __future__ import annotations
 

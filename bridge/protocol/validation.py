@@ -1,7 +1,6 @@
-"""What the types of a message cannot say: quaternions of length 1, extents above nothing, sound meshes.
+"""Checks what a message's types cannot: unit quaternions, positive extents, valid meshes.
 
-Values in, values out, for codec.py, which has checked types and bounds before. What depends on earlier messages is
-session.py's matter.
+codec.py calls it after types and bounds are checked. What depends on earlier messages is checked in session/.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What time costs: running estimates of how long a chunk takes, for every quality level and chunk length.
+"""Estimates how long a chunk takes, for every quality level and chunk length, from what recent ones took.
 
-Pure values; times come from the caller. Deciding by them is `edf.py`'s and `quality_ladder.py`'s, counting answers
-`flow_control.py`'s. Single-threaded.
+Pure values; times come from the caller. edf.py and quality_ladder.py decide by them. Single-threaded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""When to start the next chunk, for whom, and how long it shall be.
+"""Earliest deadline first: when to start the next chunk, for which session, and how long it is.
 
-Just in time: a chunk started late knows more of what the player does, one started too late leaves a gap. Decisions
-are pure functions of the times brought along; starting anything is the server's business, and who remembers what was
-decided is `chunk_scheduler.py`.
+A chunk that starts late knows more of what the player does; one that starts too late leaves a gap. Pure functions of
+the times given; chunk_scheduler.py remembers what was decided.
 """
 
 from __future__ import annotations

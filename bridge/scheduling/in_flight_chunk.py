@@ -1,4 +1,4 @@
-"""A chunk that was asked for, and what became of it: plain values, between a player and who schedules its chunks."""
+"""A chunk between its start and its arrival, and the result of its arrival. Plain values."""
 
 from __future__ import annotations
 

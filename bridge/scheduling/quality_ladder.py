@@ -1,8 +1,8 @@
-"""The quality ladder: which of the engine's rungs to make chunks on. Down when frames come too seldom, up when sure.
+"""Chooses the rung that chunks are made on: down when frames come too seldom, up when there is headroom.
 
-A pure decision over costs that the caller brings. Hysteresis has three parts: down needs the shortfall to last, up
-needs headroom to last, and each way up that turns out to lead straight down again doubles the wait before the next try.
-So on a machine between two rungs the tries die out instead of alternating.
+A pure decision over costs that the caller brings. Hysteresis has three parts: stepping down needs the shortfall to
+last, stepping up needs headroom to last, and each step up that soon leads down again doubles the wait before the
+next try. On a machine between two rungs the tries die out instead of alternating.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""When a chunk being shown is worth cutting: the player left the predicted path, or something happened.
+"""Decides when a chunk on show is worth replacing: the player left the predicted path, or something happened.
 
-Pure decisions. What is thrown away is bounded by an allowance of compute that refills with time.
+Pure decisions. A token bucket bounds the compute that is thrown away.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How much earlier than its p95 cost says a chunk is started, and whether that was right: pure bookkeeping.
+"""How much earlier than its p95 cost says a chunk is started, and statistics of whether that was right.
 
 The margin follows a quantile by Robbins and Monro's rule (1951): a miss widens it by a step, a hit narrows it by the
-small part of the step that balances a miss in every `1 / miss_share`. So it settles where that share of chunks misses,
-whatever the machine's jitter looks like.
+part of the step that balances one miss in every `1 / miss_share`. So it settles where that share of chunks misses,
+whatever the distribution of the machine's jitter.
 """
 
 from __future__ import annotations

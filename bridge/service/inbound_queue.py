@@ -1,7 +1,7 @@
-"""In which order messages are handled: big ones after all small ones, each peer's in the order in which it sent them.
+"""Orders inbound messages: big ones after all small ones, each peer's in the order in which it sent them.
 
-A full SCENE takes 0.1 s of the server's thread to decode. Handled in turn with controls, as ROUTER hands messages out,
-one client's SCENEs would make everyone's controls wait one behind the other. No I/O, no message is understood here.
+A full SCENE takes 0.1 s of the server's thread to decode. If it were handled in turn with controls, one client's
+SCENEs would delay everyone's controls. No I/O; messages are not decoded here.
 """
 
 from __future__ import annotations

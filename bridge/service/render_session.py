@@ -1,7 +1,7 @@
-"""One session between its controls and its chunks: what the player did, what there is to show, what to answer.
+"""One session between its controls and its frames: input, stored chunks, the chunk in flight, answers.
 
-Joins the timeline, the frame store and the answers (responder.py); knows no socket and no engine process. The server
-owns one of these a session, on its thread.
+Joins the timeline (input/), the frame buffer and the responder (presentation/). Knows no socket and no engine
+process. The core owns one for each session.
 """
 
 from __future__ import annotations

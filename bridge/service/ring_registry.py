@@ -1,7 +1,7 @@
-"""The server's rings of shared memory, one for each session that asked: what becomes of a message on its way out.
+"""The server's frame rings in shared memory, one for each session that asked for one.
 
-A WELCOME gets the ring's name; a FRAME's pixels go into the ring when the control that it answers said so. Whatever
-cannot be had (no memory, a client that did not open it) leaves messages as they are.
+A WELCOME gets the ring's name; a FRAME's pixels go into the ring if its control asked for that. Where there is no
+ring (no memory, or the client did not open it) messages leave unchanged.
 """
 
 from __future__ import annotations

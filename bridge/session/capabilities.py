@@ -1,4 +1,4 @@
-"""What a server can do, and says so in WELCOME."""
+"""What a server offers: the fields of WELCOME that are the same for every session."""
 
 from __future__ import annotations
 

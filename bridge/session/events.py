@@ -1,6 +1,6 @@
-"""What a session tells the server to do: plain values.
+"""What a session wants done: plain values.
 
-Shared by session.py (which makes `Output`s), registry.py (which addresses them) and the server (which acts on them).
+session.py makes them, registry.py adds the peer, service/core.py carries them out.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""How hard to compress for one client: JPEG quality from credit and round trips. No I/O, no clock of its own.
+"""Chooses JPEG quality for one client from credit and round trips. No I/O, no clock of its own.
 
-A control that finds no credit has two possible reasons: the link is narrow, and frames wait behind each other, or it is
-long. Both look alike as long as frames have one size (Little's law), so the size is tried: a fifth less quality for a
-few frames. Where the time from FRAME to the CONTROL that names it shrinks with the frames, the link is narrow and the
-lower quality stays; where it does not, worse pictures would not come sooner, and quality goes back up.
+A control finds no credit for one of two reasons: the link is narrow and frames queue, or the link is long. Both look
+alike while frames have one size (Little's law), so the size is varied: a fifth less quality for a few frames. If the
+time from FRAME to the CONTROL that names it shrinks with the frames, the link is narrow and the lower quality stays.
+If not, worse pictures would not come sooner, and quality goes back up.
 
-While credit lasts quality climbs slowly, for a while not quite to where it was too much (as TCP does: Jacobson 1988).
+While credit lasts quality climbs slowly, for a while not quite to where it was too much (as TCP does: Jacobson
+1988).
 """
 
 from __future__ import annotations

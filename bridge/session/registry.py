@@ -1,7 +1,7 @@
-"""Who is connected: routing ids to sessions, room for new ones, resume tokens, expiry. No I/O.
+"""Maps connections to sessions: room for new ones, resume tokens, expiry. No I/O.
 
-A routing id is the transport's name for one connection and means nothing beyond it; a session outlives its connection
-for the resume window. Everything that leaves here says which peer it is for and which session it is about.
+A routing id is the transport's name for one connection; a session outlives its connection for the resume window.
+Every output names its peer and its session.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """One client's session on the server, as a state machine without I/O.
 
-Messages and instants come in, what to do comes out (`Output`s); sockets, clocks and engines are elsewhere. This is also
-the border between axes: outside it everything is in the client's axes and units, inside it in ours. Which message is
-allowed when is states.py's, credit and counting are flow_control.py's, what SCENE and RESET add up to
-scene_admission.py's; which routing id belongs to which session is registry.py's.
+Messages and times go in, `Output`s come out. This is the border between axes: outside, values are in the client's
+axes and units, inside in ours. states.py says which message is allowed when, flow_control.py counts credit,
+scene_admission.py checks SCENE and RESET, registry.py knows which connection belongs to which session.
 """
 
 from __future__ import annotations

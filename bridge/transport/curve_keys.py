@@ -1,4 +1,4 @@
-"""Who may connect where connections are encrypted: key files, and answers to questions about keys. No sockets.
+"""Key files for encrypted connections, and the decision which clients may connect. No sockets.
 
 A key is 32 bytes, written as 40 characters of Z85 (ZeroMQ RFC 32), alone in a file. `helios-bridge keys new` makes
 

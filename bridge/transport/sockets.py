@@ -1,7 +1,7 @@
-"""Sockets: the one importer of zmq.
+"""ROUTER and DEALER sockets: the only module that imports zmq.
 
-Thin wrappers that set the options this protocol needs and map every zmq error to a TransportError or ConfigError. No
-message is understood here. One thread a socket. Sending never blocks: a slow peer loses frames, not the server's time.
+Thin wrappers that set the options this protocol needs and map every zmq error to a TransportError or ConfigError.
+One thread a socket. Sending never blocks: a slow peer loses frames, not the server's time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a simulated session went, in figures that a naive peer has as well."""
+"""Computes figures from a simulated session that a naive service has as well: delivery, control age, camera age."""
 
 from __future__ import annotations
 

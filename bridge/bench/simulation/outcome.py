@@ -1,4 +1,4 @@
-"""What became of a simulated trace: every answer as its client got it, and the server's own account."""
+"""The result of a simulated session: every answer as its client received it, and the server's own accounts."""
 
 from __future__ import annotations
 

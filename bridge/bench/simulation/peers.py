@@ -1,7 +1,7 @@
-"""What a service without a bridge does, for comparison: two naive peers on the same traces.
+"""Two naive services on the same traces, for comparison.
 
 Neither predicts, reprojects or adapts; both make the model's longest chunk from the newest control. A control is
-answered by whatever frame is due when it arrives, or, while there is none, not at all.
+answered by the frame that is due when it arrives; before the first frame it is not answered.
 """
 
 from __future__ import annotations

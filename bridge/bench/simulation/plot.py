@@ -1,7 +1,6 @@
-"""The figures of a simulation as one picture: control age over time, where each trace's frames came from, and what
-throwing frames away buys.
+"""Draws a simulation's figures: control age over time, the sources of each trace's frames, and what waste buys.
 
-Drawn with OpenCV, which the service needs anyway.
+Uses OpenCV, which the service needs anyway.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a simulated session meets: a player's path, a network's delays and an engine's costs, all drawn from a seed."""
+"""Generates traces from a seed: a player's path, the network's delays, the engine's slowness."""
 
 from __future__ import annotations
 
