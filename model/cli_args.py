@@ -1,6 +1,6 @@
-"""What every command line of ours shares: sizes and numbers, files to write, a report's commit, and what to install.
+"""Argument parsing shared by all command lines: sizes, numbers, files to write, a report's commit, what to install.
 
-Standard library alone, and nothing of a model.
+Standard library only; knows no model.
 """
 
 from __future__ import annotations

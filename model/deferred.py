@@ -1,6 +1,6 @@
-"""Values that are made later: by whoever asks for one first, or before that by a thread that has time for it.
+"""Values computed later: on first use, or earlier by a background thread.
 
-What is not needed at once can so be made beside what is. Without a `Helper` every value is made where it is asked for.
+Without a `Helper` every value is computed on first use.
 """
 
 from __future__ import annotations

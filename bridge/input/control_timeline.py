@@ -1,8 +1,8 @@
-"""What the player does, on the server's clock: past controls kept, the near future predicted.
+"""One session's controls on the server's clock: what the player did, and windows into the near future.
 
-Here lives the timeline of one session's cameras and actions; a chunk is made before the moments it shows, so a window
-reaches past the newest control by what `motion_prediction.py` guesses. No message type, socket or clock: callers bring
-times along. Single-threaded.
+A chunk is made before the moments it shows, so a window reaches past the newest control: motion_prediction.py
+extrapolates the camera. `InputChanges` notes whether anything happened that no chunk shows yet. No message type,
+socket or clock: callers bring times. Single-threaded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Where a player will be: constant velocity and turn rate, damped, and clamped by what the client declares as limits.
+"""Extrapolates a camera: constant velocity and turn rate, damped, and clamped by the limits that the client declares.
 
-Formulas over arrays; which controls go in and what becomes of the result is control_timeline.py's. How wrong it was is
-measured at display time, by `PredictionErrors`.
+Formulas over arrays. `PredictionErrors` measures at display time how wrong they were.
 """
 
 from __future__ import annotations

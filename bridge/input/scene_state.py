@@ -1,6 +1,6 @@
-"""What a session's blockout has become: the sum of its scene messages, so that a world can be begun anew from it.
+"""The blockout, prompt and seed that a session's messages add up to, from which its engine session can be opened anew.
 
-Values only, in our axes; ids were checked by `session.py`. What the parts look like is the engine's business.
+Values only, in our axes; part ids were checked by session/.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""glTF files as blockouts: each mesh of each node becomes a part. Needs the gltf extra (trimesh); its only importer.
+"""Converts glTF files to blockouts: each mesh of each node becomes a part. Needs the gltf extra (trimesh).
 
-glTF's axes are ours (right-handed, +Y up, metres, counter-clockwise outside), and its base colours are linear, as the
-protocol's are (glTF 2.0 specification, sections 3.4 and 3.9.2).
+glTF's axes are ours (right-handed, +Y up, metres, counter-clockwise outside), and its base colours are linear, as
+the protocol's are (glTF 2.0 specification, sections 3.4 and 3.9.2). The only module that imports trimesh.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Frames between the engine and the clients: the newest chunks of a session, and encoding.
+"""A session's newest chunks, looked up by time and by camera; and the encoding of a frame's pixels.
 
-Here live ownership rules and lookups by time. Which frame is sent is `frame_pacing.py`'s decision, how it is bent
-`reprojection.py`'s, where the pixels lie `chunk_pool.py`'s. Single-threaded.
+frame_pacing.py decides which frame is sent, reprojection.py bends it. The pixels themselves lie in the engine's
+chunk pool; a chunk's slot is released when the chunk is evicted. Single-threaded.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What answers a control: the frame made for this moment, a newer view of it, or the last picture.
+"""Decides what answers a control: the frame made for this moment, a frame bent to the newest camera, or the last one
+again.
 
-Pure decisions; no clock, no pixels. Every control is answered at once, so the only question is with what.
+Every control is answered at once. Pure decisions; no clock, no pixels.
 """
 
 from __future__ import annotations

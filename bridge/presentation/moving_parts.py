@@ -1,6 +1,6 @@
-"""Which parts of a blockout have moved since a frame was made, and how: what late reprojection needs to know.
+"""Tracks which parts of a blockout have moved since a frame was made, and how, for the late warp.
 
-Values only, in our axes. Parts that never moved cost nothing here.
+Values only, in our axes. Parts that never moved cost nothing.
 """
 
 from __future__ import annotations

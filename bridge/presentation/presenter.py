@@ -1,6 +1,6 @@
-"""The pictures that answer a session's controls: a frame as it is, one bent to the newest camera, the last one again.
+"""Draws and encodes a session's answers: a frame as it is, a frame bent to the newest camera, or the last one again.
 
-Which it shall be is frame_pacing.py's decision; here it is drawn and encoded, with what its header says of it.
+frame_pacing.py decides which. The result carries what the header says of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Answers one session's controls at once, from the frames that are there, and writes the header of each.
+"""Answers one session's controls at once from the frames that are there, and writes each header.
 
-Which frame it shall be is frame_pacing.py's decision, the drawing presenter.py's. How far predicted cameras were from
-the player's is measured here, because here both are known.
+frame_pacing.py chooses the frame, presenter.py draws it. The error of predicted cameras is measured here, where both
+the predicted and the true one are known.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where each pixel of a new view was in an older one: the coarse map behind the late warp.
+"""Computes where each pixel of a new view was in an older one, on a coarse grid: the map of the late warp.
 
-Geometry alone: rays, inverse depth, fixed-point rounds. Fetching pixels by such a map is reprojection.py's.
+Geometry only: rays, inverse depth, fixed-point rounds. reprojection.py fetches pixels by it.
 """
 
 from __future__ import annotations

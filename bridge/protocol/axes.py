@@ -1,8 +1,8 @@
-"""Between a client's axes and ours: positions, rotations, sizes, parts and cameras.
+"""Converts between a client's axes and ours: positions, rotations, sizes, parts and cameras.
 
 Ours: right-handed, metres, +X right, +Y up, the camera looks along -Z. Every supported system differs from it by a
 permutation of axes with signs and by a unit of length, for the world and for an object's own axes alike. So a
-conversion moves numbers and flips signs, never rounds (but for the division by the unit), and has an exact inverse.
+conversion moves numbers and flips signs, rounds only in the division by the unit, and has an exact inverse.
 """
 
 from __future__ import annotations

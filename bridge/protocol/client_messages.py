@@ -1,4 +1,4 @@
-"""What clients say: HELLO, CONTROL, SCENE, RESET, SAVE, STATS_REQUEST, and the values inside them."""
+"""The messages that clients send: HELLO, CONTROL, SCENE, RESET, SAVE, STATS_REQUEST, and the values inside them."""
 
 from __future__ import annotations
 

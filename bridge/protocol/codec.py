@@ -1,9 +1,8 @@
 """Bytes to messages and back: framing, limits and types of single messages. No I/O, no state.
 
-Hostile bytes meet limits before they meet code: part count and sizes first, then msgpack with its own maxima, then
-depth and text lengths, then msgspec's types and bounds, then what types cannot say (validation.py).
-Whatever is wrong leaves here as RemoteProtocolError with a code. Which message is allowed when is states.py's
-matter.
+Untrusted bytes meet limits first: part count and sizes, then msgpack with its own maxima, then depth and text
+lengths, then msgspec's types and bounds, then validation.py. Whatever is wrong is raised as RemoteProtocolError with
+a code.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The protocol's messages as typed, immutable values, with their units and bounds.
+"""All messages of the protocol: their numbers, limits and directions, and the ones that both sides send.
 
-Here live names, types and limits only. Bytes are codec.py's business, who may say what when is states.py's.
-What clients say stands in client_messages.py, what servers say in server_messages.py, what both may say below;
-fields.py has the bounds. Fields with a default may be left out on the wire; unknown fields are ignored (codec.py leaves
-them out for the types that forbid them, which are those of every tick). The prose is unity_plugin_protocol.md.
+client_messages.py and server_messages.py hold the others, fields.py the bounds. Messages are typed, immutable
+values; a field with a default may be left out on the wire, unknown fields are ignored (codec.py removes them for the
+types that forbid them, which are those of every tick). unity_plugin_protocol.md is the prose.
 """
 
 from __future__ import annotations

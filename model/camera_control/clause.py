@@ -1,4 +1,4 @@
-"""The camera's motion through a chunk as a clause of the prompt, for models that take nothing else. No arrays leave."""
+"""Describes the camera's motion through a chunk as a clause of the prompt, for models without another input."""
 
 from __future__ import annotations
 

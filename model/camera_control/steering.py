@@ -1,4 +1,4 @@
-"""From a chunk's cameras to what a camera method adds to its request: a view in history, a first stage, or words.
+"""Prepares what a camera method adds to a chunk's request: a view in the history, a first stage, or words.
 
 `channels` adds nothing here: its rays go through `model.scene.ray_features`. Numpy and OpenCV.
 """

@@ -1,7 +1,7 @@
-"""The last view as other cameras would have seen it: exactly by the blockout's depth, without one by rotation alone.
+"""Shows the last view as other cameras would have seen it: by the blockout's depth, or without one by rotation alone.
 
-A backward warp: each pixel of the new view is looked up in the old one. The new view's own depth (cast at the blockout)
-says which surface that pixel shows; the old view's depth says whether it saw the same surface or something before it.
+A backward warp: each pixel of the new view is looked up in the old one. The new view's own depth (cast at the
+blockout) says which surface a pixel shows; the old view's depth says whether it saw that surface or one before it.
 Numpy, and OpenCV to fetch pixels.
 """
 

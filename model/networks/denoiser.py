@@ -1,6 +1,7 @@
-"""The `denoiser` graph of Helios's transformer: examples of its inputs, which of their lengths vary, whom it fits.
+"""The interface of the `denoiser` graph: example inputs, which lengths vary, and what fits it. transformer.py computes
+it.
 
-What it computes is transformer.py's. Needs the torch extra.
+Needs the torch extra.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Past latents as the denoiser takes them: long, mid and short history, and where each frame stands in time.
+"""Past latents as the denoiser takes them: long, mid and short history, and each frame's position in time.
 
-Numpy only. Frames run along axis 2 of (B, C, T, h, w); a history is always full length, zeros where nothing was made.
+Numpy only. Frames run along axis 2 of (B, C, T, h, w); a history has full length, with zeros where nothing was made.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A session that begins with pictures: an image or a clip as the history that the first chunk continues.
+"""Starts a session from an image or a clip: its latents become the history that the first chunk continues.
 
-What is done is what diffusers' `HeliosPyramidPipeline` does for image- and video-to-video: latents are drawn from the
-encoder's distribution and noised a little, each latent frame by a level of its own. Numpy only.
+As in diffusers' `HeliosPyramidPipeline` for image- and video-to-video: latents are drawn from the encoder's
+distribution and noised a little, each latent frame at a level of its own. Numpy only.
 """
 
 from __future__ import annotations

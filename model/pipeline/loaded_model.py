@@ -1,4 +1,4 @@
-"""A model ready to run: what a loader hands to whoever drives the chunk loop. Names no runtime."""
+"""A model ready to run, as a loader returns it to the engine. Names no runtime."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The noise that a chunk starts from and the noise between its stages, drawn on the host from counters.
 
-Every draw is named by (seed, chunk, stage), never by what was drawn before: the same seed gives the same latents on
-every runner, after a restart, and whichever chunks were left out. Numpy only.
+Every draw is keyed by (seed, chunk, stage), never by what was drawn before: one seed gives the same latents on every
+runner, after a restart, and whichever chunks were left out. `ChunkNoise` draws ahead where a device is at work
+meanwhile. Numpy only.
 """
 
 from __future__ import annotations

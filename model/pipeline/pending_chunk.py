@@ -1,4 +1,4 @@
-"""A chunk between its latents and its frames: what a rollout hands out while the decoder is at work. Numpy only."""
+"""A chunk whose latents are made and whose frames are still being decoded. Numpy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts and what the denoiser is told of them: each encoded once, and a new one blended in over some chunks.
+"""Encodes each text once, and blends a new prompt in over some chunks.
 
 The blend is that of Helios's interactive mode (`interpolate_prompt_embeds`): embeddings move in equal steps from the
 old prompt's to the new one's. There the first chunk after a change still has the old prompt; here that chunk is left

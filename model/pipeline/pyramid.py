@@ -1,7 +1,6 @@
-"""The pyramid of denoising stages: a chunk's latents out of noise, conditioning, text and history.
+"""The denoising loop: makes a chunk's latents from noise, conditioning, text and history, stage by stage.
 
-The denoise loop stands here, once. What comes before it (reading, conditioning) and after it (history, decoding) is
-video_pipeline.py's. Numpy only.
+video_pipeline.py does what comes before (texts, conditioning) and after (history, decoding). Numpy only.
 """
 
 from __future__ import annotations

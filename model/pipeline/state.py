@@ -1,4 +1,4 @@
-"""What goes into and comes out of the chunk loop: request, result, and all that a session remembers. Numpy only."""
+"""The values that go into and come out of the chunk loop: request, result, and a session's state. Numpy only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a session's texts tell the denoiser: tokenised, encoded, remembered or blended. Numpy only.
+"""Turns a session's texts into what the denoiser reads: tokenised, encoded, remembered or blended. Numpy only.
 
-A text encoder with a state (the demo's) reads every text in turn and its state says what holds. One without (Helios's)
-encodes each text by itself, once, and blends a new one in.
+A text encoder with a state (the demo's) reads every text in turn, and its state says what holds. One without
+(Helios's) encodes each text once, and blends a new one in.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The chunk loop: text, conditioning, denoising (pyramid.py), history, decoding. There is no other.
+"""The chunk loop: text, conditioning, denoising (pyramid.py), history, decoding.
 
-It drives any `ModuleRunner` and is a pure step over an explicit state: the same state, request and seed give the same
+Drives any `ModuleRunner` and is a pure step over an explicit state: the same state, request and seed give the same
 frames up to the runner's rounding. Numpy only; no camera, no blockout, no clock of its own.
 """
 

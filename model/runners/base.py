@@ -1,6 +1,6 @@
-"""The seam between the chunk loop and whatever runs its graphs: named numpy arrays in, named numpy arrays out.
+"""The `ModuleRunner` protocol: named numpy arrays in, named numpy arrays out; graph signatures and their checks.
 
-Here live the `ModuleRunner` protocol, graph signatures and their checks. No runtime is imported here.
+No runtime is imported here.
 """
 
 from __future__ import annotations

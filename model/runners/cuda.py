@@ -1,4 +1,4 @@
-"""A CUDA GPU through pycuda: the only importer of pycuda. Needs the tensorrt extra and an NVIDIA driver.
+"""A CUDA GPU through pycuda: the only module that imports pycuda. Needs the tensorrt extra and an NVIDIA driver.
 
 Works in the GPU's primary context, the one that TensorRT and every other user of the CUDA runtime shares.
 """

@@ -1,8 +1,8 @@
 """Runs torch modules as static graphs: one for every set of input shapes, captured once, then replayed.
 
-On CUDA a replay is one launch (a CUDA graph) over buffers that never move; graphs named `background` have a stream of
-their own, so that a chunk is decoded while the next is denoised. On a CPU the same buffers are used and a replay is a
-plain call: what would go wrong with reused memory on a GPU goes wrong in a test. Needs the torch extra.
+On CUDA a replay is one launch (a CUDA graph) over buffers that never move; graphs named `background` have a stream
+of their own, so that a chunk is decoded while the next is denoised. On a CPU the same buffers are used and a replay
+is a plain call, so that tests without a GPU find errors of reused memory. Needs the torch extra.
 """
 
 from __future__ import annotations

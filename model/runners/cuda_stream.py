@@ -1,4 +1,4 @@
-"""A CUDA stream as the static runner uses it, and places in its work. Needs the torch extra."""
+"""CUDA streams and events for `CudaGraphRunner`. Needs the torch extra."""
 
 from __future__ import annotations
 

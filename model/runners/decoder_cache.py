@@ -1,9 +1,9 @@
-"""What a causal autoencoder remembers between two runs of a chunk, kept by the runner.
+"""Keeps a causal autoencoder's memory between two runs of a chunk, on the device or in host memory.
 
 An export makes the memory visible: `decoder_first` gives `next_memory_*`, `decoder` takes `memory_*` and gives
-`next_memory_*`; `encoder_first` and `encoder` likewise. A chunk is decoded or encoded on its own, so the memory belongs
-to no session. For Wan's that is gigabytes: `KeptMemory` leaves it on the device and says which address goes to which
-name; `HostMemory` is for runtimes that take and give host arrays alone. No device is touched here.
+`next_memory_*`; `encoder_first` and `encoder` likewise. A chunk is decoded or encoded on its own, so the memory
+belongs to no session. Wan's takes gigabytes: `KeptMemory` leaves it on the device and says which address goes to
+which name; `HostMemory` is for runtimes that only take and give host arrays. No device is touched here.
 """
 
 from __future__ import annotations

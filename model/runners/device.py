@@ -1,6 +1,6 @@
-"""What a runner needs of a GPU: memory by address, page-locked staging, queues that work beside each other.
+"""What a runner needs of a GPU: memory by address, page-locked staging, streams that run beside each other.
 
-The seam between a runner and the driver's API: `cuda.py` is the one that ships. No GPU library is imported here.
+An interface; `cuda.py` implements it. No GPU library is imported here.
 """
 
 from __future__ import annotations

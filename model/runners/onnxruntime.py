@@ -1,6 +1,6 @@
-"""Runs exported graphs with onnxruntime, on the CPU unless told otherwise: the default, all that `pip install` needs.
+"""Runs exported graphs with onnxruntime, on the CPU by default: all that `pip install` needs.
 
-The only importer of onnxruntime but for rtx.py, which tells it of another device.
+Only this module and rtx.py import onnxruntime.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Host memory that a GPU writes into and callers read from, without a copy between.
-
-Needs the torch extra.
-"""
+"""A pool of page-locked host buffers that a GPU writes into and callers read without a copy. Needs the torch extra."""
 
 from __future__ import annotations
 

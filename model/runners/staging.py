@@ -1,4 +1,4 @@
-"""Page-locked host memory that a graph's inputs or outputs pass through, a set of it for each run under way.
+"""Page-locked host memory for a graph's inputs or outputs, a set for each run under way.
 
 Numpy only; the GPU is `Device`'s.
 """

@@ -1,7 +1,9 @@
-"""Runs TensorRT plans: every buffer on the GPU made once, decoders on a queue of their own beside the other graphs.
+"""Runs TensorRT plans: loads them, allocates every buffer on the GPU once, runs decoders on a stream of their own.
 
-The contexts of one queue share one piece of scratch memory, because their graphs run one after another. Needs the
-tensorrt extra. Which plan files belong to a model is not decided here.
+`load_plan` reads a plan file and refits it if it was stripped of weights; `TensorRtLog` sends TensorRT's log to
+Python's and keeps its last errors, because TensorRT's calls only say that they failed. The contexts of one stream
+share one piece of scratch memory, because their graphs run one after another. Needs the tensorrt extra. Which plan
+files belong to a model is decided elsewhere (trt_build).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Runs torch modules behind the same seam: for parity tests, and for `--runner torch` on a training run.
-
-Needs the torch extra.
-"""
+"""Runs torch modules as graphs: for parity tests, and for `--runner torch` on a training run. Needs the torch extra."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The blockout: an engine's grey-box geometry with material names.
 
-Here live parts and materials' names; `raycast.py` casts rays at them. How a surface looks is not known here: that is
-the model's (and the demo world's renderer's) business.
+raycast.py casts rays at it. How a surface looks is the model's (and the demo renderer's) matter.
 
 Every primitive is a unit shape in its own frame (box and cylinder fill [-1, 1]^3, the sphere has radius 1, the plane
 is y = 0), moved by one affine map.

@@ -1,9 +1,9 @@
-"""Outlines, finer than the rays that guide the decoder: antialiasing by geometry.
+"""Antialiases outlines by geometry, finer than the rays that guide the decoder.
 
-The decoder paints cells of 2x2 pixels, each by the ray through its middle, so that outlines come out as stairs. The
-blockout knows better: wherever a cell and one beside it meet different surfaces, every pixel is given four finer rays
-(rotated grid, as in multisampling), and is painted anew as the mean of the nearest cells that met the same surfaces.
-Pixels whose finer rays all meet their own cell's surface stay as the network painted them. Numpy and OpenCV.
+The decoder paints cells of 2x2 pixels, each by the ray through its middle, so that outlines come out as stairs.
+Wherever a cell and its neighbour meet different surfaces, every pixel gets four finer rays (rotated grid, as in
+multisampling), and is painted anew as the mean of the nearest cells that met the same surfaces. Pixels whose finer
+rays all meet their own cell's surface stay as the network painted them. Numpy and OpenCV.
 """
 
 from __future__ import annotations

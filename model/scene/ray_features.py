@@ -1,9 +1,9 @@
-"""From camera and blockout to what the demo network is told about every pixel.
+"""Turns camera and blockout into what the demo network reads at every pixel.
 
 For each frame a grid of rays, 4x4 a latent pixel, is cast from its camera; what each ray met becomes `RAY_CHANNELS`
-plain numbers. All of them guide the decoder. The rays of one frame of a latent frame's four, and how the picture moves
-from its first to its last (`flow`), are folded by a small learned encoder (the `conditioner` graph) to the denoiser's
-conditioning channels: these are cast at once, the other frames' when somebody asks.
+plain numbers. All of them guide the decoder. The rays of one frame of a latent frame's four, and how the picture
+moves from its first to its last (`flow`), are folded by a small learned encoder (the `conditioner` graph) to the
+denoiser's conditioning channels: these are cast at once, the other frames' on first use.
 """
 
 from __future__ import annotations
