@@ -15,13 +15,21 @@ from bridge.scheduling.edf import ScheduledChunk
 from bridge.scheduling.start_margin import UnderrunCause
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class InFlightChunk:
-    """A chunk under way: what was asked, when, and why then.
+    """A chunk that the engine was asked for: the request, and how much of it has arrived.
 
-    keep: how many frames of the chunk before it stay, None for all. follows_us: when the frames that are there run out,
-    None when there are none. cause: what a gap before it would be blamed on. control_t_us: the client's time stamp of
-    the newest control that shapes it. places: where the parts that ever moved stand for it.
+    Attributes:
+        number: counts the session's chunks.
+        epoch: the timeline's, which grows when the camera jumps.
+        asked_us: when the engine was asked.
+        keep: how many frames of the chunk before it stay; None for all.
+        follows_us: when the frames that are there run out; None when there are none.
+        cause: what a gap before it would be blamed on.
+        control_t_us: the client's time stamp of the newest control that shapes it.
+        places: where the parts that ever moved stand for it.
+        frames_ready: how many of its first frames are there.
+        lead_us: from `asked_us` to the moment from which it can be shown without running dry.
     """
 
     number: int
@@ -34,6 +42,14 @@ class InFlightChunk:
     cause: UnderrunCause
     control_t_us: int
     places: Places
+    frames_ready: int = 0
+    lead_us: int = 0
+
+    def arrived(self, frames_ready: int, now_us: int) -> None:
+        """Its first `frames_ready` frames are there: shown from `lead_us` on, none of them would have come too late."""
+        needed_us = now_us - self.asked_us - self.frames_ready * self.start.frame_us
+        self.lead_us = max(self.lead_us, needed_us) if self.frames_ready else needed_us
+        self.frames_ready = frames_ready
 
     @property
     def plan(self) -> Plan:
@@ -62,24 +78,14 @@ class InFlightChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkResult:
-    """A chunk that arrived. useful: it can be shown; else its slot is the caller's. lead_us: from asking for it to the
-    moment from which it can be shown without running dry. underrun: the frames before it had run out by then; None when
-    nothing was shown before it."""
+    """The verdict on a chunk that arrived.
+
+    Attributes:
+        useful: it can be shown; else its slot is the caller's to release.
+        lead_us: as in `InFlightChunk`.
+        underrun: the frames before it had run out by then; None when nothing was shown before it.
+    """
 
     useful: bool
     lead_us: int
     underrun: bool | None = None
-
-
-@dataclass(slots=True)
-class ChunkProgress:
-    """How much of the chunk asked for is there. lead_us: from asking to when it may begin without running dry."""
-
-    made: int = 0
-    lead_us: int = 0
-
-    def came(self, in_flight: InFlightChunk, made: int, now_us: int) -> None:
-        """Of the chunk asked for `made` frames are there: when may it begin, so that those did not come too late?"""
-        needed_us = now_us - in_flight.asked_us - self.made * in_flight.start.frame_us
-        self.lead_us = max(self.lead_us, needed_us) if self.made else needed_us
-        self.made = made

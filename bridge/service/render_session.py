@@ -28,7 +28,7 @@ from bridge.presentation.session_metrics import SessionMetrics
 from bridge.protocol.codec import Buffer
 from bridge.protocol.messages import Event, FrameHeader, PixelFormat, Reset, SceneUpdate, Stats
 from bridge.scheduling.edf import ScheduledChunk
-from bridge.scheduling.in_flight_chunk import ChunkProgress, ChunkResult, InFlightChunk
+from bridge.scheduling.in_flight_chunk import ChunkResult, InFlightChunk
 from bridge.scheduling.replanning import ReplanConfig, cut_point, has_left
 from bridge.scheduling.start_margin import DeadlineStats, UnderrunCause
 from bridge.session.events import ControlAccepted
@@ -79,7 +79,6 @@ class RenderSession:
         self._changes = InputChanges()
         self._can_cut = False
         self._moving_parts = MovingParts()
-        self._progress = ChunkProgress()
         self._told = ("", "")
         self._metrics = SessionMetrics()
         self._responder = Responder(
@@ -224,9 +223,9 @@ class RenderSession:
         if in_flight is None or in_flight.epoch != self.timeline.epoch:
             return
         parts = growing.parts
-        if self._progress.made and self.store.newest is not None:
+        if in_flight.frames_ready and self.store.newest is not None:
             parts = self.store.newest.parts
-        self._progress.came(in_flight, growing.frames_ready, now_us)
+        in_flight.arrived(growing.frames_ready, now_us)
         self.store.add(in_flight.stored(growing, made=growing.frames_ready, parts=parts))
 
     def deliver(self, made: ArrivingChunk, now_us: int) -> ChunkResult:
@@ -236,8 +235,8 @@ class RenderSession:
         if in_flight is None:
             return ChunkResult(useful=False, lead_us=0)
         there = made.frames_ready
-        self._progress.came(in_flight, there, now_us)  # the decoder keeps up with those still to come
-        lead_us, self._progress = self._progress.lead_us, ChunkProgress()
+        in_flight.arrived(there, now_us)  # the decoder keeps up with those still to come
+        lead_us = in_flight.lead_us
         if in_flight.epoch != self.timeline.epoch:
             return ChunkResult(useful=False, lead_us=lead_us)
         self._chunks_made += 1
@@ -298,7 +297,7 @@ class RenderSession:
         """The engine process ended: the chunk asked for will never come, through no fault of what it asked, and will be
         asked for again; nor will the last frames of the one before it."""
         in_flight, self.in_flight = self.in_flight, None
-        self._drop_growing()
+        self.store.drop_growing()
         self.store.cut_short()
         self._can_cut = False  # the states inside the newest chunk went with the process that made it
         if in_flight is not None:
@@ -317,7 +316,7 @@ class RenderSession:
         """The engine refused the chunk: its scene updates and events may be why and are not tried again, and nothing
         is for `wait_us`."""
         in_flight, self.in_flight = self.in_flight, None
-        self._drop_growing()
+        self.store.drop_growing()
         self.not_before_us = now_us + wait_us
         self._can_cut = False
         if in_flight is not None:
@@ -329,7 +328,6 @@ class RenderSession:
         """There is no engine session any more. Returns: pool slots to be released."""
         self.refused = refused
         self.engine_session, self.opened, self.in_flight, self.not_before_us = None, False, None, 0
-        self._progress = ChunkProgress()
         self.timeline.drop_scenes()
         self._responder.forget()
         return self.store.clear()
@@ -337,10 +335,6 @@ class RenderSession:
     def release_frames(self) -> None:
         """Lets go of all frames and their slots."""
         self.store.clear()
-
-    def _drop_growing(self) -> None:
-        self.store.drop_growing()
-        self._progress = ChunkProgress()
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
