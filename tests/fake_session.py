@@ -42,7 +42,7 @@ class Game:
 
     def tick(self, **control: Any) -> FrameHeader:
         accepted = self.control(**control)
-        self.render_session.push(accepted)
+        self.render_session.take_control(accepted)
         header, pixels = self.render_session.answer(accepted, PixelFormat.RGB8)
         assert len(pixels) == 32 * 24 * 3
         self.pixels = np.frombuffer(pixels, np.uint8).reshape(24, 32, 3)
@@ -57,7 +57,7 @@ class Game:
             depth=np.full((3, 6, 8), 4.0, np.float32) if depth else None, actions=in_flight.window.actions,
             result=StepResult(state={}, stage_ms={"denoise": 5.0}, cuts=(1, 2)),
         )  # fmt: skip
-        return self.render_session.deliver(made, self.clock.now_us()).useful
+        return self.render_session.finish_chunk(made, self.clock.now_us()).useful
 
     def ask(self, *, at_us: int | None = None, cut_us: int | None = None) -> InFlightChunk:
         """For a chunk whose first frame is due at `at_us`, else now."""
@@ -66,4 +66,4 @@ class Game:
         start = ScheduledChunk(
             session="a", at_us=now_us, display_us=display_us, frame_us=40 * MS, plan=PLAN, cut_us=cut_us
         )
-        return self.render_session.ask(now_us, start)
+        return self.render_session.start_chunk(now_us, start)

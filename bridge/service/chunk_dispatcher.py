@@ -3,7 +3,7 @@
 A chunk's way through the service, in the order in which it goes:
 
 1. `start_chunks` asks the scheduler which session's chunk is due, and when;
-2. each of these render sessions says what its chunk shows: a camera and an action a frame (`RenderSession.ask`);
+2. each of these says what its chunk shows, a camera and an action a frame (`RenderSession.start_chunk`);
 3. the engine begins the steps, as a batch where several sessions' chunks are made at once;
 4. `on_event` hands arriving frames to the render session, a few at a time, and tells the scheduler what the chunk cost.
 
@@ -134,7 +134,7 @@ class ChunkDispatcher:
     def _start(self, now_us: int, playing: Mapping[str, RenderSession], scheduled: Sequence[ScheduledChunk]) -> None:
         render_sessions = [playing[each.session] for each in scheduled]
         chunks = [
-            render_session.ask(now_us, each, cause=self._scheduler.cause(each))
+            render_session.start_chunk(now_us, each, cause=self._scheduler.cause(each))
             for render_session, each in zip(render_sessions, scheduled, strict=True)
         ]
         steps = [
@@ -146,7 +146,7 @@ class ChunkDispatcher:
             self._scheduler.begun(now_us, chunk)
         for render_session in render_sessions[begun:]:
             # No slot of the pool is free (the next eviction frees one), or the session must be tried alone, soon.
-            render_session.not_begun()
+            render_session.cancel_chunk()
 
     def on_event(self, event: EngineEvent, now_us: int) -> list[SessionNotice]:
         """Takes in what the engine did, except that it gave up."""
@@ -165,7 +165,7 @@ class ChunkDispatcher:
                 self._scheduler.replaced(now_us)
             case EngineDown():
                 for render_session in self._render_sessions.values():
-                    render_session.lose()
+                    render_session.lose_engine()
         return []
 
     def _on_frames(self, chunk: ArrivingChunk, now_us: int) -> None:
@@ -174,11 +174,11 @@ class ChunkDispatcher:
         in_flight = None if render_session is None else render_session.in_flight
         if chunk.result is None:
             if render_session is not None:
-                render_session.grow(chunk, now_us)
+                render_session.add_frames(chunk, now_us)
         elif render_session is None or in_flight is None:
             self._engine.release(chunk.slot)
         else:
-            outcome = render_session.deliver(chunk, now_us)
+            outcome = render_session.finish_chunk(chunk, now_us)
             self._scheduler.made(now_us, in_flight, outcome)
             if not outcome.useful:
                 self._engine.release(chunk.slot)
@@ -190,18 +190,18 @@ class ChunkDispatcher:
             return []
         render_session = self._render_sessions[session_id]
         in_reply_to = "SCENE" if render_session.shows_new_scene else ""
-        render_session.fail(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
+        render_session.fail_chunk(now_us, wait_us=_RETRY_FAILED_CHUNK_US)
         return [SessionNotice(session_id=session_id, text=text, in_reply_to=in_reply_to)]
 
     # -- what clients want -----------------------------------------------------------------------------------------
 
     def take_control(self, render_session: RenderSession, accepted: ControlAccepted) -> None:
         """Takes a control in; the first one opens an engine session."""
-        self._release(render_session.push(accepted))
+        self._release(render_session.take_control(accepted))
         if render_session.engine_session is None and not render_session.refused:
             self._open(render_session)
-        elif render_session.engine_session is not None and (told := render_session.newly_told()) is not None:
-            self._engine.prefetch_prompt(render_session.engine_session, *told)
+        elif render_session.engine_session is not None and (texts := render_session.new_prompt()) is not None:
+            self._engine.prefetch_prompt(render_session.engine_session, *texts)
 
     def change_scene(self, render_session: RenderSession, update: SceneUpdate) -> None:
         render_session.change_scene(update)
@@ -248,7 +248,7 @@ class ChunkDispatcher:
     def _close(self, render_session: RenderSession) -> None:
         if render_session.engine_session is not None:
             self._engine.forget(render_session.engine_session)
-        self._release(render_session.restart())
+        self._release(render_session.drop_engine_session())
 
     def _on_opened(self, engine_session: int, scene: SceneUpdate | None) -> list[SessionNotice]:
         session_id = self._session_of(engine_session)
@@ -269,11 +269,11 @@ class ChunkDispatcher:
         reset = render_session.opening_reset
         if reset is not None:
             render_session.scene.forget_reset(reset)
-            self._release(render_session.restart())
+            self._release(render_session.drop_engine_session())
             self._open(render_session)
             return [SessionNotice(session_id=session_id, text=text, in_reply_to="RESET", restored=bool(reset.restore))]
         in_reply_to = "SCENE" if render_session.shows_new_scene else ""
-        self._release(render_session.restart(refused=True))
+        self._release(render_session.drop_engine_session(refused=True))
         return [SessionNotice(session_id=session_id, text=text, in_reply_to=in_reply_to)]
 
     def _on_saved(self, saved: StateSaved) -> list[SessionNotice]:

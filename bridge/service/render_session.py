@@ -79,7 +79,7 @@ class RenderSession:
         self._changes = InputChanges()
         self._can_cut = False
         self._moving_parts = MovingParts()
-        self._told = ("", "")
+        self._texts = ("", "")
         self._metrics = SessionMetrics()
         self._responder = Responder(
             info,
@@ -93,7 +93,7 @@ class RenderSession:
 
     # -- what the player does --------------------------------------------------------------------------------------
 
-    def push(self, accepted: ControlAccepted) -> list[int]:
+    def take_control(self, accepted: ControlAccepted) -> list[int]:
         """Takes a control in. Returns: ring slots that it made useless (the camera jumped), to be released."""
         control = accepted.control
         newest = self.timeline.newest
@@ -166,14 +166,14 @@ class RenderSession:
         """Whether the engine was last asked to show something that a SCENE brought."""
         return bool(self.in_flight.window.scene_updates) if self.in_flight is not None else self.scene.has_parts
 
-    def newly_told(self) -> tuple[str, str] | None:
+    def new_prompt(self) -> tuple[str, str] | None:
         """Prompt and action in force, once after either changed: an engine can get ready for them."""
         newest = self.timeline.newest
-        told = (self.scene.prompt, "" if newest is None else newest.action)
-        if told == self._told or not self.opened:
+        texts = (self.scene.prompt, "" if newest is None else newest.action)
+        if texts == self._texts or not self.opened:
             return None
-        self._told = told
-        return told
+        self._texts = texts
+        return texts
 
     def wants_frames(self, now_us: int) -> bool:
         """True while the player plays and the engine can go on with the world."""
@@ -188,8 +188,10 @@ class RenderSession:
 
     # -- chunks ----------------------------------------------------------------------------------------------------
 
-    def ask(self, now_us: int, start: ScheduledChunk, *, cause: UnderrunCause = UnderrunCause.OVERRUN) -> InFlightChunk:
-        """What to ask the engine for; remembered until `deliver`, `fail`, `lose` or `not_begun`."""
+    def start_chunk(
+        self, now_us: int, start: ScheduledChunk, *, cause: UnderrunCause = UnderrunCause.OVERRUN
+    ) -> InFlightChunk:
+        """The chunk to ask the engine for. It is in flight until it is finished, failed, cancelled or the engine lost."""
         newest = self.store.newest
         keep = None
         if start.cut_us is not None:
@@ -215,7 +217,7 @@ class RenderSession:
         self._chunks_asked += 1
         return self.in_flight
 
-    def grow(self, growing: ArrivingChunk, now_us: int) -> None:
+    def add_frames(self, growing: ArrivingChunk, now_us: int) -> None:
         """Takes the first frames of the chunk asked for, or some more; or more of one that was delivered before."""
         in_flight = self.in_flight
         if self.store.ripen(growing.slot, growing.frames_ready):
@@ -228,7 +230,7 @@ class RenderSession:
         in_flight.arrived(growing.frames_ready, now_us)
         self.store.add(in_flight.stored(growing, made=growing.frames_ready, parts=parts))
 
-    def deliver(self, made: ArrivingChunk, now_us: int) -> ChunkResult:
+    def finish_chunk(self, made: ArrivingChunk, now_us: int) -> ChunkResult:
         """Takes the chunk asked for."""
         assert made.result is not None, "the engine is done stepping"
         in_flight, self.in_flight = self.in_flight, None
@@ -293,7 +295,7 @@ class RenderSession:
         """Degrees and metres that making frames anew would mend."""
         return self._responder.prediction.newest if self._steered else (0.0, 0.0)
 
-    def lose(self) -> None:
+    def lose_engine(self) -> None:
         """The engine process ended: the chunk asked for will never come, through no fault of what it asked, and will be
         asked for again; nor will the last frames of the one before it."""
         in_flight, self.in_flight = self.in_flight, None
@@ -303,7 +305,7 @@ class RenderSession:
         if in_flight is not None:
             self.timeline.give_back(in_flight.window)
 
-    def not_begun(self) -> None:
+    def cancel_chunk(self) -> None:
         """The engine could not begin the chunk that was asked for just now: all is as it was before."""
         in_flight, self.in_flight = self.in_flight, None
         if in_flight is None:
@@ -312,7 +314,7 @@ class RenderSession:
         self._replans -= in_flight.keep is not None
         self.timeline.give_back(in_flight.window)
 
-    def fail(self, now_us: int, *, wait_us: int) -> None:
+    def fail_chunk(self, now_us: int, *, wait_us: int) -> None:
         """The engine refused the chunk: its scene updates and events may be why and are not tried again, and nothing
         is for `wait_us`."""
         in_flight, self.in_flight = self.in_flight, None
@@ -324,7 +326,7 @@ class RenderSession:
             for update in in_flight.window.scene_updates:
                 self.scene.forget_parts(update)
 
-    def restart(self, *, refused: bool = False) -> list[int]:
+    def drop_engine_session(self, *, refused: bool = False) -> list[int]:
         """There is no engine session any more. Returns: pool slots to be released."""
         self.refused = refused
         self.engine_session, self.opened, self.in_flight, self.not_before_us = None, False, None, 0

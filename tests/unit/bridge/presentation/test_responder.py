@@ -56,7 +56,7 @@ def test_a_bent_frame_shows_the_newest_camera_as_far_as_depth_is_known(game: Gam
 
 def test_an_answer_that_takes_too_long_says_so(game: Game) -> None:
     accepted = game.control()
-    game.render_session.push(accepted)
+    game.render_session.take_control(accepted)
     game.clock.advance_us(17 * MS)
     header, _ = game.render_session.answer(accepted, PixelFormat.RGB8)
     assert not header.deadline_met
@@ -66,7 +66,7 @@ def test_an_answer_that_takes_too_long_says_so(game: Game) -> None:
 def test_a_held_picture_follows_the_client_to_another_format(game: Game) -> None:
     game.tick()
     accepted = game.control()
-    game.render_session.push(accepted)
+    game.render_session.take_control(accepted)
     header, pixels = game.render_session.answer(accepted, PixelFormat.JPEG)
     assert header.pixel_format is PixelFormat.JPEG
     assert bytes(pixels[:2]) == b"\xff\xd8"
@@ -103,7 +103,7 @@ def test_turning_far_shows_the_frame_that_saw_most_of_it(game: Game) -> None:
         engine_session=0, slot=1, frame_count=3, frames_ready=3, frames=np.zeros((3, 24, 32, 3), np.uint8),
         with_depth=False, actions=("",) * 3, result=StepResult(state={}, stage_ms={}),
     )  # fmt: skip
-    game.render_session.deliver(made, game.clock.now_us())
+    game.render_session.finish_chunk(made, game.clock.now_us())
     header = game.tick(rotation=tuple(turned[2]))
     assert (header.source, header.index) == (Source.REPROJECTED, 2)
     assert game.tick(rotation=tuple(turned[0])).source is Source.GENERATED  # its time has not passed with the other
@@ -119,7 +119,7 @@ def test_every_tick_gets_its_own_view_however_much_faster_than_the_model_it_is(g
         depth=np.full((3, 6, 8), 4.0, np.float32), actions=in_flight.window.actions,
         result=StepResult(state={}, stage_ms={}),
     )  # fmt: skip
-    game.render_session.deliver(made, game.clock.now_us())
+    game.render_session.finish_chunk(made, game.clock.now_us())
     seen = []
     for tick in range(tick_hz // 10):
         rotation = quaternion_from_rotation_vector(np.radians([0.0, 1.0 + 0.8 * tick, 0.0]))

@@ -40,14 +40,14 @@ class Room:
             seq=0, t_us=0, position=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0, events=events
         )
         accepted = ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS)
-        self.render_sessions[name].push(accepted)
+        self.render_sessions[name].take_control(accepted)
 
     def _render_session(self) -> RenderSession:
         render_session = RenderSession(config=ServeConfig(fps=25.0), info=INFO, clock=self.clock)
         render_session.opened = True
         now_us = self.clock.now_us()
         control = Control(seq=0, t_us=0, position=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 1.0), vertical_fov_deg=60.0)
-        render_session.push(ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS))
+        render_session.take_control(ControlAccepted(control=control, received_us=now_us, deadline_us=now_us + 16 * MS))
         return render_session
 
     def next_start(self) -> ScheduledChunk:
@@ -59,10 +59,10 @@ class Room:
         """Makes the next chunk, and what follows from it."""
         start = self.next_start()
         self.clock.sleep_until_us(start.at_us)
-        in_flight = self.render_sessions[start.session].ask(self.clock.now_us(), start)
+        in_flight = self.render_sessions[start.session].start_chunk(self.clock.now_us(), start)
         self.scheduler.begun(self.clock.now_us(), in_flight)
         self.clock.advance_us(round(cost_ms * MS))
-        self.render_sessions[start.session].lose()
+        self.render_sessions[start.session].lose_engine()
         self.scheduler.made(self.clock.now_us(), in_flight, ChunkResult(useful=True, lead_us=round(cost_ms * MS)))
         return start
 
@@ -131,7 +131,7 @@ def test_what_a_cut_throws_away_is_spent_when_its_chunk_begins() -> None:
     start = room.next_start()
     room.clock.sleep_until_us(start.at_us)
     render_session, frames = room.render_sessions["a"], start.plan.frames
-    in_flight = render_session.ask(room.clock.now_us(), start)
+    in_flight = render_session.start_chunk(room.clock.now_us(), start)
     room.scheduler.begun(room.clock.now_us(), in_flight)
     room.clock.advance_us(20 * MS)
     made = ArrivingChunk(
@@ -139,24 +139,24 @@ def test_what_a_cut_throws_away_is_spent_when_its_chunk_begins() -> None:
         with_depth=False, actions=("",) * frames,
         result=StepResult(state={}, stage_ms={}, cuts=tuple(range(1, frames))),
     )  # fmt: skip
-    room.scheduler.made(room.clock.now_us(), in_flight, render_session.deliver(made, room.clock.now_us()))
+    room.scheduler.made(room.clock.now_us(), in_flight, render_session.finish_chunk(made, room.clock.now_us()))
     room.clock.sleep_until_us(in_flight.start.display_us + 10 * MS)
     room.control("a", Event(kind="bang"))
     cut = room.next_start()
     assert cut.cut_us is not None
     assert cut.waste_us > 0
-    in_flight = render_session.ask(room.clock.now_us(), cut)
-    render_session.not_begun()  # no slot was free
+    in_flight = render_session.start_chunk(room.clock.now_us(), cut)
+    render_session.cancel_chunk()  # no slot was free
     assert room.scheduler.wasted_us("a") == 0
     assert room.next_start() == cut
-    room.scheduler.begun(room.clock.now_us(), render_session.ask(room.clock.now_us(), cut))
+    room.scheduler.begun(room.clock.now_us(), render_session.start_chunk(room.clock.now_us(), cut))
     assert room.scheduler.wasted_us("a") == cut.waste_us
 
 
 def test_engine_time_whose_frames_nobody_saw_is_counted() -> None:
     room = Room()
     start = room.next_start()
-    in_flight = room.render_sessions["a"].ask(room.clock.now_us(), start)
+    in_flight = room.render_sessions["a"].start_chunk(room.clock.now_us(), start)
     room.scheduler.begun(room.clock.now_us(), in_flight)
     room.clock.advance_us(70 * MS)
     room.scheduler.made(room.clock.now_us(), in_flight, ChunkResult(useful=False, lead_us=70 * MS))

@@ -27,7 +27,7 @@ def grow(game: Game, there: int) -> None:
     growing = ArrivingChunk(
         engine_session=0, slot=3, frame_count=3, frames_ready=there, frames=FRAMES, with_depth=False, actions=("",) * 3
     )
-    game.render_session.grow(growing, game.clock.now_us())
+    game.render_session.add_frames(growing, game.clock.now_us())
 
 
 def made(*, missing: int = 0, slot: int = 3) -> ArrivingChunk:
@@ -56,7 +56,7 @@ def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
     assert game.tick().index == 1
     assert game.render_session.in_flight is not None  # and no other chunk is wanted yet
     assert not game.render_session.wants_frames(game.clock.now_us())
-    assert game.render_session.deliver(made(), game.clock.now_us()).useful
+    assert game.render_session.finish_chunk(made(), game.clock.now_us()).useful
     header = game.tick()
     assert (header.chunk, header.index, header.stage_ms["denoise"]) == (0, 2, 5.0)
 
@@ -64,7 +64,7 @@ def test_frames_are_shown_before_their_chunk_is_whole(game: Game) -> None:
 def test_the_next_chunk_is_asked_for_while_the_last_frames_of_this_one_come(game: Game) -> None:
     game.tick()
     game.ask()
-    assert game.render_session.deliver(made(missing=2), game.clock.now_us()).useful
+    assert game.render_session.finish_chunk(made(missing=2), game.clock.now_us()).useful
     assert game.tick().index == 0
     game.render_session.opened = True
     assert game.render_session.wants_frames(game.clock.now_us())
@@ -74,19 +74,19 @@ def test_the_next_chunk_is_asked_for_while_the_last_frames_of_this_one_come(game
     grow(game, 2)
     assert (game.tick().chunk, game.tick().index) == (0, 1)
     assert game.render_session.in_flight is not None
-    game.render_session.fail(game.clock.now_us(), wait_us=0)  # what is there stays
+    game.render_session.fail_chunk(game.clock.now_us(), wait_us=0)  # what is there stays
     assert game.tick().index == 1
     grow(game, 3)
     assert game.tick().index == 2
-    assert game.render_session.push(game.control(x=100.0, teleport=True)) == [3]
+    assert game.render_session.take_control(game.control(x=100.0, teleport=True)) == [3]
 
 
 def test_frames_that_went_with_the_engine_are_not_waited_for(game: Game) -> None:
     game.tick()
     game.ask()
-    assert game.render_session.deliver(made(missing=2), game.clock.now_us()).useful
+    assert game.render_session.finish_chunk(made(missing=2), game.clock.now_us()).useful
     assert game.render_session.store.buffered_until_us == game.clock.now_us() + 120 * MS
-    game.render_session.lose()
+    game.render_session.lose_engine()
     assert game.render_session.store.buffered_until_us == game.clock.now_us() + 40 * MS
     assert game.tick().index == 0
 
@@ -99,13 +99,16 @@ def test_a_chunk_is_in_time_when_its_first_frames_are(game: Game) -> None:
     grow(game, 1)
     game.clock.advance_us(60 * MS)
     assert game.render_session.in_flight is not None
-    assert game.render_session.deliver(made(), game.clock.now_us()).underrun is False
+    assert game.render_session.finish_chunk(made(), game.clock.now_us()).underrun is False
 
 
 def test_what_was_growing_goes_with_its_engine_or_its_place(game: Game) -> None:
     game.tick()
     game.chunk(value=50, slot=4)
-    for end in (game.render_session.lose, lambda: game.render_session.fail(game.clock.now_us(), wait_us=0)):
+    for end in (
+        game.render_session.lose_engine,
+        lambda: game.render_session.fail_chunk(game.clock.now_us(), wait_us=0),
+    ):
         game.ask()
         grow(game, 1)
         assert game.tick().chunk > 0
@@ -113,7 +116,9 @@ def test_what_was_growing_goes_with_its_engine_or_its_place(game: Game) -> None:
         assert game.tick().chunk == 0
     game.ask()
     grow(game, 1)
-    assert game.render_session.push(game.control(x=100.0, teleport=True)) == [4]  # not the slot that is being written
+    assert game.render_session.take_control(game.control(x=100.0, teleport=True)) == [
+        4
+    ]  # not the slot that is being written
     grow(game, 2)
     assert game.tick(x=100.0).source is Source.HELD
 
@@ -124,11 +129,11 @@ def test_after_a_teleport_older_chunks_and_the_one_under_way_are_useless(game: G
     before = game.tick()
     game.ask()
     accepted = game.control(x=100.0, teleport=True)
-    assert game.render_session.push(accepted) == [4]
+    assert game.render_session.take_control(accepted) == [4]
     header, _ = game.render_session.answer(accepted, PixelFormat.RGB8)
     assert header.source is Source.HELD
     assert (header.chunk, header.position) == (before.chunk, before.position)
-    assert not game.render_session.deliver(made(slot=5), game.clock.now_us()).useful
+    assert not game.render_session.finish_chunk(made(slot=5), game.clock.now_us()).useful
     assert game.tick(x=100.0).source is Source.HELD
     in_flight = game.ask()
     assert in_flight.window.cut
@@ -143,7 +148,7 @@ def test_frames_are_wanted_while_the_player_plays(game: Game) -> None:
     assert render_session.wants_frames(game.clock.now_us())
     game.ask()
     assert not render_session.wants_frames(game.clock.now_us())
-    render_session.lose()
+    render_session.lose_engine()
     assert render_session.wants_frames(game.clock.now_us() + 999 * MS)
     assert not render_session.wants_frames(game.clock.now_us() + 1000 * MS)
 
@@ -156,11 +161,11 @@ def test_what_a_lost_chunk_would_have_applied_comes_again_and_what_was_refused_d
     first = game.ask()
     assert first.window.scene_updates == (update,)
     assert first.window.actions == ("door opens",) * 3
-    game.render_session.lose()
+    game.render_session.lose_engine()
     again = game.ask()
     assert (again.window.scene_updates, again.window.actions) == ((update,), ("door opens",) * 3)
     assert again.number > first.number
-    game.render_session.fail(now_us, wait_us=500 * MS)
+    game.render_session.fail_chunk(now_us, wait_us=500 * MS)
     game.render_session.opened = True
     assert not game.render_session.wants_frames(now_us + 499 * MS)
     assert game.render_session.wants_frames(now_us + 500 * MS)
@@ -173,7 +178,7 @@ def test_a_cut_outlives_a_chunk_that_the_engine_refused(game: Game) -> None:
     game.tick(teleport=True)
     now_us = game.clock.now_us()
     assert game.ask().window.cut
-    game.render_session.fail(now_us, wait_us=0)
+    game.render_session.fail_chunk(now_us, wait_us=0)
     assert game.ask().window.cut
 
 
@@ -202,7 +207,7 @@ def test_a_gap_is_counted_with_its_cause_and_its_length(game: Game) -> None:
     game.chunk()  # until 120 ms
     game.ask(at_us=game.clock.now_us() + 120 * MS)
     game.clock.advance_us(300 * MS)
-    assert game.render_session.deliver(made(), game.clock.now_us()).underrun
+    assert game.render_session.finish_chunk(made(), game.clock.now_us()).underrun
     stats = game.render_session.fill_stats(Stats(), game.clock.now_us())
     assert stats.underruns == {"overrun": 1, "too_slow": 0, "crowded": 0, "engine": 0, "paused": 0}
     assert stats.gap_us == 180 * MS
@@ -242,7 +247,7 @@ def test_a_chunk_leads_by_what_its_slowest_frames_need(game: Game) -> None:
         game.clock.sleep_until_us(1_000_000 + at_ms * MS)
         grow(game, there)
     game.clock.sleep_until_us(1_000_000 + 150 * MS)
-    assert game.render_session.deliver(made(), game.clock.now_us()).lead_us == 70 * MS
+    assert game.render_session.finish_chunk(made(), game.clock.now_us()).lead_us == 70 * MS
 
 
 def test_what_is_still_to_be_shown_is_cut_at_the_last_boundary_before_new_frames_are_there(game: Game) -> None:
@@ -262,7 +267,7 @@ def test_what_is_still_to_be_shown_is_cut_at_the_last_boundary_before_new_frames
     assert (in_flight.keep, in_flight.follows_us) == (1, began_us + 120 * MS)
     assert in_flight.window.actions[0] == "bang"
     assert game.render_session.fill_stats(Stats(), game.clock.now_us()).replans == 1
-    game.render_session.lose()
+    game.render_session.lose_engine()
     assert (
         game.render_session.cut_us(game.clock.now_us(), ready_us) is None
     )  # the process that could go on from there is gone
@@ -276,13 +281,13 @@ def test_a_chunk_that_the_engine_could_not_begin_leaves_no_trace(game: Game) -> 
     game.tick(action="run", events=(Event(kind="bang"),))
     game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
     assert not game.render_session.is_stale
-    game.render_session.not_begun()
+    game.render_session.cancel_chunk()
     assert game.render_session.in_flight is None
     assert game.render_session.is_stale
     assert game.render_session.cut_us(game.clock.now_us(), began_us + 30 * MS) == began_us + 40 * MS
     assert game.render_session.fill_stats(Stats(), game.clock.now_us()).replans == 0
     again = game.ask(at_us=began_us + 40 * MS, cut_us=began_us + 40 * MS)
     assert (again.keep, again.window.actions[0]) == (1, "run; bang")
-    game.render_session.not_begun()
-    game.render_session.not_begun()  # nothing is asked for
+    game.render_session.cancel_chunk()
+    game.render_session.cancel_chunk()  # nothing is asked for
     assert game.render_session.fill_stats(Stats(), game.clock.now_us()).replans == 0
