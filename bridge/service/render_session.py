@@ -191,7 +191,7 @@ class RenderSession:
     def start_chunk(
         self, now_us: int, start: ScheduledChunk, *, cause: UnderrunCause = UnderrunCause.OVERRUN
     ) -> InFlightChunk:
-        """The chunk to ask the engine for. It is in flight until it is finished, failed, cancelled or the engine lost."""
+        """The chunk to ask the engine for: in flight until it is finished, failed, cancelled or the engine is lost."""
         newest = self.store.newest
         keep = None
         if start.cut_us is not None:
