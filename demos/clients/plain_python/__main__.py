@@ -29,7 +29,7 @@ _SETTLE_US: Final = 1_000_000
 
 def plain_client() -> dict[str, Any]:
     """The names that the document's code defines."""
-    section = DOCUMENT.read_text(encoding="utf-8").split("## 17. A plain client")[1].split("\n## ")[0]
+    section = DOCUMENT.read_text(encoding="utf-8").split("## 16. A plain client")[1].split("\n## ")[0]
     code = "\n\n".join(re.findall(r"```python\n(.*?)```", section, re.S))
     scope: dict[str, Any] = {"__name__": "document"}
     exec(compile(code, str(DOCUMENT), "exec"), scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import pathlib
 import re
 from typing import Any
 
@@ -26,7 +27,7 @@ from bridge.session.capabilities import CAPABILITIES, MAY_OFFER
 from bridge.session.states import TRANSITIONS, SessionState
 from bridge.transport import frame_ring as shared_frames
 from model.scene.blockout import MATERIALS
-from tests.protocol_text import ROOT, TEXT, code_block, rows, section
+from tests.protocol_text import ROOT, TEXT, rows, section
 
 NESTED = {"Event": messages.Event, "Part": messages.Part, "PartMove": messages.PartMove}
 
@@ -195,10 +196,25 @@ def test_the_changelog_names_every_field_that_came_after_the_first_version() -> 
     assert set(MAY_OFFER) <= set(names)
 
 
-def test_the_worked_example_is_the_vector() -> None:
-    data = bytes.fromhex("".join(line.split("#")[0] for line in code_block("A worked example", "text").splitlines()))
-    assert data == (ROOT / "tests/contract/vectors/control_full.bin").read_bytes()
-    assert len(data) > 0
+def test_the_messages_in_bytes_are_vectors() -> None:
+    found = re.findall(r"\*\*(\w+)\*\* \(`(\w+)`\)\n\n```text\n(.*?)```", section("Its messages in bytes"), re.DOTALL)
+    assert [name for name, _, _ in found] == ["HELLO", "CONTROL", "FRAME", "BYE"]
+    for _, vector, block in found:
+        told = bytes.fromhex("".join(line.split("#")[0] for line in block.splitlines()))
+        parts = vector_parts(ROOT / f"tests/contract/vectors/{vector}.bin")
+        assert told == b"".join(parts[:3])
+        if len(parts) > 3:
+            assert f"part 4: {len(parts[3])} bytes" in block
+
+
+def vector_parts(path: pathlib.Path) -> list[bytes]:
+    """A vector's parts; each stands behind its length in 4 bytes, big-endian."""
+    data, parts = path.read_bytes(), []
+    while data:
+        length = int.from_bytes(data[:4], "big")
+        parts.append(data[4 : 4 + length])
+        data = data[4 + length :]
+    return parts
 
 
 def test_the_ring_is_laid_out_as_documented() -> None:
