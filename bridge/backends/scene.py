@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bridge.engine.interface import State
 from bridge.errors import EngineError
+from bridge.input.scene_state import apply_update
 from bridge.presentation.reprojection import NO_PART
 from bridge.protocol.messages import Part, SceneUpdate, Shape
 from model.errors import BlockoutError
@@ -37,7 +38,7 @@ class EngineScene:
 
 
 class SceneCache:
-    """Worlds that were packed already, by what a state holds of them."""
+    """Scenes that were packed before, by what a state holds of them."""
 
     def __init__(self, default: Blockout) -> None:
         self._default = _parts_of(default)
@@ -47,17 +48,17 @@ class SceneCache:
         """A new session's: the default map, changed by `scene`. Raises: EngineError: it cannot be cast."""
         return self._packed(self._default if scene is None else _updated(self._default, [scene]))
 
-    def updated(self, world: EngineScene, updates: Sequence[SceneUpdate]) -> EngineScene:
+    def updated(self, scene: EngineScene, updates: Sequence[SceneUpdate]) -> EngineScene:
         """Raises: EngineError: an update does not fit, or cannot be cast."""
-        return self._packed(_updated(world.parts, updates)) if updates else world
+        return self._packed(_updated(scene.parts, updates)) if updates else scene
 
     def of(self, state: State) -> EngineScene:
-        """The world in a state, packed anew if this process has not met it yet (it replaced a crashed one)."""
+        """The scene in a state, packed anew if this process has not seen it yet (it replaced a crashed one)."""
         key = state[_SCENE].tobytes()
         return self._known[key] if key in self._known else self._packed(_decode_parts(key))
 
     def scene_of(self, state: State) -> SceneUpdate:
-        """What brings an opened world to the one in a state. Raises: EngineError: the state holds none."""
+        """What brings a newly opened scene to the one in a state. Raises: EngineError: the state holds none."""
         try:
             parts = _decode_parts(state[_SCENE].tobytes())
         except (KeyError, msgspec.DecodeError) as exc:
@@ -72,26 +73,19 @@ class SceneCache:
         # A pack has its meshes last; both kinds stand in order of id, as `parts` does.
         in_order = sorted(parts, key=lambda part: (part.shape is Shape.MESH, part.id))
         ids = np.array([*(part.id for part in in_order), NO_PART], np.uint32)
-        world = EngineScene(parts=parts, packed=packed, ids=ids)
+        scene = EngineScene(parts=parts, packed=packed, ids=ids)
         if len(self._known) > _MOST_KEPT:
             self._known.clear()
-        self._known[_encode_parts(parts)] = world
-        return world
+        self._known[_encode_parts(parts)] = scene
+        return scene
 
 
 def _updated(parts: Sequence[Part], updates: Iterable[SceneUpdate]) -> tuple[Part, ...]:
     """The parts after the updates, in the order that `SceneUpdate` gives."""
     by_id = {part.id: part for part in parts}
     for update in updates:
-        if update.replace:
-            by_id.clear()
-        for gone in update.remove:
-            by_id.pop(gone, None)
-        by_id |= {part.id: part for part in update.add}
-        for move in update.move:
-            if move.id not in by_id:
-                raise EngineError(f"cannot move part {move.id}: the blockout has no part with this id; add it first")
-            by_id[move.id] = msgspec.structs.replace(by_id[move.id], position=move.position, rotation=move.rotation)
+        for unknown in apply_update(by_id, update):
+            raise EngineError(f"cannot move part {unknown}: the blockout has no part with this id; add it first")
     return tuple(by_id[key] for key in sorted(by_id))
 
 

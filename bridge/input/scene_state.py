@@ -47,15 +47,8 @@ class SceneState:
         self._prompt = self._prompt if update.prompt is None else update.prompt
         if update.replace:
             self._parts = {}
-        if self._parts is None:
-            return
-        for part_id in update.remove:
-            self._parts.pop(part_id, None)
-        self._parts.update((part.id, part) for part in update.add)
-        for move in update.move:
-            part = self._parts.get(move.id)
-            if part is not None:
-                self._parts[move.id] = msgspec.structs.replace(part, position=move.position, rotation=move.rotation)
+        if self._parts is not None:
+            apply_update(self._parts, update)  # a move of an unknown part is ignored
 
     def apply_reset(self, reset: Reset) -> None:
         self._before_reset = (self._seed, self._prompt)
@@ -85,3 +78,23 @@ class SceneState:
         """A world that begins with all of this, and with pictures; or one that was saved."""
         scene = None if self._parts is None else self.whole()
         return SessionStart(seed=self._seed, prompt=self._prompt, scene=scene, pictures=pictures, restore=restore)
+
+
+def apply_update(parts: dict[int, Part], update: SceneUpdate) -> list[int]:
+    """Changes a blockout, by part id, in the protocol's order: replace, remove, add, move.
+
+    Returns:
+        The ids of moves that name no part; those moves change nothing.
+    """
+    if update.replace:
+        parts.clear()
+    for part_id in update.remove:
+        parts.pop(part_id, None)
+    parts.update((part.id, part) for part in update.add)
+    unknown = []
+    for move in update.move:
+        if (part := parts.get(move.id)) is None:
+            unknown.append(move.id)
+        else:
+            parts[move.id] = msgspec.structs.replace(part, position=move.position, rotation=move.rotation)
+    return unknown

@@ -51,13 +51,13 @@ class MovingParts:
     def since(self, places: Places) -> list[MovedPart]:
         """The motions of the parts that are not where they were at `places`; others had not moved then."""
         return [
-            _moving_parts(part_id, then, now)
+            _motion_of(part_id, then, now)
             for part_id, now in self._now.items()
             if (then := places.get(part_id, self._first[part_id])) != now
         ]
 
 
-def _moving_parts(part_id: int, then: Place, now: Place) -> MovedPart:
+def _motion_of(part_id: int, then: Place, now: Place) -> MovedPart:
     """x -> q x + offset takes the part from `then` to `now`."""
     turn = normalise(multiply(np.array(now[1], np.float64), conjugate(np.array(then[1], np.float64))))
     return MovedPart(

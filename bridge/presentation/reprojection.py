@@ -134,8 +134,8 @@ class Warper:
             return frame.copy()
         found = self._grid.map(source, target, depth)
         if depth is not None and parts is not None:
-            for moving_parts in [one for one in moved if np.any(parts == one.part)][:_MOST_MOVED]:
-                found = self._with_part(found, moving_parts, source, target, depth, parts)
+            for part in [one for one in moved if np.any(parts == one.part)][:_MOST_MOVED]:
+                found = self._with_part(found, part, source, target, depth, parts)
         step = self._config.grid_px
         self._coarse[..., 0] = found.x
         self._coarse[..., 1] = found.y
@@ -162,15 +162,15 @@ class Warper:
     def _with_part(
         self,
         static: WarpMap,
-        moving_parts: MovedPart,
+        moved_part: MovedPart,
         source: Pose,
         target: Pose,
         depth: NDArray[np.float32],
         parts: NDArray[np.uint32],
     ) -> WarpMap:
         """The map with one part in its new place, and what it hid in its old one lost."""
-        is_part = (parts == moving_parts.part).astype(np.uint8)
-        part = self._grid.map(source, moving_parts.camera_before(target), depth)
+        is_part = (parts == moved_part.part).astype(np.uint8)
+        part = self._grid.map(source, moved_part.camera_before(target), depth)
         there = self._sampled(is_part, part) & ~part.lost
         was_there = self._sampled(is_part, static)
         shown = there & ((part.near >= static.near) | was_there | static.lost)
