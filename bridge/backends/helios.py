@@ -1,6 +1,6 @@
 """The engine for models of Helios's kind: runs `model.pipeline.video_pipeline` on the session's blockout and texts.
 
-Converts wire values to the model's values and the model's errors to ours. camera.py, prompts.py and scene.py prepare
+Converts wire values to the model's values and the model's errors to ours. camera.py, helios.py and scene.py prepare
 conditioning, decoding_step.py is a chunk at the decoder, quality_levels.py lists what can be left out, loading.py
 finds files and runtime. The loop and everything that knows the network are in `model`.
 """
@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from bridge.backends.camera import CameraConditioner, CameraConditioning, view_arrays
 from bridge.backends.decoding_step import DecodingStep
 from bridge.backends.loading import ModelOptions, load_model
 from bridge.backends.picture_decoding import frames_from_pictures
-from bridge.backends.prompts import chunk_texts, prompt_arrays, prompt_in_force, stored_prompt, told
 from bridge.backends.quality_levels import TINY_DECODER, rungs_of, takes_tiny_decoder
 from bridge.backends.scene import SceneCache
 from bridge.clock import Clock, MonotonicClock
@@ -34,6 +34,7 @@ from bridge.engine.interface import (
 )
 from bridge.errors import EngineError, EngineIncompatible, StepFailed
 from bridge.protocol.messages import SceneUpdate
+from model.camera_control.clause import with_clause
 from model.camera_control.method import AUTO, CameraMethod, choose
 from model.errors import ModelError
 from model.pipeline.history import HistoryView
@@ -285,3 +286,42 @@ def _takes_pictures(loaded: LoadedModel) -> bool:
     graphs = loaded.runner.graphs
     encoder = graphs.get(Graph.ENCODER)
     return encoder is not None and (Graph.ENCODER_FIRST in graphs or encoder.inputs["frames"].shape[0] is None)
+
+
+_PROMPT = "prompt_utf8"
+
+
+def chunk_texts(spec: ModelSpec, window: ControlWindow, prompt: str, latents: int, clause: str) -> tuple[str, ...]:
+    """One text a latent frame: what its newest frame is told.
+
+    prompt: in force. latents: of the chunk. clause: of the camera, "" for none; only an encoder without a state hears
+    it.
+    """
+    last = [spec.frames_in(count + 1) - 1 for count in range(latents)]
+    texts = [window.actions[index] for index in last]
+    if spec.text_state_size == 0:
+        return tuple(with_clause(told(prompt, text), clause) if clause else told(prompt, text) for text in texts)
+    if any(update.prompt is not None for update in window.scene_updates):
+        texts[0] = prompt
+    return tuple(texts)
+
+
+def told(prompt: str, action: str) -> str:
+    """What a text encoder without a state is told: how the world looks, then what happens."""
+    return ". ".join(part for part in (prompt.strip().rstrip("."), action.strip()) if part)
+
+
+def prompt_in_force(state: State, window: ControlWindow) -> str:
+    """The newest of the window's scene updates, else the state's."""
+    prompts = [update.prompt for update in window.scene_updates if update.prompt is not None]
+    return prompts[-1] if prompts else stored_prompt(state)
+
+
+def stored_prompt(state: State) -> str:
+    """The prompt in a state that holds `prompt_arrays`."""
+    return state[_PROMPT].tobytes().decode()
+
+
+def prompt_arrays(prompt: str) -> dict[str, NDArray[np.generic]]:
+    """What a state holds of the prompt in force."""
+    return {_PROMPT: np.frombuffer(prompt.encode(), dtype=np.uint8)}

@@ -2,7 +2,7 @@
 
 In: the program or address under test. Out: one line a script, passed or failed, with what the protocol says.
 
-Read first: `command` (both commands), then for clients `client_stage` (the pretended server), `client_rules` (what is
+Read first: `command` (both commands), then for clients `client_stage` (the pretended server, and what is
 checked on every message) and the scripts in `client_plays`, `client_endings`; for servers `server_stage` and the
 scripts in `server_answers`, `server_refusals`, `server_sessions`, `hostile`.
 

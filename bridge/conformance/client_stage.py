@@ -1,11 +1,12 @@
 """A scripted server and the client that is tested: what it said, whether that was allowed, and what to say to it.
 
-The scripts that client_scripts.py lists play on this. What a client must never do (client_rules.py) is checked on every
+The scripts that client_scripts.py lists play on this. What a client must never do (client_stage.py) is checked on every
 message; scripts look at the rest.
 """
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -13,8 +14,6 @@ import msgspec
 
 from bridge.clock import Clock
 from bridge.conformance.answers import PIXELS, valid_header, valid_welcome
-from bridge.conformance.client_process import ClientProcess
-from bridge.conformance.client_rules import ControlRules
 from bridge.conformance.outcome import Failed, require
 from bridge.errors import ErrorCode, RemoteProtocolError
 from bridge.protocol.codec import Buffer, decode, encode
@@ -34,6 +33,87 @@ from bridge.protocol.messages import (
     Welcome,
 )
 from bridge.transport.sockets import Poller, RouterSocket, SendResult
+
+
+class ControlRules:
+    """`seq` and clock rise, credit is given for frames that were sent, and never taken back."""
+
+    def __init__(self) -> None:
+        self.highest_seq = -1
+        self.newest_sent_seq = -1
+        self.newest_named_seq = -1
+        self.unread: list[int] = []
+        self._newest_t_us = 0
+        self._overlap = False
+
+    def new_session(self) -> None:
+        """Nothing was sent in it. What the client sent before it read WELCOME may still speak of the one before."""
+        self._overlap = self.highest_seq >= 0
+        self.highest_seq = self.newest_named_seq = self.newest_sent_seq = -1
+
+    def sent_frame(self, seq: int) -> None:
+        """A FRAME that the client may name from now on."""
+        self.newest_sent_seq = seq
+        self.unread.append(seq)
+
+    def is_of_before(self, control: Control) -> bool:
+        """Whether it was sent before the client knew of its new session."""
+        self._overlap = self._overlap and control.frame_received_seq >= 0
+        return self._overlap
+
+    def take(self, control: Control) -> str:
+        """Takes a CONTROL of this session in. Returns: what is wrong with it, empty for nothing."""
+        named, wrong = control.frame_received_seq, ""
+        if control.seq <= self.highest_seq:
+            wrong = f"seq {control.seq} after {self.highest_seq}: it must rise"
+        elif named > self.newest_sent_seq:
+            wrong = f"frame_received_seq {named}, but the newest FRAME sent was {self.newest_sent_seq}"
+        elif named < self.newest_named_seq:
+            wrong = f"frame_received_seq {named} after {self.newest_named_seq}: it must not fall"
+        elif control.t_us < self._newest_t_us:
+            wrong = f"t_us {control.t_us} after {self._newest_t_us}: a monotonic clock does not fall"
+        self.highest_seq, self.newest_named_seq, self._newest_t_us = control.seq, named, control.t_us
+        self.unread = [seq for seq in self.unread if seq > named]
+        return wrong
+
+
+ADDRESS_WORD: Final = "{address}"
+_LEAVES_S: Final = 3.0  # how long a client that was told BYE may take to end its process
+
+
+class ClientProcess:
+    """command: what to start, `{address}` standing for `address`, which else is added. Without one the client is
+    somebody else's and comes by itself: it counts as running."""
+
+    def __init__(self, command: Sequence[str], address: str) -> None:
+        self.started_here = bool(command)
+        self._process = subprocess.Popen(_filled_in(command, address), stdin=subprocess.DEVNULL) if command else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is None or self._process.poll() is None
+
+    @property
+    def crashed(self) -> str:
+        """How it ended by a fault of its own; empty when it did not."""
+        status = self._process.poll() if self._process is not None else None
+        return f"its process was ended by signal {-status}" if status is not None and status < 0 else ""
+
+    def end(self) -> None:
+        """Waits for it to end, and kills it when it does not."""
+        if self._process is not None:
+            try:
+                self._process.wait(_LEAVES_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def _filled_in(command: Sequence[str], address: str) -> list[str]:
+    if any(ADDRESS_WORD in word for word in command):
+        return [word.replace(ADDRESS_WORD, address) for word in command]
+    return [*command, address]
+
 
 _FULL_US: Final = 1_000  # until another try to hand a message over
 

@@ -48,8 +48,7 @@ from bridge.engine.ipc_messages import (
 )
 from bridge.engine.pipe import Ended, EngineConfig
 from bridge.engine.process import EngineProcess
-from bridge.engine.save_tracker import REPLACED, SaveTracker, refused
-from bridge.engine.session_table import SessionTable
+from bridge.engine.session_table import REPLACED, SaveTracker, SessionTable, refused
 from bridge.engine.work_tracker import WorkTracker
 from bridge.errors import ConfigError, EngineError, EngineIncompatible, EngineUnavailable
 

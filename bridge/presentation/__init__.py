@@ -3,7 +3,7 @@
 In: chunks as they arrive, controls as they come. Out: pixels and a `FrameHeader` for each control, at once.
 
 Read first: `frame_buffer` (a session's chunks and when their frames are due), `frame_pacing` (generated, reprojected or
-held: a pure decision), `responder` (the answer and its header), `presenter` (drawing and encoding). `reprojection` and
+held: a pure decision), `responder` (the answer: drawn, encoded, with its header). `reprojection` and
 `warp_map` bend a frame with its depth, `moving_parts` moves parts in it, `session_metrics` counts for STATS.
 
 Must not know: sockets, the engine's process, when chunks are started.

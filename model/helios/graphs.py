@@ -21,8 +21,7 @@ from model.helios import components
 from model.helios.components import Dtype, Report
 from model.helios.layout import TEXT_ENCODER, TRANSFORMER, VAE, GenerationConfig, read_folder, spec_of
 from model.helios.prompt_encoder import PromptEncoder
-from model.helios.streaming import DecoderMemory, FramesStep, StreamingDecoder
-from model.helios.tiny import TinyDecoderStep
+from model.helios.streaming import DecoderMemory, FramesStep, StreamingDecoder, TinyDecoderStep
 from model.helios.wan import WanDecoderStep, WanEncoder, WanEncoderStep, encoder_memory_shapes, memory_shapes
 from model.networks.autoencoder import TAEW2_1, TinyAutoencoder
 from model.networks.checkpoints import load_weights, widened

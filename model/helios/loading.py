@@ -9,17 +9,16 @@ from tqdm import tqdm
 
 from model.fast.graph import fast_denoiser_graph, fast_runner
 from model.helios.components import Dtype
-from model.helios.graphs import DecoderKind, load_graphs
+from model.helios.graphs import DecoderKind, load_graphs, streaming_decoders, tiny_decoder, tiny_decoder_file
 from model.helios.layout import TOKENIZER, GenerationConfig
 from model.helios.text import PromptTokenizer
-from model.helios.tiny_beside import tiny_beside
 from model.networks.denoiser import batched, denoiser_graph
 from model.networks.view_denoiser import view_denoiser_graph
 from model.pipeline.loaded_model import LoadedModel
 from model.precision import Precision
 from model.runners.base import ModuleRunner
-from model.runners.torch import TorchRunner
-from model.spec import Graph
+from model.runners.torch import TorchGraph, TorchRunner
+from model.spec import Graph, ModelSpec
 
 
 class _Bars:
@@ -88,3 +87,17 @@ def load(
         tokenize=tokenize,
         view_on_request=True,
     )
+
+
+_NAMES = {Graph.DECODER_FIRST: Graph.TINY_DECODER_FIRST, Graph.DECODER: Graph.TINY_DECODER}
+
+
+def tiny_beside(path: Path, spec: ModelSpec, *, device: str, dtype: Dtype) -> dict[str, TorchGraph]:
+    """`tiny_decoder_first` and `tiny_decoder` of a Helios folder; none where its weights are not beside the model's.
+
+    Raises: CheckpointError: they are there and do not fit.
+    """
+    if tiny_decoder_file(path) is None:
+        return {}
+    decoders = streaming_decoders(spec, None, tiny_decoder(path).to(device, dtype.torch))
+    return {str(_NAMES[name]): graph for name, graph in decoders.items()}

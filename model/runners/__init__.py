@@ -5,7 +5,7 @@ checked, with errors that say got and expected.
 
 Read first: `base` (the `ModuleRunner` protocol), then `onnxruntime` (the default), `torch`, `tensorrt` and `rtx`.
 `cuda_graph` replays torch graphs, `decoder_cache` keeps a decoder's memory on the device, `device`, `cuda`,
-`cuda_stream`, `staging` and `pinned_pool` are buffers, streams and copies.
+`cuda_stream` and `staging` are buffers, streams and copies.
 
 Must not know: what the graphs compute. Only `cuda` imports pycuda; only `tensorrt` and `rtx` import tensorrt.
 """

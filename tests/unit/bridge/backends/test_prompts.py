@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from bridge.backends.helios import chunk_texts, prompt_arrays, prompt_in_force
 from bridge.backends.loading import SHIPPED_MODEL
-from bridge.backends.prompts import chunk_texts, prompt_arrays, prompt_in_force
 from bridge.engine.interface import ControlWindow
 from bridge.protocol.messages import SceneUpdate
 from model.spec import read_spec

@@ -119,7 +119,7 @@ def test_the_tiny_decoder_is_counted_where_it_is_loaded(with_tiny: Path, helios_
     from model.helios.components import Dtype
     from model.helios.graphs import DecoderKind, load_graphs
     from model.helios.layout import GenerationConfig
-    from model.helios.tiny_beside import tiny_beside
+    from model.helios.loading import tiny_beside
 
     small, kind = GenerationConfig(frame_height=64, frame_width=128), DecoderKind(asked)
     plan = planned(with_tiny, session=small, decoder=kind, vae_dtype=Dtype.BF16)

@@ -127,8 +127,7 @@ def test_encoding_latent_frame_by_latent_frame_equals_the_reference(vae: Any) ->
 
 def test_the_tiny_decoder_gives_its_own_videos_last_frames() -> None:
     """A chunk's frames are TAEHV's for the same normalised latents without its first three."""
-    from model.helios.streaming import DecoderMemory, StreamingDecoder
-    from model.helios.tiny import TinyDecoderStep
+    from model.helios.streaming import DecoderMemory, StreamingDecoder, TinyDecoderStep
     from model.networks.autoencoder import AutoencoderConfig, TinyAutoencoder
 
     torch.manual_seed(6)

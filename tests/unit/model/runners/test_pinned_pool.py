@@ -9,7 +9,7 @@ pytestmark = pytest.mark.torch
 
 
 def test_a_buffer_is_used_again_once_its_array_is_gone() -> None:
-    from model.runners.pinned_pool import PinnedPool
+    from model.runners.cuda_stream import PinnedPool
 
     ring, like = PinnedPool(pinned=False), torch.zeros(2, 3)
     buffer, array = ring.lend(like)
@@ -22,7 +22,7 @@ def test_a_buffer_is_used_again_once_its_array_is_gone() -> None:
 
 
 def test_a_view_keeps_its_buffer_from_being_used_again() -> None:
-    from model.runners.pinned_pool import PinnedPool
+    from model.runners.cuda_stream import PinnedPool
 
     ring, like = PinnedPool(pinned=False), torch.zeros(4)
     buffer, array = ring.lend(like)
@@ -36,7 +36,7 @@ def test_a_view_keeps_its_buffer_from_being_used_again() -> None:
 
 
 def test_shapes_and_dtypes_do_not_share_buffers() -> None:
-    from model.runners.pinned_pool import PinnedPool
+    from model.runners.cuda_stream import PinnedPool
 
     ring = PinnedPool(pinned=False)
     for like in (torch.zeros(4), torch.zeros(2, 2), torch.zeros(4, dtype=torch.uint8)):
@@ -48,6 +48,6 @@ def test_shapes_and_dtypes_do_not_share_buffers() -> None:
 
 @pytest.mark.gpu
 def test_buffers_for_a_gpu_are_page_locked() -> None:
-    from model.runners.pinned_pool import PinnedPool
+    from model.runners.cuda_stream import PinnedPool
 
     assert PinnedPool(pinned=True).lend(torch.zeros(4))[0].is_pinned()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.engine.ipc_messages import SessionRefused, StateSaved
-from bridge.engine.save_tracker import REPLACED, SaveTracker, refused
+from bridge.engine.session_table import REPLACED, SaveTracker, refused
 
 A, B = Path("a"), Path("b")
 
