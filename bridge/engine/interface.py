@@ -38,14 +38,16 @@ FULL = Rung(name="full", steps=(1, 1, 1))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What an engine can do; it fills WELCOME and sizes the shared-memory ring.
+    """What an engine can do. Fills WELCOME and sizes the chunk pool.
 
-    `frames_per_chunk` lists every chunk length (in frames) a Plan may ask for, ascending.
-    `camera_method` is "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
-    `rungs`: the quality levels it can make, best first, each cheaper than the one before. `takes_pictures`: a session
-    can begin with an image or a clip. `max_batch`: of how many sessions it can make chunks of one plan at once;
-    more than one is a `BatchingEngine`'s. `chunk_us`: what the slowest chunk of its warm-up took, 0 where it made none;
-    measured, so that two processes of one engine differ in it and are equal all the same.
+    Attributes:
+        frames_per_chunk: every chunk length, in frames, that a `Plan` may ask for, ascending.
+        camera_method: "channels", "warp-history", "layout", "prompt" or "none": how a pose reaches the pixels.
+        rungs: the quality levels that it can make, best first, each cheaper than the one before.
+        takes_pictures: a session can begin with an image or a clip.
+        max_batch: of how many sessions it can make chunks of one plan at once; more than one for a `BatchingEngine`.
+        chunk_us: what the slowest chunk of its warm-up took, 0 where it made none. Measured, and left out when two
+            infos are compared.
     """
 
     model: str
@@ -75,9 +77,13 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStart:
-    """What a session begins with. `scene` None means the engine's own default map (named in `EngineInfo`). pictures:
-    what its video continues. restore: a file written by state_file.py, whose state is taken instead of an opened
-    one."""
+    """What a session begins with.
+
+    Attributes:
+        scene: None for the engine's default map (named in `EngineInfo`).
+        pictures: what its video continues.
+        restore: a file written by state_file.py, whose state is taken instead of a new one.
+    """
 
     seed: int
     prompt: str

@@ -28,7 +28,7 @@ class Attach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
-    """Begin a world. `engine_session` names it in every later word; it is never used twice."""
+    """Open a session. Its id `engine_session` stands in every later message and is never used twice."""
 
     engine_session: int
     start: SessionStart
@@ -36,7 +36,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopt:
-    """Go on with a world of an earlier process."""
+    """Continue a session of an earlier process."""
 
     engine_session: int
     state: State
@@ -61,14 +61,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBatch:
-    """Obey several `Step`s of one plan at once, each a world's; each gets its own answers."""
+    """Execute `Step`s of one plan for several sessions at once; each gets its own reports."""
 
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefetchPrompt:
-    """A chunk of this world will soon be told `action`, under a new prompt or (None) the one it has. No answer."""
+    """A chunk of this session will soon read `action` and `prompt` (None: the one in its state). No report follows."""
 
     engine_session: int
     prompt: str | None
@@ -77,7 +77,7 @@ class PrefetchPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Save:
-    """Write a world's state to a file."""
+    """Write a session's state to a file."""
 
     engine_session: int
     path: Path

@@ -28,10 +28,10 @@ class EngineSession:
 
 
 class SessionTable:
-    """The worlds that are asked for, by name: 0, 1, ... in the order in which they were."""
+    """All engine sessions by id: 0, 1, ... in the order in which they were asked for."""
 
     def __init__(self, attempts: int) -> None:
-        """attempts: how many processes in a row may end over a world."""
+        """attempts: how many processes in a row may end over a session."""
         self._attempts = attempts
         self._sessions: dict[int, EngineSession] = {}
         self._next = 0
@@ -40,7 +40,7 @@ class SessionTable:
         return engine_session in self._sessions
 
     def add(self, start: SessionStart) -> int:
-        """Returns: the new world's name."""
+        """Returns: the new session's id."""
         engine_session = self._next
         self._next += 1
         self._sessions[engine_session] = EngineSession(start=start)
@@ -56,14 +56,14 @@ class SessionTable:
 
     @property
     def next_to_begin(self) -> tuple[int, SessionStart] | None:
-        """The oldest world that has not begun, None when all have."""
+        """The oldest session that is not open yet; None when all are."""
         return next(
             ((engine_session, known.start) for engine_session, known in self._sessions.items() if known.state is None),
             None,
         )
 
     def states(self) -> Iterator[tuple[int, State]]:
-        """Of every world that has begun, by name."""
+        """The newest state of every open session, by id."""
         for engine_session, known in self._sessions.items():
             if known.state is not None:
                 yield engine_session, known.state
@@ -122,7 +122,7 @@ class SaveTracker:
 
 
 def refused(engine_session: int, saves: Sequence[Path], text: str) -> list[StateSaved | SessionRefused]:
-    """A world ends; so do the saves that waited for it to begin, which are told of first."""
+    """Events for a session that ends: first its saves that still waited, then the refusal."""
     return [
         *_not_saved(((engine_session, path) for path in saves), text),
         SessionRefused(engine_session=engine_session, text=text),

@@ -41,7 +41,7 @@ def make_chunk(
     report: Callable[[Report], None] = lambda _: None,
     handing_out: FrameStreamer | None = None,
 ) -> ArrivingChunk | ChunkFailed | None:
-    """Obeys a `Step`. states: each world's newest; earlier: those inside its newest chunk. Both are updated.
+    """Executes a `Step`. states: each session's newest; earlier: those inside its newest chunk. Both are updated.
 
     report: is told of frames that are made before the chunk is, by an engine that hands them out. handing_out: takes
     over a chunk whose frames come beside the next one, and tells of it; then this returns None.
@@ -177,7 +177,7 @@ class FrameStreamer:
     """Writes chunks whose frames come beside the next chunk, one chunk after the other, on a thread of its own.
 
     A chunk's result is told with its first frames: from then on the engine is free for the next, and the frames that
-    follow are told without one. By then its world has gone on, and what cannot be decoded cannot be made
+    follow are told without one. By then its session has gone on, and what cannot be decoded cannot be made
     anew from here: the process ends, and another takes its place.
     """
 

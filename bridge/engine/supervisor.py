@@ -82,7 +82,7 @@ EngineEvent = (
 
 
 class EngineSupervisor:
-    """Owns the engine process and its worlds. All methods are for the server's thread."""
+    """Owns the engine's process and its sessions. All methods belong to the server's thread."""
 
     def __init__(self, config: EngineConfig, clock: Clock) -> None:
         self._config = config
@@ -113,7 +113,7 @@ class EngineSupervisor:
         return not any(map(self._sessions.is_suspect, self._work.engine_sessions))
 
     def open(self, start: SessionStart) -> int:
-        """Begins a world and names it. SessionOpened or SessionRefused follows."""
+        """Opens an engine session. Returns: its id. SessionOpened or SessionRefused follows."""
         engine_session = self._sessions.add(start)
         self._open_next()
         return engine_session
@@ -133,12 +133,12 @@ class EngineSupervisor:
     def step(self, engine_session: int, window: ControlWindow, plan: Plan, *, keep: int | None = None) -> bool:
         """Begins a chunk if it can begin now. An ArrivingChunk with its result, ChunkFailed or EngineDown follows.
 
-        keep: go on after so many frames of the world's newest chunk (one of its `cuts`) instead of after all.
+        keep: go on after so many frames of the session's newest chunk (one of its `cuts`) instead of after all.
         """
         return bool(self.step_batch([Step(engine_session=engine_session, window=window, plan=plan, keep=keep)]))
 
     def step_batch(self, wanted: Sequence[Step]) -> int:
-        """As `step` for several worlds at once, all of one plan. Returns: how many were begun, the first ones.
+        """As `step` for several sessions at once, all of one plan. Returns: how many were begun, the first ones.
 
         A slot of the ring may not be free for every one; and who was at work when a process ended is tried alone,
         beside nobody's step and nobody's last frames, so that nobody else is taken for the cause.
@@ -158,7 +158,7 @@ class EngineSupervisor:
         return len(steps)
 
     def save(self, engine_session: int, path: Path) -> None:
-        """Writes a world's state, as it is after its newest chunk, to `path`. StateSaved follows."""
+        """Writes a session's state, as it is after its newest chunk, to `path`. StateSaved follows."""
         known = self._sessions.get(engine_session)
         if self._process.is_ready and known is not None and known.state is None:
             known.saves.append(path)
@@ -198,8 +198,11 @@ class EngineSupervisor:
         self._work.close()
 
     def _open_next(self) -> None:
-        """Begins the oldest world that has not begun. One at a time: whoever opens many shall not keep steps waiting,
-        and of worlds that are forgotten in quick succession most are never begun."""
+        """Opens the oldest session that waits for it.
+
+        One at a time: a client that opens many must not delay steps, and of sessions that are forgotten in quick
+        succession most are never opened.
+        """
         if not self._process.is_ready or self._work.is_opening:
             return
         if (waiting := self._sessions.next_to_begin) is not None:

@@ -31,7 +31,7 @@ class _Opening:
 
 
 class WorkTracker:
-    """Worlds are named as the supervisor names them."""
+    """Sessions go by the ids that the supervisor gave them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -60,7 +60,7 @@ class WorkTracker:
 
     @property
     def is_opening(self) -> bool:
-        """True while a world is being begun."""
+        """Whether a session is being opened."""
         return self._opening is not None
 
     @property
@@ -86,11 +86,11 @@ class WorkTracker:
         self._opening = _Opening(engine_session=engine_session, since_us=self._clock.now_us())
 
     def opened(self) -> None:
-        """The world that was being begun has its answer."""
+        """The session that was being opened has its answer."""
         self._opening = None
 
     def begin_steps(self, engine_sessions: list[int]) -> list[int]:
-        """Takes a slot for a step of each. Returns: the slots, fewer than there are worlds when no more are free."""
+        """Takes a slot for a step of each. Returns: the slots, fewer than there are sessions when no more are free."""
         assert self._ring is not None, "a step needs the ring"
         now_us = self._clock.now_us()
         self._steps = []
@@ -138,7 +138,7 @@ class WorkTracker:
             self._ring.release(slot)
 
     def abandon(self) -> list[int]:
-        """The process ended. Returns: the worlds that it was at work on."""
+        """The process ended. Returns: the sessions that it was working on."""
         engine_sessions, steps = self.engine_sessions, self._steps
         self._steps, self._opening = [], None
         for step in steps:

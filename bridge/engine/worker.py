@@ -126,7 +126,7 @@ def _obey(
     closing: ExitStack,
 ) -> None:
     """Returns at `Stop`. closing: what shall end before the engine is closed is put there."""
-    earlier: dict[int, Mapping[int, State]] = {}  # inside each world's newest chunk
+    earlier: dict[int, Mapping[int, State]] = {}  # inside each session's newest chunk
     ring: ChunkPool | None = None
     handing_out: FrameStreamer | None = None
     while True:

@@ -23,12 +23,19 @@ from bridge.protocol.messages import PixelFormat
 class StoredChunk:
     """One chunk of a session, and when its frames are due on the server's clock.
 
-    number: counts the session's chunks. fps: of this chunk's frames; less than the video's where the engine is slower.
-    slot: the ring slot that `frames` (N, H, W, 3) and `depth` (N, h, w) lie in; they are views, valid until it is
-    released. made: how many of the frames are there so far. delivered: the slot is the store's to give back, though
-    frames may be missing. cuts: after how many frames the rest can be made anew,
-    ascending. control_t_us: the client's time stamp of the newest control that shaped the chunk, -1 for none. parts:
-    (N, h, w) uint32, the part at each depth; places: where moving parts stand in it.
+    Attributes:
+        number: counts the session's chunks.
+        start_us: when its first frame is due.
+        fps: of this chunk's frames; less than the video's where the engine is slower.
+        frames: (N, H, W, 3) uint8 RGB, a view of the pool's slot, valid until the slot is released.
+        depth: (N, h, w) float32 metres along the view axis, likewise; None without a blockout.
+        slot: of the chunk pool.
+        made: how many of the frames are there so far.
+        delivered: the slot is the buffer's to give back, though frames may be missing.
+        cuts: after how many frames the rest can be made anew, ascending.
+        control_t_us: the client's time stamp of the newest control that shaped the chunk, -1 for none.
+        parts: (N, h, w) uint32, the part at each depth.
+        places: where moving parts stand in it.
     """
 
     number: int
@@ -172,14 +179,14 @@ class FrameBuffer:
         return found
 
     def evict(self, now_us: int) -> list[int]:
-        """Forgets the chunks that a newer one has replaced by now. Returns: their ring slots, free to be released."""
+        """Forgets the chunks that a newer one has replaced by now. Returns: their pool slots, free to be released."""
         showing = [i for i, chunk in enumerate(self._chunks) if chunk.start_us <= now_us]
         gone = self._chunks[: showing[-1]] if showing else []
         self._chunks = self._chunks[len(gone) :]
         return [chunk.slot for chunk in gone]
 
     def clear(self) -> list[int]:
-        """Forgets everything. Returns: the ring slots, free to be released."""
+        """Forgets everything. Returns: the pool slots, free to be released."""
         self.drop_growing()
         slots = [chunk.slot for chunk in self._chunks]
         self._chunks.clear()

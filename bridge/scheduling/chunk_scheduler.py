@@ -122,8 +122,14 @@ class ChunkScheduler:
         self._made_us = now_us - _PROBE_US
 
     def next_start(self, now_us: int, candidates: Mapping[str, SchedulableSession]) -> ScheduledChunk | None:
-        """What an idle engine does next, and when. players: those that want frames, by session. `at_us` in the past or
-        present means: now."""
+        """What an idle engine does next, and when.
+
+        Args:
+            candidates: the sessions that want frames, by id.
+
+        Returns:
+            The next chunk; an `at_us` that is not in the future means now. None when nobody wants frames.
+        """
         if not candidates:
             return None
         sessions = len(candidates)
@@ -160,7 +166,7 @@ class ChunkScheduler:
         self._waste(session, start.waste_us)
 
     def cause(self, start: ScheduledChunk) -> UnderrunCause:
-        """What a gap before this chunk would be blamed on."""
+        """The cause to record if there is a gap before this chunk."""
         if self._replaced_us > self._asked_us.get(start.session, self._replaced_us):
             return UnderrunCause.ENGINE
         if start.late_us == 0:

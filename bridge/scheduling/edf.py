@@ -15,19 +15,23 @@ from bridge.scheduling.cost_model import Cost, CostEstimator
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdfConfig:
-    """`margin_us` covers what the p95 cost does not, unless the caller brings a better one.
+    """Settings of `EdfScheduler`.
 
-    Of the chunk lengths that give at least `least_rate_share` of the frames a second that the best one gives, the one
-    with the youngest frames is taken; `turning_rate_share` while the player leaves the predicted path, when young
-    frames matter more. Another length is taken only when its frames are younger by `worth_changing`. A session that
-    had more than `fair_excess` times its share of the engine's recent time waits for the others; one without frames,
-    which otherwise goes before all, from `new_excess` times its share on: else a camera that keeps jumping, which makes
-    every chunk useless, would always go first.
-
-    max_batch: of how many sessions the engine can make chunks at once. While that was not measured, it is given as
-    much time as in turn; two are hoped to cost `hoped_share` of that, more as much more for each as fewer did. Who is
-    taken along before its frames have run out gets them up to `catch_up` faster than the video's, until it runs out of
-    them with the others.
+    Attributes:
+        fps: of the model's video.
+        frames_per_chunk: the chunk lengths that the engine offers.
+        margin_us: how much earlier than the p95 cost says a chunk starts, unless the caller brings a better margin.
+        least_rate_share: of the frames a second that the best length gives; lengths that give less are not considered.
+            Of the others the one with the youngest frames is taken.
+        turning_rate_share: the same while the player leaves the predicted path, when young frames matter more.
+        worth_changing: by what share another length's frames must be younger to be taken.
+        fair_excess: a session that had more than this times its share of the engine's recent time waits for the others.
+        new_excess: the same for a session without frames, which otherwise goes first. Without this limit a camera that
+            keeps jumping, which makes every chunk useless, would always go first.
+        max_batch: of how many sessions the engine can make chunks at once.
+        hoped_share: the assumed cost of two chunks at once, in terms of two in turn, until it was measured.
+        catch_up: a session that is taken along before its frames have run out gets them up to this share faster than
+            the video's rate, until it runs out of frames with the others.
     """
 
     fps: float
@@ -45,9 +49,11 @@ class EdfConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Playhead:
-    """One session that wants frames. `buffered_until_us`: when those it has run out, None while it has none.
+    """One session that wants frames.
 
-    used_share: of the engine's recent time, 0..1.
+    Attributes:
+        buffered_until_us: when its frames run out; None while it has none.
+        used_share: of the engine's recent time, 0 to 1.
     """
 
     session: str
@@ -59,8 +65,11 @@ class Playhead:
 class ThroughputEstimate:
     """What a chunk length gives one of several sessions.
 
-    cycle_us: from chunk to chunk, at least what the chunk plays. age_us: how old what is shown is, on the average.
-    together: of how many sessions chunks are made at once, for `cost`; alone: what one costs.
+    Attributes:
+        cycle_us: from chunk to chunk; at least the time that the chunk plays.
+        age_us: the mean age of the frames on show.
+        together: of how many sessions chunks are made at once, for `cost`.
+        alone: the cost of one session's chunk.
     """
 
     plan: Plan
@@ -78,12 +87,17 @@ class ThroughputEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledChunk:
-    """The next chunk: made from `at_us` on, its first frame due at `display_us`, the others `frame_us` apart.
+    """A planned chunk.
 
-    late_us: how much after the latest safe moment `at_us` is, 0 when it is in time: what a gap is blamed on.
-    measured: its cost was known, not guessed. cut_us: the unplayed frames from this moment on are thrown away for it;
-    None keeps all; waste_us: the engine time that this throws away. beside: other sessions' chunks that are made at
-    once with it; together: how many that makes.
+    Attributes:
+        at_us: when the engine starts it.
+        display_us: when its first frame is due; the others follow `frame_us` apart.
+        late_us: how much after the latest safe moment `at_us` is; 0 when it is in time.
+        measured: its cost is known, not guessed.
+        cut_us: the unplayed frames from this moment on are thrown away for it; None keeps all.
+        waste_us: the engine time that this throws away.
+        beside: other sessions' chunks that are made at once with it.
+        together: how many chunks that makes.
     """
 
     session: str
@@ -101,7 +115,7 @@ class ScheduledChunk:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """Whose chunks are made next, at the latest from when on, and what that costs."""
+    """The sessions whose chunks are made next, their latest start, and what that costs."""
 
     playheads: tuple[Playhead, ...]
     latest_us: int

@@ -33,7 +33,7 @@ from bridge.scheduling.replanning import ReplanConfig, cut_point, has_left
 from bridge.scheduling.start_margin import DeadlineStats, UnderrunCause
 from bridge.session.events import ControlAccepted
 
-MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends five to twenty a chunk
+MOST_SCENES = 16  # updates that wait for the engine; a game that moves a part each tick sends 5 to 20 a chunk
 IDLE_AFTER_US = 1_000_000  # a player silent this long (a paused game) gets no new chunks
 
 
@@ -94,7 +94,7 @@ class RenderSession:
     # -- what the player does --------------------------------------------------------------------------------------
 
     def take_control(self, accepted: ControlAccepted) -> list[int]:
-        """Takes a control in. Returns: ring slots that it made useless (the camera jumped), to be released."""
+        """Takes a control in. Returns: pool slots that it made useless (the camera jumped), to be released."""
         control = accepted.control
         newest = self.timeline.newest
         away = newest is not None and accepted.received_us - newest.arrival_us >= IDLE_AFTER_US
@@ -117,7 +117,7 @@ class RenderSession:
         return self.store.clear()
 
     def change_scene(self, update: SceneUpdate) -> None:
-        """Takes a scene update in. It goes out with the next chunk, or with the world when there is none yet."""
+        """Takes a scene update in. It goes to the engine with the next chunk, or when the engine session is opened."""
         self._moving_parts.note(update, self.scene)
         self.scene.apply(update)
         if self.engine_session is None:
@@ -167,7 +167,7 @@ class RenderSession:
         return bool(self.in_flight.window.scene_updates) if self.in_flight is not None else self.scene.has_parts
 
     def new_prompt(self) -> tuple[str, str] | None:
-        """Prompt and action in force, once after either changed: an engine can get ready for them."""
+        """Prompt and action in force, once after either changed, for the engine to encode early; else None."""
         newest = self.timeline.newest
         texts = (self.scene.prompt, "" if newest is None else newest.action)
         if texts == self._texts or not self.opened:
@@ -176,7 +176,7 @@ class RenderSession:
         return texts
 
     def wants_frames(self, now_us: int) -> bool:
-        """True while the player plays and the engine can go on with the world."""
+        """Whether the player plays and the engine can make a chunk for it."""
         newest = self.timeline.newest
         return (
             self.opened

@@ -25,7 +25,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The session is active. `resumed`: its world and counts are those of before."""
+    """The session is active. resumed: its engine session and counts are those of before."""
 
     hello: Hello
     resumed: bool
@@ -64,7 +64,7 @@ class ResetAccepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveRequested:
-    """Keep the world's state under this name; answer with Send(message=Saved) or an ERROR."""
+    """Save the state under this name; answer with Send(message=Saved) or an ERROR."""
 
     name: str
 
@@ -76,14 +76,14 @@ class StatsRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The client is gone; keep its world for a while, make nothing for it."""
+    """The client is gone; keep its engine session for the resume window, make nothing for it."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """The session is over; forget its world."""
+    """The session is over; forget its engine session."""
 
     reason: str
 
