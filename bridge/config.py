@@ -1,6 +1,6 @@
 """Settings, checked once at the edge and passed in.
 
-Values that are limits of the protocol live in messages/fields.py; values that a user may turn live here.
+Values that are limits of the protocol are in protocol/fields.py; values that a user may turn live here.
 """
 
 from __future__ import annotations
